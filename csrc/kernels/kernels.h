@@ -1,0 +1,111 @@
+/* The contract between the operations and the arithmetic: one table of functions per element type.
+ *
+ * A kernel works on a range of rows, is pure (no allocation, no error, no lock, no thread, no Python)
+ * and leaves the same bits for the same arguments. Each exists in plain C, written once with `real`
+ * and built for float and double (ref.inc); the SIMD tables start as a copy of the float one and
+ * replace slots (simd.inc, built once per instruction set). The plain one is the oracle of the tests.
+ *
+ * Arrays are given as void and hold elements of the table's dtype. Outputs come first, then inputs,
+ * then sizes. A matrix is row-major and dense unless it has a leading dimension. Outputs may be the
+ * same array as an input where the comment says "in place"; else they do not overlap.
+ *
+ * `base`: gradients are summed where they arise. A backward kernel writes dx = base + contribution;
+ * base may be NULL (nothing to add) or dx itself. */
+#ifndef VT_KERNELS_KERNELS_H
+#define VT_KERNELS_KERNELS_H
+
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/rng.h"
+
+/* The arguments of one AdamW step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1. */
+typedef struct vt_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    double beta1_power, beta2_power;
+} vt_adamw;
+
+/* Where the elements of a dropout mask are drawn. */
+typedef struct vt_dropout {
+    vt_rng_key key;
+    uint64_t row;   /* row of the image in the global batch */
+    uint32_t site;
+    int64_t offset; /* index of the first element within the image; a multiple of 4 is not required */
+    double keep;    /* probability of keeping an element; the kept ones are multiplied by 1 / keep */
+} vt_dropout;
+
+/* X(name, result, arguments) */
+#define VT_KERNEL_SLOTS(X)                                                                          \
+    /* Layer normalisation (Ba et al. 2016; torch.nn.functional.layer_norm).                        \
+     * y[r,c] = (x[r,c] - mean[r]) / sqrt(var[r] + eps) * w[c] + b[c], biased variance, two passes. \
+     * In place. */                                                                                 \
+    X(norm_forward, void,                                                                           \
+      (void *y, const void *x, const void *w, const void *b, double eps, int64_t rows, int64_t cols)) \
+    /* dx[r,c] = base[r,c] + rstd[r] * (u - mean_c(u) - xh * mean_c(u * xh)), u = dy * w,            \
+     * xh = (x - mean) * rstd; dw[c] = sum_r dy * xh, db[c] = sum_r dy (over these rows, written, not  \
+     * added). mean and rstd are computed again from x. Each of dx, dw, db may be NULL. dx may be dy. */ \
+    X(norm_backward, void,                                                                          \
+      (void *dx, void *dw, void *db, const void *base, const void *dy, const void *x, const void *w,  \
+       double eps, int64_t rows, int64_t cols))                                                     \
+    /* x[r,:] = softmax(scale * x[r,:]), rows `ld` elements apart. In place. */                      \
+    X(softmax_forward, void, (void *x, double scale, int64_t rows, int64_t cols, int64_t ld))        \
+    /* dp[r,c] = scale * p[r,c] * (dp[r,c] - sum_j p[r,j] dp[r,j]): the gradient of the input of        \
+     * softmax(scale * s) from dp, the gradient of its output p. In place on dp. */                  \
+    X(softmax_backward, void,                                                                       \
+      (void *dp, const void *p, double scale, int64_t rows, int64_t cols, int64_t ld))               \
+    /* y[r,c] = x[r,c] - log(sum_j exp(x[r,j])). In place. */                                        \
+    X(log_softmax_forward, void, (void *y, const void *x, int64_t rows, int64_t cols))               \
+    /* dx = base + dy - exp(y) * sum_j dy[r,j], y the output of log_softmax_forward. */              \
+    X(log_softmax_backward, void,                                                                   \
+      (void *dx, const void *base, const void *dy, const void *y, int64_t rows, int64_t cols))       \
+    /* y = x * Phi(x) = x / 2 * (1 + erf(x / sqrt 2)) (Hendrycks & Gimpel 2016; torch gelu 'none').  \
+     * In place. */                                                                                 \
+    X(gelu_forward, void, (void *y, const void *x, int64_t n))                                       \
+    /* dx = base + dy * (Phi(x) + x * phi(x)). dx may be dy. */                                      \
+    X(gelu_backward, void, (void *dx, const void *base, const void *dy, const void *x, int64_t n))   \
+    /* y = base + factor * x; base may be NULL or y. In place on x. */                               \
+    X(scale_add, void, (void *y, const void *base, const void *x, double factor, int64_t n))         \
+    /* y[c] = sum_r x[r,c], rows in order, `ld` elements apart. */                                   \
+    X(column_sum, void, (void *y, const void *x, int64_t rows, int64_t cols, int64_t ld))            \
+    /* y = base + x * mask / keep, with the mask drawn from the counter; also its own backward.      \
+     * Element i takes word (offset + i) % 4 of the block (offset + i) / 4. In place on x. */        \
+    X(dropout, void, (void *y, const void *base, const void *x, const vt_dropout *dropout, int64_t n)) \
+    /* One row of cross entropy with coefficients q[c] (any non-negative numbers; target times        \
+     * weights): returns -sum_c q[c] * log_softmax(x)[c] and writes                                  \
+     * dx[c] = softmax(x)[c] * sum_j q[j] - q[c]. dx may be q. */                                         \
+    X(cross_entropy, double, (void *dx, const void *x, const void *q, int64_t cols))                 \
+    /* AdamW in torch's order (Loshchilov & Hutter 2019; torch.optim.AdamW, single tensor):          \
+     * p *= 1 - lr * wd; m += (g - m) * (1 - beta1); v = v * beta2 + (1 - beta2) * g * g;            \
+     * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).                            \
+     * Scalars are formed in double and rounded once to the element type. */                         \
+    X(adamw, void, (void *p, void *m, void *v, const void *g, int64_t n, const vt_adamw *step))      \
+    /* The sum of squares, accumulated in double in a fixed order. */                                \
+    X(sum_of_squares, double, (const void *x, int64_t n))                                            \
+    /* How many of the n elements are infinite or not a number. */                                   \
+    X(count_nonfinite, int64_t, (const void *x, int64_t n))
+
+typedef struct vt_kernels {
+    vt_dtype dtype;
+#define VT_DECLARE_SLOT(name, result, arguments) result(*name) arguments;
+    VT_KERNEL_SLOTS(VT_DECLARE_SLOT)
+#undef VT_DECLARE_SLOT
+} vt_kernels;
+
+/* The table for the selected instruction set (base/cpu.h). Always complete. */
+const vt_kernels *vt_kernels_get(vt_dtype dtype);
+
+/* The table of one level, for tests that compare levels; NULL if the CPU lacks it. */
+const vt_kernels *vt_kernels_level(vt_dtype dtype, int isa);
+
+enum { VT_KERNEL_SLOT_COUNT = 0
+#define VT_COUNT_SLOT(name, result, arguments) +1
+    VT_KERNEL_SLOTS(VT_COUNT_SLOT)
+#undef VT_COUNT_SLOT
+};
+
+/* Slot `index` of the table in use: its name, and the level of the kernel that fills it ("ref",
+ * "avx2", "avx512"). */
+const char *vt_kernel_slot_name(int index);
+const char *vt_kernel_slot_level(vt_dtype dtype, int index);
+
+#endif

@@ -1,0 +1,185 @@
+/* Operations that treat every element alike: activation, add, scale, dropout, drop_path. */
+#include <string.h>
+
+#include "ops/operations.h"
+
+/* Elements of this tile's strip. */
+static int64_t elements(const vt_tile *t) {
+    return t->rows * vt_shape_cols(&t->signature->node->shape);
+}
+
+/* ---------------------------------------------------------------- activation */
+
+enum { FUNCTION };
+
+static vt_status activation_infer(vt_signature *s, vt_error *error) {
+    const char *name = s->node->attributes[FUNCTION].name;
+    if (strcmp(name, "gelu") != 0) {
+        return vt_fail(error, VT_VALUE, "activation function '%s' is unknown, expected 'gelu'", name);
+    }
+    return vt_infer_same(s, error);
+}
+
+static vt_status activation_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->gelu_forward(t->out, t->in[0], elements(t));
+    return VT_OK;
+}
+
+static vt_status activation_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->gelu_backward(t->din[0], t->base[0], t->dout, t->in[0], elements(t));
+    return VT_OK;
+}
+
+const vt_op vt_op_activation = {
+    .name = "activation",
+    .inputs = 1,
+    .attributes = {{"function", VT_ATTR_NAME, false}},
+    .infer = activation_infer,
+    .forward = activation_forward,
+    .backward = activation_backward,
+    .cheap = true,
+    .in_place = true,
+    .backward_reads_input = true,
+};
+
+/* ---------------------------------------------------------------- add */
+
+static vt_status add_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->scale_add(t->out, t->in[0], t->in[1], 1.0, elements(t));
+    return VT_OK;
+}
+
+/* Of an operation that passes its gradient on: only needed where there is something to add. */
+static vt_status pass_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    for (int i = 0; i < t->signature->node->op->inputs; i++) {
+        if (t->din[i] == NULL) continue;
+        t->kernels->scale_add(t->din[i], t->base[i], t->dout, 1.0, elements(t));
+    }
+    return VT_OK;
+}
+
+const vt_op vt_op_add = {
+    .name = "add",
+    .inputs = 2,
+    .infer = vt_infer_same,
+    .forward = add_forward,
+    .backward = pass_backward,
+    .passes_gradient = true,
+    .in_place = true,
+};
+
+/* ---------------------------------------------------------------- scale */
+
+enum { FACTOR };
+
+static vt_status scale_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const double factor = t->signature->node->attributes[FACTOR].f;
+    t->kernels->scale_add(t->out, NULL, t->in[0], factor, elements(t));
+    return VT_OK;
+}
+
+static vt_status scale_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const double factor = t->signature->node->attributes[FACTOR].f;
+    t->kernels->scale_add(t->din[0], t->base[0], t->dout, factor, elements(t));
+    return VT_OK;
+}
+
+const vt_op vt_op_scale = {
+    .name = "scale",
+    .inputs = 1,
+    .attributes = {{"factor", VT_ATTR_FLOAT, false}},
+    .infer = vt_infer_same,
+    .forward = scale_forward,
+    .backward = scale_backward,
+    .in_place = true,
+};
+
+/* ---------------------------------------------------------------- dropout and drop path */
+
+/* `row` is where the first row of the input stands in the mask of the image: not 0 when the program
+ * was narrowed to some rows. */
+enum { RATE, SITE, ROW };
+
+static vt_status random_infer(vt_signature *s, vt_error *error) {
+    const double rate = s->node->attributes[RATE].f;
+    if (!(rate >= 0 && rate <= 1)) {
+        return vt_fail(error, VT_VALUE, "rate is %g, expected a number from 0 to 1", rate);
+    }
+    return vt_infer_same(s, error);
+}
+
+static vt_dropout mask_of(const vt_tile *t) {
+    const vt_node *node = t->signature->node;
+    return (vt_dropout){
+        .key = t->key,
+        .row = t->first_row + (uint64_t)t->image,
+        .site = vt_rng_site(node->attributes[SITE].name),
+        .offset = (node->attributes[ROW].i + t->row) * vt_shape_cols(&node->shape),
+        .keep = 1.0 - node->attributes[RATE].f,
+    };
+}
+
+static vt_status dropout_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const vt_dropout mask = mask_of(t);
+    t->kernels->dropout(t->out, NULL, t->in[0], &mask, elements(t));
+    return VT_OK;
+}
+
+static vt_status dropout_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const vt_dropout mask = mask_of(t);
+    t->kernels->dropout(t->din[0], t->base[0], t->dout, &mask, elements(t));
+    return VT_OK;
+}
+
+const vt_op vt_op_dropout = {
+    .name = "dropout",
+    .inputs = 1,
+    .attributes = {{"rate", VT_ATTR_FLOAT, false}, {"site", VT_ATTR_NAME, false},
+                   {"row", VT_ATTR_INT, true}},
+    .infer = random_infer,
+    .forward = dropout_forward,
+    .backward = dropout_backward,
+    .training_only = true,
+    .cheap = true,
+    .in_place = true,
+};
+
+/* The factor of this image's branch (Huang et al. 2016; timm drop_path): 0 or 1 / keep. */
+static double path_factor(const vt_tile *t) {
+    const vt_dropout mask = mask_of(t);
+    uint32_t word[4];
+    vt_rng_draw(word, mask.key, mask.row, mask.site, 0);
+    return vt_rng_keep(word[0], mask.keep) ? 1.0 / mask.keep : 0.0;
+}
+
+static vt_status drop_path_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->scale_add(t->out, NULL, t->in[0], path_factor(t), elements(t));
+    return VT_OK;
+}
+
+static vt_status drop_path_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->scale_add(t->din[0], t->base[0], t->dout, path_factor(t), elements(t));
+    return VT_OK;
+}
+
+const vt_op vt_op_drop_path = {
+    .name = "drop_path",
+    .inputs = 1,
+    .attributes = {{"rate", VT_ATTR_FLOAT, false}, {"site", VT_ATTR_NAME, false}},
+    .infer = random_infer,
+    .forward = drop_path_forward,
+    .backward = drop_path_backward,
+    .training_only = true,
+    .cheap = true,
+    .in_place = true,
+};

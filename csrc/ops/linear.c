@@ -1,0 +1,166 @@
+/* linear: y (N, M) = x (N, K) W^T + b, W (M, K) as in a checkpoint. W may have more dimensions, as
+ * the convolution (M, C, p, p) of a patch embedding has; K is their product. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "ops/operations.h"
+
+enum { WEIGHT, BIAS };
+enum { FORWARD, FORWARD_LAST, BACKWARD, BACKWARD_LAST, GRAD, GRAD_LAST };
+
+static int64_t out_features(const vt_signature *s) { return s->param[WEIGHT].dim[0]; }
+static int64_t in_features(const vt_signature *s) { return vt_shape_cols(&s->input[0]); }
+
+static vt_status infer(vt_signature *s, vt_error *error) {
+    VT_TRY(vt_expect_matrix(s, 0, error));
+    const vt_shape *weight = &s->param[WEIGHT];
+    char text[VT_MAX_NAME];
+    if (weight->ndim < 2 || vt_shape_elements(weight) / weight->dim[0] != in_features(s)) {
+        return vt_fail(error, VT_VALUE, "weight of shape %s does not fit an input of %lld columns",
+                       vt_shape_text(text, weight), (long long)in_features(s));
+    }
+    VT_TRY(vt_expect_param(s, BIAS, (vt_shape){1, {weight->dim[0]}}, error));
+    s->node->shape = (vt_shape){2, {s->input[0].dim[0], weight->dim[0]}};
+    return VT_OK;
+}
+
+static double flops(const vt_signature *s) {
+    return 2.0 * (double)s->input[0].dim[0] * (double)in_features(s) * (double)out_features(s);
+}
+
+/* Rows of dW in one panel: the panel stays in the second-level cache while the images pass. */
+static int64_t panel_rows(const vt_signature *s) {
+    const int64_t fitting = 65536 / in_features(s) / 16 * 16;
+    const int64_t rows = fitting < 48 ? 48 : fitting > 192 ? 192 : fitting;
+    return rows < out_features(s) ? rows : out_features(s);
+}
+
+/* Two strips of different height, or two panels; `pack` is off unless both heights agree to it. */
+static vt_status open_pair(vt_kit *kit, int slot, vt_matmul_shape shape, int64_t last,
+                           vt_error *error) {
+    VT_TRY(vt_kit_open(kit, slot, &shape, error));
+    shape.m = last;
+    return vt_kit_open(kit, slot + 1, &shape, error);
+}
+
+static vt_status open_weight_product(vt_kit *kit, int slot, int pack, vt_matmul_shape shape,
+                                     int64_t last, vt_error *error) {
+    shape.pack_b = true;
+    VT_TRY(open_pair(kit, slot, shape, last, error));
+    const size_t bytes = vt_matmul_packed_bytes(kit->matmul[slot]);
+    if (bytes == vt_matmul_packed_bytes(kit->matmul[slot + 1])) {
+        kit->pack_bytes[pack] = bytes;
+        kit->pack_slot[pack] = slot;
+        return VT_OK;
+    }
+    return vt_fail(error, VT_INTERNAL, "packed layouts of one weight differ with the strip height");
+}
+
+static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_dtype dtype,
+                               vt_error *error) {
+    const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
+    const int64_t strip = vt_strip_rows(rows), panel = panel_rows(s);
+    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD,
+                               (vt_matmul_shape){.dtype = dtype, .m = strip, .n = k, .k = m,
+                                                 .lda = m, .ldb = k, .ldc = k},
+                               vt_strip_last(rows), error));
+    kit->panels = vt_ceil_div(m, panel);
+    VT_TRY(open_pair(kit, GRAD,
+                     (vt_matmul_shape){.dtype = dtype, .m = panel, .n = k, .k = rows, .lda = m,
+                                       .ldb = k, .ldc = k, .a_transposed = true,
+                                       .accumulate = true},
+                     m - panel * (kit->panels - 1), error));
+    /* Behind the products' scratch: a strip of din that is to be added, or a bias sum. */
+    const int64_t own = strip * k > panel ? strip * k : panel;
+    kit->scratch_bytes += vt_align((size_t)own * vt_dtype_size(dtype));
+    return VT_OK;
+}
+
+static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+                      vt_error *error) {
+    const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
+    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD,
+                               (vt_matmul_shape){.dtype = dtype, .m = vt_strip_rows(rows), .n = m,
+                                                 .k = k, .lda = k, .ldb = k, .ldc = m,
+                                                 .b_transposed = true,
+                                                 .bias = s->param[BIAS].ndim != 0},
+                               vt_strip_last(rows), error));
+    return backward ? open_backward(kit, s, dtype, error) : VT_OK;
+}
+
+/* The products' scratch comes first; this is what stands behind it. */
+static void *own_scratch(const vt_tile *t, int64_t elements) {
+    return (char *)t->scratch + t->kit->scratch_bytes - vt_align((size_t)elements * t->element);
+}
+
+static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, const void *a,
+                               const void *bias, vt_error *error) {
+    const int64_t strip = vt_strip_rows(t->signature->input[0].dim[0]);
+    const vt_matmul *matmul = t->kit->matmul[t->rows == strip ? slot : slot + 1];
+    const void *b = t->kit->pack_bytes[pack] != 0 ? t->packed[pack] : t->param[WEIGHT];
+    return vt_matmul_run(matmul, c, a, b, bias, t->scratch, error);
+}
+
+/* y = x W^T + b */
+static vt_status forward(const vt_tile *t, vt_error *error) {
+    return strip_product(t, FORWARD, VT_PACK_FORWARD, t->out, t->in[0], t->param[BIAS], error);
+}
+
+/* dx = base + dy W */
+static vt_status backward(const vt_tile *t, vt_error *error) {
+    const int64_t n = t->rows * in_features(t->signature);
+    void *dx = t->base[0] == NULL ? t->din[0] : own_scratch(t, n);
+    VT_TRY(strip_product(t, BACKWARD, VT_PACK_BACKWARD, dx, t->dout, NULL, error));
+    if (t->base[0] != NULL) t->kernels->scale_add(t->din[0], t->base[0], dx, 1.0, n);
+    return VT_OK;
+}
+
+/* db[panel] (+)= sum over images and rows of dy */
+static void accumulate_bias(const vt_tile *t, int64_t first, int64_t count) {
+    const int64_t rows = t->signature->input[0].dim[0], m = out_features(t->signature);
+    void *db = vt_at(t->dparam[BIAS], t->element, first);
+    void *sum = own_scratch(t, count);
+    if (!t->accumulate[BIAS]) memset(db, 0, (size_t)count * t->element);
+    for (int64_t b = 0; b < t->images; b++) {
+        const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
+        t->kernels->column_sum(sum, vt_const_at(dy, t->element, first), rows, count, m);
+        t->kernels->scale_add(db, db, sum, 1.0, count);
+    }
+}
+
+/* dW[panel] (+)= sum over images of dy[:, panel]^T x */
+static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t count,
+                                   vt_error *error) {
+    const int64_t k = in_features(t->signature);
+    const vt_matmul *matmul = t->kit->matmul[count == panel_rows(t->signature) ? GRAD : GRAD_LAST];
+    void *dw = vt_at(t->dparam[WEIGHT], t->element, first * k);
+    if (!t->accumulate[WEIGHT]) memset(dw, 0, (size_t)(count * k) * t->element);
+    for (int64_t b = 0; b < t->images; b++) {
+        const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
+        const void *x = (const char *)t->in[0] + (size_t)b * t->in_stride[0];
+        VT_TRY(vt_matmul_run(matmul, dw, vt_const_at(dy, t->element, first), x, NULL, t->scratch,
+                             error));
+    }
+    return VT_OK;
+}
+
+static vt_status accumulate(const vt_tile *t, vt_error *error) {
+    const int64_t panel = panel_rows(t->signature), first = t->part * panel;
+    const int64_t left = out_features(t->signature) - first;
+    const int64_t count = left < panel ? left : panel;
+    if (t->dparam[BIAS] != NULL) accumulate_bias(t, first, count);
+    return t->dparam[WEIGHT] == NULL ? VT_OK : accumulate_weight(t, first, count, error);
+}
+
+const vt_op vt_op_linear = {
+    .name = "linear",
+    .inputs = 1,
+    .params = {{"weight", false}, {"bias", true}},
+    .infer = infer,
+    .open = open,
+    .flops = flops,
+    .forward = forward,
+    .backward = backward,
+    .accumulate = accumulate,
+    .params_read_input = true,
+};

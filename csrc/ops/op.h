@@ -1,0 +1,226 @@
+/* What an operation is: one file per operation, one vt_op record per file, one table of records
+ * (table.c). The checker, the planner and the executor know operations only through this record;
+ * Python reads its schema part.
+ *
+ * An operation works on tiles. Its output for one image is a matrix (rows, cols); the executor cuts
+ * the rows into fixed strips (or, for attention, the image into heads) and calls forward once per
+ * tile, from any thread, in any order. So a tile may write only what it owns, and the bits of a
+ * result depend on nothing but one image.
+ *
+ *   forward   out  = f(in, param)                      tiles of out
+ *   backward  din  = base + df/din (dout)              tiles of din
+ *   params    dparam (+)= sum over images df/dparam    panels of dparam, images in order
+ */
+#ifndef VT_OPS_OP_H
+#define VT_OPS_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/rng.h"
+#include "base/status.h"
+#include "kernels/kernels.h"
+#include "linalg/matmul.h"
+
+enum {
+    VT_MAX_INPUTS = 2,
+    VT_MAX_PARAMS = 3,
+    VT_MAX_ATTRIBUTES = 3,
+    VT_MAX_DIMS = 4,
+    VT_MAX_MATMULS = 8,
+    VT_MAX_PACKS = 2,
+    VT_MAX_NAME = 64
+};
+
+/* ---------------------------------------------------------------- schema: what Python writes */
+
+/* Dimensions of one image's value, without the batch, or of a parameter. */
+typedef struct vt_shape {
+    int ndim;
+    int64_t dim[VT_MAX_DIMS];
+} vt_shape;
+
+static inline int64_t vt_shape_elements(const vt_shape *shape) {
+    int64_t elements = 1;
+    for (int i = 0; i < shape->ndim; i++) elements *= shape->dim[i];
+    return elements;
+}
+/* A value as a matrix: the last dimension is the columns, all others together the rows. */
+static inline int64_t vt_shape_cols(const vt_shape *shape) { return shape->dim[shape->ndim - 1]; }
+static inline int64_t vt_shape_rows(const vt_shape *shape) {
+    return vt_shape_elements(shape) / vt_shape_cols(shape);
+}
+
+typedef enum vt_attribute_type { VT_ATTR_INT, VT_ATTR_FLOAT, VT_ATTR_NAME } vt_attribute_type;
+
+typedef struct vt_attribute_spec {
+    const char *name;
+    vt_attribute_type type;
+    bool optional; /* an absent one is 0, 0.0 or "" */
+} vt_attribute_spec;
+
+typedef struct vt_param_spec {
+    const char *name;
+    bool optional;
+} vt_param_spec;
+
+typedef union vt_attribute {
+    int64_t i;
+    double f;
+    char name[VT_MAX_NAME];
+} vt_attribute;
+
+struct vt_op;
+
+/* One line of a program. */
+typedef struct vt_node {
+    const struct vt_op *op;
+    int inputs[VT_MAX_INPUTS]; /* numbers of values */
+    int params[VT_MAX_PARAMS]; /* rows of the parameter table, -1 where left out */
+    vt_attribute attributes[VT_MAX_ATTRIBUTES];
+    vt_shape shape; /* of the output */
+} vt_node;
+
+/* The shapes around a node, as its functions see them. */
+typedef struct vt_signature {
+    vt_node *node;
+    vt_shape input[VT_MAX_INPUTS];
+    vt_shape param[VT_MAX_PARAMS]; /* ndim 0 where left out */
+} vt_signature;
+
+/* ---------------------------------------------------------------- execution: what a tile sees */
+
+/* Made once per node when a program is planned: the products it needs, for its sizes and dtype. */
+typedef struct vt_kit {
+    vt_matmul *matmul[VT_MAX_MATMULS];
+    size_t pack_bytes[VT_MAX_PACKS];  /* of params[0] in a packed layout; 0 = not packed */
+    int pack_slot[VT_MAX_PACKS];      /* the product that it is packed for */
+    size_t scratch_bytes;             /* per tile, a multiple of 64 */
+    int64_t partial;                  /* elements that a backward strip leaves for `params` */
+    int64_t parts;                    /* tiles per image of an operation that is not row-wise */
+    int64_t panels;                   /* tiles of `params`, 0 = it has none */
+} vt_kit;
+
+/* Packed weights of a node: for the forward product and for the gradient of its input. */
+enum { VT_PACK_FORWARD, VT_PACK_BACKWARD };
+
+typedef struct vt_tile {
+    const vt_signature *signature;
+    const vt_kit *kit;
+    const vt_kernels *kernels;
+    size_t element; /* bytes */
+
+    int64_t images;     /* in this run */
+    int64_t image;      /* which of them; `params` loops over all */
+    int64_t row, rows;  /* the strip: rows of out (forward) or din (backward) */
+    int64_t part;       /* the head, or the panel */
+
+    /* A row-wise operation sees pointers to its strip. One that gathers, and one with parts, sees its
+     * inputs (forward) or dout (backward) from the first row of the image; `params` sees everything
+     * from the first row of image 0, with the strides below, in bytes. */
+    const void *in[VT_MAX_INPUTS];
+    void *out;
+    const void *dout;
+    void *din[VT_MAX_INPUTS];        /* NULL where no gradient is asked for */
+    const void *base[VT_MAX_INPUTS]; /* NULL: nothing to add */
+    size_t in_stride[VT_MAX_INPUTS], dout_stride;
+
+    const void *param[VT_MAX_PARAMS];
+    void *dparam[VT_MAX_PARAMS]; /* NULL where frozen or absent */
+    bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
+    const void *packed[VT_MAX_PACKS];
+
+    void *partial;           /* backward: this strip's; params: of strip 0 of image 0 */
+    size_t partial_stride;   /* bytes from image to image */
+    int64_t strips;          /* per image */
+
+    void *scratch;
+    vt_rng_key key;
+    uint64_t first_row; /* of image 0 in the global batch */
+} vt_tile;
+
+typedef vt_status (*vt_tile_function)(const vt_tile *tile, vt_error *error);
+
+typedef enum vt_space { VT_STRIPS, VT_PARTS } vt_space;
+
+typedef struct vt_op {
+    const char *name;
+    int inputs;
+    vt_param_spec params[VT_MAX_PARAMS + 1];         /* ends with an empty one */
+    vt_attribute_spec attributes[VT_MAX_ATTRIBUTES + 1];
+
+    /* Check the shapes and attributes and set node->shape. */
+    vt_status (*infer)(vt_signature *signature, vt_error *error);
+    /* Fill the kit, with what backward and accumulate need only if asked. What it opened is closed by
+     * the caller, also after an error. NULL: an empty kit will do. */
+    vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_dtype dtype, bool backward,
+                      vt_error *error);
+    /* Multiply-adds of one image, times two. NULL: too few to count. */
+    double (*flops)(const vt_signature *signature);
+
+    vt_tile_function forward, backward, accumulate; /* backward NULL: not differentiable */
+    /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot. */
+    void (*narrow)(vt_node *node, int64_t rows);
+
+    vt_space space;
+    bool gathers;         /* a strip reads other rows than its own */
+    bool training_only;   /* the identity when no gradient is recorded */
+    bool passes_gradient; /* backward is din = dout for each input: no step at all */
+    bool cheap;           /* backward computes the output again instead of keeping it */
+    bool in_place;        /* out may be an input; din may be dout */
+    bool backward_reads_input;
+    bool params_read_input;
+} vt_op;
+
+/* ---------------------------------------------------------------- shared by the operations */
+
+/* The rows of one strip for a value of `rows` rows: equal strips of at most 64 rows (the last may be
+ * shorter). 64 x 3072 floats stay in a second-level cache of 1 MB. */
+enum { VT_STRIP_LIMIT = 64 };
+static inline int64_t vt_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t vt_strip_rows(int64_t rows) {
+    return vt_ceil_div(rows, vt_ceil_div(rows, VT_STRIP_LIMIT));
+}
+static inline int64_t vt_strip_count(int64_t rows) { return vt_ceil_div(rows, vt_strip_rows(rows)); }
+static inline int64_t vt_strip_last(int64_t rows) {
+    return rows - vt_strip_rows(rows) * (vt_strip_count(rows) - 1);
+}
+
+/* Elements behind a pointer, whatever their type. */
+static inline void *vt_at(void *pointer, size_t element, int64_t index) {
+    return (char *)pointer + (size_t)index * element;
+}
+static inline const void *vt_const_at(const void *pointer, size_t element, int64_t index) {
+    return (const char *)pointer + (size_t)index * element;
+}
+
+/* All operations, ended by NULL. */
+extern const vt_op *const vt_op_table[];
+
+/* The record of a name, or NULL. */
+const vt_op *vt_op_find(const char *name);
+
+/* "(197, 768)" into text. */
+const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape);
+
+/* The place of the attribute `name` among those of the operation, or -1. */
+int vt_attribute_index(const vt_op *op, const char *name);
+
+/* infer() of operations whose output has the shape of each input. */
+vt_status vt_infer_same(vt_signature *signature, vt_error *error);
+
+/* VT_VALUE unless the input `index` is a matrix (rows, cols). */
+vt_status vt_expect_matrix(const vt_signature *signature, int index, vt_error *error);
+
+/* VT_VALUE unless the parameter `index` is left out (and optional) or has exactly `shape`. */
+vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape shape, vt_error *error);
+
+/* Open one product and raise kit->scratch_bytes to what it needs. */
+vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);
+
+/* Close all products of the kit. */
+void vt_kit_close(vt_kit *kit);
+
+#endif

@@ -1,0 +1,20 @@
+/* The records of all operations, one per file. */
+#ifndef VT_OPS_OPERATIONS_H
+#define VT_OPS_OPERATIONS_H
+
+#include "ops/op.h"
+
+extern const vt_op vt_op_patchify;
+extern const vt_op vt_op_linear;
+extern const vt_op vt_op_norm;
+extern const vt_op vt_op_attention;
+extern const vt_op vt_op_attention_probs;
+extern const vt_op vt_op_tokens;
+extern const vt_op vt_op_select;
+extern const vt_op vt_op_activation;
+extern const vt_op vt_op_add;
+extern const vt_op vt_op_scale;
+extern const vt_op vt_op_dropout;
+extern const vt_op vt_op_drop_path;
+
+#endif

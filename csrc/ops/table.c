@@ -1,0 +1,88 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "ops/op.h"
+#include "ops/operations.h"
+
+const vt_op *const vt_op_table[] = {
+    &vt_op_patchify,   &vt_op_linear, &vt_op_norm,  &vt_op_attention, &vt_op_attention_probs,
+    &vt_op_tokens,     &vt_op_select, &vt_op_activation, &vt_op_add,  &vt_op_scale,
+    &vt_op_dropout,    &vt_op_drop_path, NULL,
+};
+
+const vt_op *vt_op_find(const char *name) {
+    for (const vt_op *const *op = vt_op_table; *op != NULL; op++) {
+        if (strcmp((*op)->name, name) == 0) return *op;
+    }
+    return NULL;
+}
+
+int vt_attribute_index(const vt_op *op, const char *name) {
+    for (int i = 0; op->attributes[i].name != NULL; i++) {
+        if (strcmp(op->attributes[i].name, name) == 0) return i;
+    }
+    return -1;
+}
+
+const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape) {
+    int used = snprintf(text, VT_MAX_NAME, "(");
+    for (int i = 0; i < shape->ndim && used < VT_MAX_NAME; i++) {
+        used += snprintf(text + used, (size_t)(VT_MAX_NAME - used), i == 0 ? "%lld" : ", %lld",
+                         (long long)shape->dim[i]);
+    }
+    if (used < VT_MAX_NAME) {
+        snprintf(text + used, (size_t)(VT_MAX_NAME - used), shape->ndim == 1 ? ",)" : ")");
+    }
+    return text;
+}
+
+static bool same_shape(const vt_shape *a, const vt_shape *b) {
+    if (a->ndim != b->ndim) return false;
+    for (int i = 0; i < a->ndim; i++) {
+        if (a->dim[i] != b->dim[i]) return false;
+    }
+    return true;
+}
+
+vt_status vt_infer_same(vt_signature *signature, vt_error *error) {
+    const vt_shape *first = &signature->input[0];
+    for (int i = 1; i < signature->node->op->inputs; i++) {
+        char a[VT_MAX_NAME], b[VT_MAX_NAME];
+        if (same_shape(first, &signature->input[i])) continue;
+        return vt_fail(error, VT_VALUE, "inputs of shape %s and %s differ", vt_shape_text(a, first),
+                       vt_shape_text(b, &signature->input[i]));
+    }
+    signature->node->shape = *first;
+    return VT_OK;
+}
+
+vt_status vt_expect_matrix(const vt_signature *signature, int index, vt_error *error) {
+    if (signature->input[index].ndim == 2) return VT_OK;
+    char text[VT_MAX_NAME];
+    return vt_fail(error, VT_VALUE, "expected an input of shape (rows, cols), got %s",
+                   vt_shape_text(text, &signature->input[index]));
+}
+
+vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape shape,
+                          vt_error *error) {
+    const vt_shape *given = &signature->param[index];
+    if (given->ndim == 0 || same_shape(given, &shape)) return VT_OK;
+    char a[VT_MAX_NAME], b[VT_MAX_NAME];
+    return vt_fail(error, VT_VALUE, "parameter %s has shape %s, expected %s",
+                   signature->node->op->params[index].name, vt_shape_text(a, given),
+                   vt_shape_text(b, &shape));
+}
+
+vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error) {
+    VT_TRY(vt_matmul_open(&kit->matmul[slot], shape, error));
+    const size_t scratch = vt_matmul_scratch_bytes(kit->matmul[slot]);
+    if (scratch > kit->scratch_bytes) kit->scratch_bytes = scratch;
+    return VT_OK;
+}
+
+void vt_kit_close(vt_kit *kit) {
+    for (int i = 0; i < VT_MAX_MATMULS; i++) {
+        vt_matmul_close(kit->matmul[i]);
+        kit->matmul[i] = NULL;
+    }
+}

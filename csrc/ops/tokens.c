@@ -1,0 +1,251 @@
+/* Operations on the sequence of tokens: patchify, tokens, select. All gather: a row of the result
+ * comes from another row of the input. */
+#include <string.h>
+
+#include "ops/operations.h"
+
+/* ---------------------------------------------------------------- patchify */
+
+/* (C, H, W) -> (grid, C ph pw): the rows of a patch embedding's matrix product (im2col of a
+ * convolution whose stride is its kernel). What does not fill a patch at the right and lower edge is
+ * left out, as that convolution does. */
+enum { PATCH_HEIGHT, PATCH_WIDTH };
+
+typedef struct patches {
+    int64_t channels, height, width; /* of the image */
+    int64_t ph, pw;                  /* of a patch */
+    int64_t gh, gw;                  /* of the grid */
+} patches;
+
+static patches patches_of(const vt_signature *s) {
+    const int64_t *image = s->input[0].dim;
+    patches p = {image[0], image[1], image[2], s->node->attributes[PATCH_HEIGHT].i,
+                 s->node->attributes[PATCH_WIDTH].i, 0, 0};
+    p.gh = p.height / p.ph;
+    p.gw = p.width / p.pw;
+    return p;
+}
+
+static vt_status patchify_infer(vt_signature *s, vt_error *error) {
+    char text[VT_MAX_NAME];
+    const vt_shape *image = &s->input[0];
+    const int64_t ph = s->node->attributes[PATCH_HEIGHT].i, pw = s->node->attributes[PATCH_WIDTH].i;
+    if (image->ndim != 3 || ph < 1 || pw < 1 || image->dim[1] < ph || image->dim[2] < pw) {
+        return vt_fail(error, VT_VALUE, "patches of %lld x %lld do not fit an input of shape %s",
+                       (long long)ph, (long long)pw, vt_shape_text(text, image));
+    }
+    const patches p = patches_of(s);
+    s->node->shape = (vt_shape){2, {p.gh * p.gw, p.channels * p.ph * p.pw}};
+    return VT_OK;
+}
+
+/* The first element of row `i` of channel `c` of patch `row` in the image. */
+static int64_t patch_row(patches p, int64_t row, int64_t c, int64_t i) {
+    return (c * p.height + row / p.gw * p.ph + i) * p.width + row % p.gw * p.pw;
+}
+
+static vt_status patchify_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const patches p = patches_of(t->signature);
+    char *out = t->out;
+    const size_t span = (size_t)p.pw * t->element;
+    for (int64_t row = t->row; row < t->row + t->rows; row++) {
+        for (int64_t c = 0; c < p.channels; c++) {
+            for (int64_t i = 0; i < p.ph; i++, out += span) {
+                memcpy(out, vt_const_at(t->in[0], t->element, patch_row(p, row, c, i)), span);
+            }
+        }
+    }
+    return VT_OK;
+}
+
+/* Rows of the image are (channel, y); x that no patch covers gets nothing. */
+static vt_status patchify_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const patches p = patches_of(t->signature);
+    const int64_t width = p.channels * p.ph * p.pw, elements = t->rows * p.width;
+    if (t->base[0] == NULL) {
+        memset(t->din[0], 0, (size_t)elements * t->element);
+    } else if (t->base[0] != t->din[0]) {
+        memcpy(t->din[0], t->base[0], (size_t)elements * t->element);
+    }
+    for (int64_t i = 0; i < t->rows; i++) {
+        const int64_t c = (t->row + i) / p.height, y = (t->row + i) % p.height;
+        for (int64_t gx = 0; y / p.ph < p.gh && gx < p.gw; gx++) {
+            void *dx = vt_at(t->din[0], t->element, i * p.width + gx * p.pw);
+            const int64_t at = (y / p.ph * p.gw + gx) * width + (c * p.ph + y % p.ph) * p.pw;
+            t->kernels->scale_add(dx, dx, vt_const_at(t->dout, t->element, at), 1.0, p.pw);
+        }
+    }
+    return VT_OK;
+}
+
+const vt_op vt_op_patchify = {
+    .name = "patchify",
+    .inputs = 1,
+    .attributes = {{"patch_height", VT_ATTR_INT, false}, {"patch_width", VT_ATTR_INT, false}},
+    .infer = patchify_infer,
+    .forward = patchify_forward,
+    .backward = patchify_backward,
+    .gathers = true,
+    .cheap = true,
+};
+
+/* ---------------------------------------------------------------- tokens */
+
+/* (N, D) -> (P + N, D): the prefix tokens, then the patches, plus one row of the position table each
+ * (Dosovitskiy et al. 2021; timm _pos_embed with no_embed_class=False). */
+enum { CLS_TOKEN, DIST_TOKEN, POS_EMBED, PREFIX_END = POS_EMBED };
+
+static int64_t prefix_length(const vt_signature *s) {
+    int64_t length = 0;
+    for (int p = CLS_TOKEN; p < PREFIX_END; p++) length += s->param[p].ndim != 0;
+    return length;
+}
+
+static vt_status tokens_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(vt_expect_matrix(s, 0, error));
+    const int64_t rows = s->input[0].dim[0] + prefix_length(s), cols = s->input[0].dim[1];
+    for (int p = CLS_TOKEN; p < PREFIX_END; p++) {
+        VT_TRY(vt_expect_param(s, p, (vt_shape){3, {1, 1, cols}}, error));
+    }
+    VT_TRY(vt_expect_param(s, POS_EMBED, (vt_shape){3, {1, rows, cols}}, error));
+    s->node->shape = (vt_shape){2, {rows, cols}};
+    return VT_OK;
+}
+
+static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+                             vt_error *error) {
+    (void)dtype, (void)backward, (void)error;
+    kit->panels = vt_strip_count(s->node->shape.dim[0]);
+    return VT_OK;
+}
+
+/* The parameter that row `row` of the prefix comes from. */
+static int prefix_param(const vt_signature *s, int64_t row) {
+    for (int p = CLS_TOKEN; p < PREFIX_END; p++) {
+        if (s->param[p].ndim != 0 && row-- == 0) return p;
+    }
+    return PREFIX_END;
+}
+
+static vt_status tokens_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const vt_signature *s = t->signature;
+    const int64_t prefix = prefix_length(s), cols = s->node->shape.dim[1];
+    for (int64_t i = 0; i < t->rows; i++) {
+        const int64_t row = t->row + i;
+        const void *token = row < prefix ? t->param[prefix_param(s, row)]
+                                         : vt_const_at(t->in[0], t->element, (row - prefix) * cols);
+        const void *position = t->param[POS_EMBED];
+        if (position != NULL) position = vt_const_at(position, t->element, row * cols);
+        t->kernels->scale_add(vt_at(t->out, t->element, i * cols), position, token, 1.0, cols);
+    }
+    return VT_OK;
+}
+
+static vt_status tokens_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const int64_t prefix = prefix_length(t->signature), cols = t->signature->node->shape.dim[1];
+    const void *dy = vt_const_at(t->dout, t->element, (prefix + t->row) * cols);
+    t->kernels->scale_add(t->din[0], t->base[0], dy, 1.0, t->rows * cols);
+    return VT_OK;
+}
+
+/* gradient[0:count) (+)= sum over images of rows [first, first + count) of dy */
+static void sum_rows(const vt_tile *t, int param, void *gradient, int64_t first, int64_t count) {
+    const int64_t cols = t->signature->node->shape.dim[1];
+    for (int64_t b = 0; b < t->images; b++) {
+        const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
+        const void *base = b == 0 && !t->accumulate[param] ? NULL : gradient;
+        t->kernels->scale_add(gradient, base, vt_const_at(dy, t->element, first * cols), 1.0,
+                              count * cols);
+    }
+}
+
+/* One panel is a strip of rows of the output; the prefix rows lie in the first. */
+static vt_status tokens_accumulate(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const vt_signature *s = t->signature;
+    const int64_t all = s->node->shape.dim[0], cols = s->node->shape.dim[1];
+    const int64_t first = t->part * vt_strip_rows(all);
+    const int64_t rows = all - first < vt_strip_rows(all) ? all - first : vt_strip_rows(all);
+    if (t->dparam[POS_EMBED] != NULL) {
+        sum_rows(t, POS_EMBED, vt_at(t->dparam[POS_EMBED], t->element, first * cols), first, rows);
+    }
+    for (int64_t row = 0; t->part == 0 && row < prefix_length(s); row++) {
+        const int p = prefix_param(s, row);
+        if (t->dparam[p] != NULL) sum_rows(t, p, t->dparam[p], row, 1);
+    }
+    return VT_OK;
+}
+
+const vt_op vt_op_tokens = {
+    .name = "tokens",
+    .inputs = 1,
+    .params = {{"cls_token", true}, {"dist_token", true}, {"pos_embed", true}},
+    .infer = tokens_infer,
+    .open = tokens_open,
+    .forward = tokens_forward,
+    .backward = tokens_backward,
+    .accumulate = tokens_accumulate,
+    .gathers = true,
+};
+
+/* ---------------------------------------------------------------- select */
+
+/* (N, D) -> (count, D): rows [start, start + count). */
+enum { START, COUNT };
+
+static vt_status select_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(vt_expect_matrix(s, 0, error));
+    const int64_t start = s->node->attributes[START].i, count = s->node->attributes[COUNT].i;
+    const int64_t rows = s->input[0].dim[0];
+    if (start < 0 || count < 1 || start > rows - count) {
+        return vt_fail(error, VT_VALUE, "rows %lld to %lld cannot be selected from %lld",
+                       (long long)start, (long long)(start + count), (long long)rows);
+    }
+    s->node->shape = (vt_shape){2, {count, s->input[0].dim[1]}};
+    return VT_OK;
+}
+
+static vt_status select_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const int64_t cols = t->signature->node->shape.dim[1];
+    const int64_t first = t->signature->node->attributes[START].i + t->row;
+    memcpy(t->out, vt_const_at(t->in[0], t->element, first * cols),
+           (size_t)(t->rows * cols) * t->element);
+    return VT_OK;
+}
+
+static vt_status select_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const vt_node *node = t->signature->node;
+    const int64_t cols = node->shape.dim[1], start = node->attributes[START].i;
+    for (int64_t i = 0; i < t->rows; i++) {
+        const int64_t row = t->row + i - start;
+        const bool selected = row >= 0 && row < node->attributes[COUNT].i;
+        void *dx = vt_at(t->din[0], t->element, i * cols);
+        const void *base =
+            t->base[0] == NULL ? NULL : vt_const_at(t->base[0], t->element, i * cols);
+        if (selected) {
+            t->kernels->scale_add(dx, base, vt_const_at(t->dout, t->element, row * cols), 1.0,
+                                  cols);
+        } else if (base == NULL) {
+            memset(dx, 0, (size_t)cols * t->element);
+        } else if (base != dx) {
+            memcpy(dx, base, (size_t)cols * t->element);
+        }
+    }
+    return VT_OK;
+}
+
+const vt_op vt_op_select = {
+    .name = "select",
+    .inputs = 1,
+    .attributes = {{"start", VT_ATTR_INT, false}, {"count", VT_ATTR_INT, false}},
+    .infer = select_infer,
+    .forward = select_forward,
+    .backward = select_backward,
+    .gathers = true,
+};

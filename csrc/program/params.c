@@ -1,0 +1,149 @@
+#include "program/params.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+
+/* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
+ * grid, so that sums do not depend on them. */
+enum { CHUNK = 1 << 16 };
+
+static vt_status copy_name(vt_param_row *row, const char *name, vt_error *error) {
+    void *copy;
+    VT_TRY(vt_alloc(&copy, strlen(name) + 1, error));
+    row->name = copy;
+    strcpy(row->name, name);
+    return VT_OK;
+}
+
+static vt_status fill(vt_params *params, const char *const *names, const vt_shape *shapes,
+                      vt_error *error) {
+    int64_t chunks = 0;
+    for (int i = 0; i < params->count; i++) {
+        vt_param_row *row = &params->rows[i];
+        VT_TRY(copy_name(row, names[i], error));
+        row->shape = shapes[i];
+        row->offset = params->bytes;
+        row->elements = vt_shape_elements(&shapes[i]);
+        row->requires_grad = true;
+        params->bytes += vt_align((size_t)row->elements * vt_dtype_size(params->dtype));
+        chunks += vt_ceil_div(row->elements, CHUNK);
+    }
+    VT_TRY(vt_alloc_array((void **)&params->squares, (size_t)chunks, sizeof(double), error));
+    return vt_params_buffer(params, &params->data, error);
+}
+
+vt_status vt_params_open(vt_params **out, int count, const char *const *names,
+                         const vt_shape *shapes, vt_dtype dtype, vt_error *error) {
+    void *block;
+    VT_TRY(vt_alloc(&block, sizeof(vt_params), error));
+    vt_params *params = block;
+    pthread_mutex_init(&params->lock, NULL);
+    params->dtype = dtype;
+    params->version = 1;
+    vt_status status = vt_alloc_array(&block, (size_t)count, sizeof(vt_param_row), error);
+    params->rows = block;
+    if (status == VT_OK) {
+        params->count = count;
+        status = fill(params, names, shapes, error);
+    }
+    if (status != VT_OK) {
+        vt_params_close(params);
+        params = NULL;
+    }
+    *out = params;
+    return status;
+}
+
+void vt_params_close(vt_params *params) {
+    if (params == NULL) return;
+    for (int i = 0; i < params->count; i++) vt_free(params->rows[i].name);
+    vt_free(params->rows);
+    vt_free(params->data);
+    vt_free(params->gradient);
+    vt_free(params->squares);
+    pthread_mutex_destroy(&params->lock);
+    vt_free(params);
+}
+
+vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error) {
+    return vt_alloc(buffer, params->bytes, error);
+}
+
+void vt_params_write(vt_params *params, int row, const void *values) {
+    memcpy(vt_params_at(params, params->data, row), values,
+           (size_t)params->rows[row].elements * vt_dtype_size(params->dtype));
+    params->version++;
+}
+
+void vt_params_zero_gradients(vt_params *params) {
+    for (int i = 0; i < params->count; i++) params->rows[i].has_gradient = false;
+}
+
+/* ---------------------------------------------------------------- passes over the gradients */
+
+typedef struct pass {
+    const vt_params *params;
+    vt_chunk_body body;
+    void *context;
+} pass;
+
+static int64_t chunks_of(const vt_param_row *row) {
+    return row->has_gradient ? vt_ceil_div(row->elements, CHUNK) : 0;
+}
+
+static void run_chunk(void *context, vt_worker worker) {
+    const pass *p = context;
+    int64_t chunk = worker.task;
+    int row = 0;
+    while (chunk >= chunks_of(&p->params->rows[row])) chunk -= chunks_of(&p->params->rows[row++]);
+    const int64_t first = chunk * CHUNK, left = p->params->rows[row].elements - first;
+    p->body(p->context, row, first, left < CHUNK ? left : CHUNK);
+}
+
+void vt_params_for_chunks(const vt_params *params, int threads, vt_chunk_body body, void *context) {
+    int64_t chunks = 0;
+    for (int i = 0; i < params->count; i++) chunks += chunks_of(&params->rows[i]);
+    pass p = {params, body, context};
+    vt_parallel_for(chunks, threads, run_chunk, &p);
+}
+
+typedef struct gradients {
+    const vt_params *params;
+    double factor;
+} gradients;
+
+static void *gradient_at(const vt_params *params, int row, int64_t first) {
+    return vt_at(vt_params_at(params, params->gradient, row), vt_dtype_size(params->dtype), first);
+}
+
+static void scale_chunk(void *context, int row, int64_t first, int64_t count) {
+    const gradients *g = context;
+    void *gradient = gradient_at(g->params, row, first);
+    vt_kernels_get(g->params->dtype)->scale_add(gradient, NULL, gradient, g->factor, count);
+}
+
+void vt_params_scale_gradients(vt_params *params, double factor, int threads) {
+    gradients g = {params, factor};
+    vt_params_for_chunks(params, threads, scale_chunk, &g);
+}
+
+static void square_chunk(void *context, int row, int64_t first, int64_t count) {
+    const gradients *g = context;
+    int64_t index = first / CHUNK;
+    for (int i = 0; i < row; i++) index += chunks_of(&g->params->rows[i]);
+    const void *gradient = gradient_at(g->params, row, first);
+    g->params->squares[index] = vt_kernels_get(g->params->dtype)->sum_of_squares(gradient, count);
+}
+
+double vt_params_gradient_norm(const vt_params *params, int threads) {
+    int64_t chunks = 0;
+    for (int i = 0; i < params->count; i++) chunks += chunks_of(&params->rows[i]);
+    gradients g = {params, 0};
+    vt_params_for_chunks(params, threads, square_chunk, &g);
+    double sum = 0;
+    for (int64_t i = 0; i < chunks; i++) sum += params->squares[i];
+    return sqrt(sum);
+}

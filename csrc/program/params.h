@@ -1,0 +1,60 @@
+/* The parameters of one model: rows of (name, shape) over one flat, 64-byte aligned buffer in the
+ * order of the state dict. Gradients, and buffers of an optimizer, have the same layout. */
+#ifndef VT_PROGRAM_PARAMS_H
+#define VT_PROGRAM_PARAMS_H
+
+#include <pthread.h>
+
+#include "ops/op.h"
+
+typedef struct vt_param_row {
+    char *name;
+    vt_shape shape;
+    size_t offset;      /* bytes from the start of a buffer; a multiple of 64 */
+    int64_t elements;
+    bool requires_grad;
+    bool has_gradient;  /* false: the gradient's bytes mean nothing yet */
+} vt_param_row;
+
+typedef struct vt_params {
+    vt_dtype dtype;
+    int count;
+    vt_param_row *rows;
+    size_t bytes;      /* of one buffer */
+    void *data;
+    void *gradient;    /* NULL until the first backward */
+    uint64_t version;  /* rises with every write, so that packed copies are never stale */
+    double *squares;   /* one per chunk of the rows: room for gradient norms */
+    pthread_mutex_t lock; /* held while gradients are written */
+} vt_params;
+
+/* Copies names and shapes. All values are 0, all rows require a gradient. */
+vt_status vt_params_open(vt_params **params, int count, const char *const *names,
+                         const vt_shape *shapes, vt_dtype dtype, vt_error *error);
+void vt_params_close(vt_params *params); /* NULL is allowed */
+
+/* The row's first element within a buffer of this layout. */
+static inline void *vt_params_at(const vt_params *params, void *buffer, int row) {
+    return (char *)buffer + params->rows[row].offset;
+}
+
+/* A zeroed buffer of this layout, to be freed with vt_free. */
+vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error);
+
+/* Overwrite one row with `elements` values of the params' dtype and raise the version. */
+void vt_params_write(vt_params *params, int row, const void *values);
+
+/* Forget all gradients. Touches no memory. */
+void vt_params_zero_gradients(vt_params *params);
+
+/* Multiply every gradient that there is. */
+void vt_params_scale_gradients(vt_params *params, double factor, int threads);
+
+/* The L2 norm over every gradient that there is; the same bits for any number of threads. */
+double vt_params_gradient_norm(const vt_params *params, int threads);
+
+/* Call body(context, row, first, count) for chunks of all rows with a gradient, in parallel. */
+typedef void (*vt_chunk_body)(void *context, int row, int64_t first, int64_t count);
+void vt_params_for_chunks(const vt_params *params, int threads, vt_chunk_body body, void *context);
+
+#endif

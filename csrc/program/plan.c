@@ -1,0 +1,87 @@
+#include "program/plan.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "program/schedule.h"
+
+static bool same_dims(const vt_shape *a, const vt_shape *b) {
+    return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0;
+}
+
+static vt_status check_params(const vt_program *program, const vt_params *params,
+                              vt_error *error) {
+    if (program->param_count != params->count) {
+        return vt_fail(error, VT_VALUE, "the program has %d parameters, the table %d rows",
+                       program->param_count, params->count);
+    }
+    for (int i = 0; i < params->count; i++) {
+        if (same_dims(&program->params[i], &params->rows[i].shape)) continue;
+        char a[VT_MAX_NAME], b[VT_MAX_NAME];
+        return vt_fail(error, VT_VALUE, "%s has shape %s, the program expects %s",
+                       params->rows[i].name, vt_shape_text(a, &params->rows[i].shape),
+                       vt_shape_text(b, &program->params[i]));
+    }
+    return VT_OK;
+}
+
+static vt_status open_kits(vt_plan *plan, vt_error *error) {
+    const vt_program *p = plan->lowered;
+    VT_TRY(vt_alloc_array((void **)&plan->kits, (size_t)p->node_count, sizeof *plan->kits, error));
+    for (int n = 0; n < p->node_count; n++) {
+        const vt_op *op = p->nodes[n].op;
+        if (op->open == NULL) continue;
+        VT_TRY(op->open(&plan->kits[n], &p->signatures[n], plan->dtype, plan->training, error));
+    }
+    return VT_OK;
+}
+
+static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params *params,
+                      vt_plan_options options, vt_error *error) {
+    VT_TRY(check_params(program, params, error));
+    VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
+    VT_TRY(open_kits(plan, error));
+    VT_TRY(vt_plan_schedule(plan, params, options.input_gradients, error));
+    VT_TRY(vt_plan_store(plan, error));
+    return plan->training ? VT_OK : vt_alloc(&plan->packed, plan->fixed_bytes, error);
+}
+
+vt_status vt_plan_open(vt_plan **out, const vt_program *program, const vt_params *params,
+                       vt_plan_options options, vt_error *error) {
+    *out = NULL;
+    void *block;
+    VT_TRY(vt_alloc(&block, sizeof(vt_plan), error));
+    vt_plan *plan = block;
+    pthread_mutex_init(&plan->packing, NULL);
+    plan->dtype = params->dtype;
+    plan->training = options.training;
+    plan->kernels = vt_kernels_get(params->dtype);
+    const vt_status status = fill(plan, program, params, options, error);
+    if (status == VT_OK) {
+        *out = plan;
+    } else {
+        vt_plan_close(plan);
+    }
+    return status;
+}
+
+void vt_plan_close(vt_plan *plan) {
+    if (plan == NULL) return;
+    if (plan->kits != NULL) {
+        for (int n = 0; n < plan->lowered->node_count; n++) vt_kit_close(&plan->kits[n]);
+    }
+    vt_free(plan->kits);
+    vt_free(plan->steps);
+    vt_free(plan->lanes);
+    vt_free(plan->phases);
+    vt_free(plan->buffers);
+    vt_free(plan->inputs);
+    vt_free(plan->outputs);
+    vt_free(plan->output_gradients);
+    vt_free(plan->input_gradients);
+    vt_free(plan->covered);
+    vt_free(plan->packed);
+    vt_program_close(plan->lowered);
+    pthread_mutex_destroy(&plan->packing);
+    vt_free(plan);
+}

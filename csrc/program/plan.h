@@ -1,0 +1,112 @@
+/* A plan: the order in which a program is run, and the place of everything it holds in memory.
+ *
+ * A plan is a list of *phases* with a barrier between them. A phase is a set of *lanes* that do not
+ * depend on one another; a lane is a list of *steps* that share one way of cutting an image into
+ * tiles, so that one task carries one tile through all steps of the lane while it is in the cache:
+ *
+ *   lane of strips   norm, linear, activation, ... on the same rows of one image
+ *   lane of parts    attention, one head of one image
+ *   lane of panels   the gradients of one operation's parameters, all images in order
+ *   lane of packs    weights into the layout of the matrix products
+ *
+ * Backward is more of the same: the steps of the operations in reverse order. Where it reads a value
+ * whose operation is cheap, that operation is run once more instead of keeping the value.
+ *
+ * What a step writes is a new *buffer*, used by later steps and never written again; so the life of a
+ * buffer is known, and buffers that do not live at the same time share memory. Sizes are per image:
+ * one plan serves every batch. */
+#ifndef VT_PROGRAM_PLAN_H
+#define VT_PROGRAM_PLAN_H
+
+#include "program/params.h"
+#include "program/program.h"
+
+enum { VT_NOTHING = -1 }; /* instead of the index of a buffer */
+
+typedef enum vt_pass { VT_FORWARD, VT_BACKWARD, VT_ACCUMULATE, VT_PACK } vt_pass;
+
+typedef struct vt_step {
+    vt_pass pass;
+    int node;
+    int in[VT_MAX_INPUTS], out;                      /* buffers */
+    int dout, din[VT_MAX_INPUTS], base[VT_MAX_INPUTS];
+    int partial;
+    int packed[VT_MAX_PACKS]; /* read by VT_FORWARD and VT_BACKWARD; the one written by VT_PACK */
+} vt_step;
+
+typedef enum vt_lane_kind { VT_LANE_STRIPS, VT_LANE_PARTS, VT_LANE_PANELS } vt_lane_kind;
+
+typedef struct vt_lane {
+    vt_lane_kind kind;
+    int phase;
+    int first_step, step_count;
+    int64_t rows;  /* of the values, for strips */
+    int64_t tiles; /* per image, or per run for panels */
+} vt_lane;
+
+typedef struct vt_phase {
+    int first_lane, lane_count;
+} vt_phase;
+
+typedef enum vt_place {
+    VT_ARENA, /* one slot per image */
+    VT_LOCAL, /* one strip per thread: nobody but one lane of one phase sees it */
+    VT_FIXED  /* one per run */
+} vt_place;
+
+typedef struct vt_buffer {
+    vt_place place;
+    int64_t rows, cols; /* of one image */
+    size_t bytes;       /* of one image, one strip or the whole; a multiple of 64 */
+    size_t offset;      /* in bytes; in the arena, times the capacity */
+    int root;           /* itself, or the buffer whose memory it takes over in place */
+    int first_phase, last_phase;
+} vt_buffer;
+
+typedef struct vt_plan {
+    vt_program *lowered;
+    vt_dtype dtype;
+    bool training;
+    const vt_kernels *kernels;
+    vt_kit *kits; /* of the nodes */
+
+    int step_count, lane_count, phase_count, buffer_count;
+    vt_step *steps;
+    vt_lane *lanes;
+    vt_phase *phases;
+    vt_buffer *buffers;
+    int border; /* phases before it are forward, from it on backward */
+
+    int *inputs, *outputs;              /* buffers of the program's inputs and outputs */
+    int *output_gradients;              /* VT_NOTHING where no gradient flows from */
+    int *input_gradients;
+    bool *covered;                      /* parameters whose gradient this plan writes */
+
+    size_t image_bytes, fixed_bytes, local_bytes, scratch_bytes; /* scratch: of the hungriest step */
+    double forward_flops, backward_flops; /* of one image */
+
+    /* Inference keeps its packed weights (the fixed buffers) here, for all runs of the plan; training,
+     * whose weights change, packs just before use into the run. */
+    void *packed;
+    uint64_t packed_version; /* of the params, 0: not yet */
+    pthread_mutex_t packing;
+} vt_plan;
+
+/* True if the step reads rows of other tiles: inputs in forward, dout in backward. */
+static inline bool vt_step_gathers(const vt_plan *plan, const vt_step *step) {
+    return plan->lowered->nodes[step->node].op->gathers;
+}
+
+typedef struct vt_plan_options {
+    bool training;        /* record what backward needs; dropout and drop path are active */
+    bool input_gradients; /* also the gradients of the program's inputs */
+    bool fuse;            /* false runs the plain list, so that a test can compare the two */
+} vt_plan_options;
+
+/* Which parameters want a gradient is read from `params` now; its shapes must be those that the program
+ * was built with. Neither is kept. */
+vt_status vt_plan_open(vt_plan **plan, const vt_program *program, const vt_params *params,
+                       vt_plan_options options, vt_error *error);
+void vt_plan_close(vt_plan *plan); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,342 @@
+#include "program/run.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+
+/* ---------------------------------------------------------------- memory */
+
+static size_t thread_bytes(const vt_plan *plan) { return plan->local_bytes + plan->scratch_bytes; }
+
+/* The three blocks of a run, in the order arena, fixed, threads. */
+static void block_bytes(const vt_plan *plan, int64_t capacity, int threads, size_t bytes[3]) {
+    bytes[0] = plan->image_bytes * (size_t)capacity;
+    bytes[1] = plan->training ? plan->fixed_bytes : 0;
+    bytes[2] = thread_bytes(plan) * (size_t)threads;
+}
+
+size_t vt_run_bytes(const vt_plan *plan, int64_t capacity, int threads) {
+    size_t bytes[3];
+    block_bytes(plan, capacity, threads, bytes);
+    return sizeof(vt_run) + bytes[0] + bytes[1] + bytes[2];
+}
+
+vt_status vt_run_open(vt_run **out, vt_plan *plan, vt_params *params, int64_t capacity, int threads,
+                      vt_error *error) {
+    *out = NULL;
+    if (capacity < 1 || threads < 1) {
+        return vt_fail(error, VT_VALUE, "a run needs at least one image and one thread, got %lld and %d",
+                       (long long)capacity, threads);
+    }
+    if (plan->image_bytes > 0 && (size_t)capacity > SIZE_MAX / 2 / plan->image_bytes) {
+        return vt_fail(error, VT_MEMORY, "%lld images do not fit into memory", (long long)capacity);
+    }
+    void *block;
+    VT_TRY(vt_alloc(&block, sizeof(vt_run), error));
+    vt_run *run = block;
+    run->plan = plan;
+    run->params = params;
+    run->capacity = capacity;
+    run->threads = threads;
+    size_t bytes[3];
+    block_bytes(plan, capacity, threads, bytes);
+    char **const blocks[3] = {&run->arena, &run->fixed, &run->threads_memory};
+    for (int i = 0; i < 3; i++) {
+        const vt_status status = vt_alloc((void **)blocks[i], bytes[i], error);
+        if (status == VT_OK) continue;
+        vt_run_close(run);
+        return status;
+    }
+    *out = run;
+    return VT_OK;
+}
+
+void vt_run_close(vt_run *run) {
+    if (run == NULL) return;
+    vt_free(run->arena);
+    vt_free(run->fixed);
+    vt_free(run->threads_memory);
+    vt_free(run);
+}
+
+/* Bytes from one image of a buffer to the next. */
+static size_t image_stride(const vt_plan *plan, int buffer) { return plan->buffers[buffer].bytes; }
+
+/* Image 0 of a buffer of the arena. */
+static char *arena_at(const vt_run *run, int buffer) {
+    return run->arena + run->plan->buffers[buffer].offset * (size_t)run->capacity;
+}
+
+/* ---------------------------------------------------------------- one step on one tile */
+
+/* A lane at work. */
+typedef struct work {
+    const vt_run *run;
+    vt_tile common; /* what all tiles share */
+    int64_t image, row, rows, part;
+    char *local; /* of the thread; the scratch follows */
+    bool strips;
+} work;
+
+/* The first element of a buffer that this tile may touch: its strip, or the whole image. */
+static void *tile_pointer(const work *w, int buffer, bool whole) {
+    if (buffer == VT_NOTHING) return NULL;
+    const vt_plan *plan = w->run->plan;
+    const vt_buffer *b = &plan->buffers[buffer];
+    if (b->place == VT_LOCAL) return w->local + b->offset;
+    char *image = arena_at(w->run, buffer) + (size_t)w->image * b->bytes;
+    return whole || !w->strips ? image : vt_at(image, w->common.element, w->row * b->cols);
+}
+
+static const char *fixed_pointer(const vt_run *run, int buffer) {
+    if (buffer == VT_NOTHING) return NULL;
+    const char *block = run->plan->training ? run->fixed : run->plan->packed;
+    return block + run->plan->buffers[buffer].offset;
+}
+
+static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node) {
+    const vt_params *params = run->params;
+    for (int i = 0; i < VT_MAX_PARAMS; i++) {
+        t->param[i] = t->dparam[i] = NULL;
+        if (node->op->params[i].name == NULL) break;
+        const int row = node->params[i];
+        if (row < 0) continue;
+        t->param[i] = vt_params_at(params, params->data, row);
+        if (!run->plan->covered[row]) continue;
+        t->dparam[i] = vt_params_at(params, params->gradient, row);
+        t->accumulate[i] = params->rows[row].has_gradient;
+    }
+}
+
+static void point_to_values(vt_tile *t, const work *w, const vt_step *step) {
+    const bool gathers = vt_step_gathers(w->run->plan, step);
+    const bool forward = step->pass == VT_FORWARD;
+    for (int i = 0; i < VT_MAX_INPUTS; i++) {
+        t->in[i] = tile_pointer(w, step->in[i], gathers && forward);
+        t->din[i] = tile_pointer(w, step->din[i], false);
+        t->base[i] = tile_pointer(w, step->base[i], false);
+        if (step->in[i] != VT_NOTHING) t->in_stride[i] = image_stride(w->run->plan, step->in[i]);
+    }
+    t->out = tile_pointer(w, step->out, false);
+    t->dout = tile_pointer(w, step->dout, gathers && !forward);
+    if (step->dout != VT_NOTHING) t->dout_stride = image_stride(w->run->plan, step->dout);
+    if (step->partial == VT_NOTHING) return;
+    t->partial = tile_pointer(w, step->partial, true);
+    t->partial_stride = image_stride(w->run->plan, step->partial);
+}
+
+static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
+    const vt_plan *plan = w->run->plan;
+    const vt_node *node = &plan->lowered->nodes[step->node];
+    vt_tile t = w->common;
+    t.signature = &plan->lowered->signatures[step->node];
+    t.kit = &plan->kits[step->node];
+    t.image = w->image;
+    t.row = w->row;
+    t.rows = w->rows;
+    t.part = w->part;
+    t.scratch = w->local + plan->local_bytes;
+    point_to_params(&t, w->run, node);
+    point_to_values(&t, w, step);
+    for (int i = 0; i < VT_MAX_PACKS; i++) t.packed[i] = fixed_pointer(w->run, step->packed[i]);
+    switch (step->pass) {
+    case VT_FORWARD:
+        return node->op->forward(&t, error);
+    case VT_BACKWARD:
+        if (t.partial != NULL) {
+            const int64_t strip = w->row / vt_strip_rows(vt_shape_rows(&node->shape));
+            t.partial = vt_at(t.partial, t.element, strip * t.kit->partial);
+        }
+        return node->op->backward(&t, error);
+    case VT_ACCUMULATE:
+        t.strips = vt_strip_count(vt_shape_rows(&node->shape));
+        return node->op->accumulate(&t, error);
+    case VT_PACK: {
+        const int which = step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD
+                                                                      : VT_PACK_BACKWARD;
+        char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
+                       plan->buffers[step->packed[which]].offset;
+        return vt_matmul_pack(t.kit->matmul[t.kit->pack_slot[which]], packed, t.param[0], error);
+    }
+    }
+    return vt_fail(error, VT_INTERNAL, "step of an unknown kind %d", (int)step->pass);
+}
+
+/* ---------------------------------------------------------------- lanes and phases */
+
+typedef struct phase_work {
+    vt_run *run;
+    const vt_phase *phase;
+    atomic_flag failed; /* the first failure writes status and error */
+    vt_status status;
+    vt_error *error;
+} phase_work;
+
+static int64_t lane_tasks(const vt_run *run, const vt_lane *lane) {
+    return lane->kind == VT_LANE_PANELS ? lane->tiles : lane->tiles * run->images;
+}
+
+static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int thread) {
+    const vt_plan *plan = run->plan;
+    work w = {.run = run, .strips = lane->kind == VT_LANE_STRIPS};
+    w.local = run->threads_memory + (size_t)thread * thread_bytes(plan);
+    w.common = (vt_tile){.kernels = plan->kernels,
+                         .element = vt_dtype_size(plan->dtype),
+                         .images = run->images,
+                         .key = run->key,
+                         .first_row = run->first_row};
+    w.part = lane->kind == VT_LANE_PANELS ? task : task % lane->tiles;
+    w.image = lane->kind == VT_LANE_PANELS ? 0 : task / lane->tiles;
+    if (w.strips) {
+        const int64_t height = vt_strip_rows(lane->rows);
+        w.row = w.part * height;
+        w.rows = lane->rows - w.row < height ? lane->rows - w.row : height;
+    }
+    return w;
+}
+
+static void run_task(void *context, vt_worker worker) {
+    phase_work *p = context;
+    const vt_plan *plan = p->run->plan;
+    const vt_lane *lane = &plan->lanes[p->phase->first_lane];
+    int64_t task = worker.task;
+    while (task >= lane_tasks(p->run, lane)) task -= lane_tasks(p->run, lane++);
+    const work w = start_work(p->run, lane, task, worker.thread);
+    vt_error error;
+    for (int i = 0; i < lane->step_count; i++) {
+        const vt_status status = run_step(&w, &plan->steps[lane->first_step + i], &error);
+        if (status == VT_OK) continue;
+        if (!atomic_flag_test_and_set(&p->failed)) {
+            p->status = status;
+            if (p->error != NULL) *p->error = error;
+        }
+        return;
+    }
+}
+
+static vt_status run_phases(vt_run *run, int first, int end, vt_error *error) {
+    for (int i = first; i < end; i++) {
+        const vt_phase *phase = &run->plan->phases[i];
+        int64_t tasks = 0;
+        for (int l = 0; l < phase->lane_count; l++) {
+            tasks += lane_tasks(run, &run->plan->lanes[phase->first_lane + l]);
+        }
+        phase_work shared = {run, phase, ATOMIC_FLAG_INIT, VT_OK, error};
+        vt_parallel_for(tasks, run->threads, run_task, &shared);
+        VT_TRY(shared.status);
+    }
+    return VT_OK;
+}
+
+/* ---------------------------------------------------------------- forward and backward */
+
+static size_t value_bytes(const vt_run *run, int value) {
+    const vt_shape *shape = vt_program_shape(run->plan->lowered, value);
+    return (size_t)vt_shape_elements(shape) * vt_dtype_size(run->plan->dtype);
+}
+
+/* Images of the arena stand `stride` bytes apart, those of the caller are dense. */
+static void copy_in(const vt_run *run, int buffer, const void *from, size_t bytes) {
+    const size_t stride = image_stride(run->plan, buffer);
+    for (int64_t b = 0; b < run->images; b++) {
+        memcpy(arena_at(run, buffer) + (size_t)b * stride, (const char *)from + (size_t)b * bytes,
+               bytes);
+    }
+}
+
+static void copy_out(const vt_run *run, void *to, int buffer, size_t bytes) {
+    const size_t stride = image_stride(run->plan, buffer);
+    for (int64_t b = 0; b < run->images; b++) {
+        memcpy((char *)to + (size_t)b * bytes, arena_at(run, buffer) + (size_t)b * stride, bytes);
+    }
+}
+
+/* Phase 0 packs weights: once per version of the parameters in inference, each time in training. */
+static vt_status run_packing(vt_run *run, vt_error *error) {
+    vt_plan *plan = run->plan;
+    if (plan->training) return run_phases(run, 0, 1, error);
+    pthread_mutex_lock(&plan->packing);
+    vt_status status = VT_OK;
+    if (plan->packed_version != run->params->version) {
+        plan->packed_version = 0;
+        status = run_phases(run, 0, 1, error);
+        if (status == VT_OK) plan->packed_version = run->params->version;
+    }
+    pthread_mutex_unlock(&plan->packing);
+    return status;
+}
+
+vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs, vt_rng_key key,
+                         uint64_t first_row, vt_error *error) {
+    if (images < 1 || images > run->capacity) {
+        return vt_fail(error, VT_VALUE, "%lld images do not fit a run made for 1 to %lld",
+                       (long long)images, (long long)run->capacity);
+    }
+    run->images = images;
+    run->key = key;
+    run->first_row = first_row;
+    for (int i = 0; i < run->plan->lowered->input_count; i++) {
+        copy_in(run, run->plan->inputs[i], inputs[i], value_bytes(run, i));
+    }
+    vt_status status = run_packing(run, error);
+    if (status == VT_OK) status = run_phases(run, 1, run->plan->border, error);
+    run->recorded = status == VT_OK && run->plan->training;
+    return status;
+}
+
+void vt_run_output(const vt_run *run, int index, void *output) {
+    const vt_plan *plan = run->plan;
+    copy_out(run, output, plan->outputs[index], value_bytes(run, plan->lowered->outputs[index]));
+}
+
+/* The same value may be several outputs: their gradients add up in order. */
+static void start_gradients(const vt_run *run, const void *const *gradients) {
+    const vt_plan *plan = run->plan;
+    for (int i = 0; i < plan->lowered->output_count; i++) {
+        const int buffer = plan->output_gradients[i];
+        if (buffer == VT_NOTHING) continue;
+        const size_t bytes = value_bytes(run, plan->lowered->outputs[i]);
+        bool first = true;
+        for (int j = 0; j < i; j++) first = first && plan->output_gradients[j] != buffer;
+        for (int64_t b = 0; b < run->images; b++) {
+            void *to = arena_at(run, buffer) + (size_t)b * image_stride(plan, buffer);
+            if (first) memset(to, 0, bytes);
+            if (gradients[i] == NULL) continue;
+            plan->kernels->scale_add(to, to, (const char *)gradients[i] + (size_t)b * bytes, 1.0,
+                                     (int64_t)(bytes / vt_dtype_size(plan->dtype)));
+        }
+    }
+}
+
+static vt_status backward(vt_run *run, const void *const *gradients, vt_error *error) {
+    vt_params *params = run->params;
+    if (params->gradient == NULL) VT_TRY(vt_params_buffer(params, &params->gradient, error));
+    start_gradients(run, gradients);
+    VT_TRY(run_phases(run, run->plan->border, run->plan->phase_count, error));
+    for (int i = 0; i < params->count; i++) {
+        if (run->plan->covered[i]) params->rows[i].has_gradient = true;
+    }
+    return VT_OK;
+}
+
+vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_error *error) {
+    if (!run->recorded) {
+        return vt_fail(error, VT_VALUE, run->plan->training
+                                            ? "backward may be called once after each forward"
+                                            : "this forward pass did not record gradients");
+    }
+    run->recorded = false;
+    pthread_mutex_lock(&run->params->lock);
+    const vt_status status = backward(run, output_gradients, error);
+    pthread_mutex_unlock(&run->params->lock);
+    return status;
+}
+
+bool vt_run_input_gradient(const vt_run *run, int index, void *gradient) {
+    const int buffer = run->plan->input_gradients[index];
+    if (buffer == VT_NOTHING) return false;
+    copy_out(run, gradient, buffer, value_bytes(run, index));
+    return true;
+}

@@ -1,0 +1,407 @@
+/* The order of steps: forward, then backward in reverse, cut into phases where tiles need the rows of
+ * other tiles. */
+#include "program/schedule.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+
+typedef struct scheduler {
+    vt_plan *plan;
+    const vt_program *program;
+    const vt_params *params;
+
+    int *lane_of;   /* per step: its lane, in order of emission */
+    int *written;   /* per buffer: the phase that writes it */
+    int *waiting;   /* steps of parameter gradients that wait for the next phase */
+    int waiting_count;
+    int open_lane;  /* of strips, still growing; or VT_NOTHING */
+
+    bool *wants;    /* per value: its gradient is asked for */
+    int *kept;      /* per value: the buffer that forward wrote */
+    int *again;     /* per value: the buffer that holds it in backward */
+    int *gradient;  /* per value: the buffer with its gradient so far */
+} scheduler;
+
+/* ---------------------------------------------------------------- buffers, phases, lanes, steps */
+
+static int add_buffer(scheduler *s, int64_t rows, int64_t cols) {
+    vt_plan *p = s->plan;
+    const int index = p->buffer_count++;
+    p->buffers[index] = (vt_buffer){.rows = rows, .cols = cols, .root = index};
+    s->written[index] = -1;
+    return index;
+}
+
+static int add_value_buffer(scheduler *s, int value) {
+    const vt_shape *shape = vt_program_shape(s->program, value);
+    return add_buffer(s, vt_shape_rows(shape), vt_shape_cols(shape));
+}
+
+static int add_lane(scheduler *s, vt_lane_kind kind, int phase, int64_t rows, int64_t tiles) {
+    const int index = s->plan->lane_count++;
+    s->plan->lanes[index] =
+        (vt_lane){.kind = kind, .phase = phase, .rows = rows, .tiles = tiles};
+    return index;
+}
+
+static const vt_kit *kit_of(const scheduler *s, int step) {
+    return &s->plan->kits[s->plan->steps[step].node];
+}
+
+/* A new phase; the waiting parameter gradients run beside its main lane. */
+static int add_phase(scheduler *s) {
+    const int phase = s->plan->phase_count++;
+    for (int i = 0; i < s->waiting_count; i++) {
+        const int step = s->waiting[i];
+        s->lane_of[step] = add_lane(s, VT_LANE_PANELS, phase, 0, kit_of(s, step)->panels);
+    }
+    s->waiting_count = 0;
+    s->open_lane = VT_NOTHING;
+    return phase;
+}
+
+static vt_step empty_step(vt_pass pass, int node) {
+    return (vt_step){.pass = pass,
+                     .node = node,
+                     .in = {VT_NOTHING, VT_NOTHING},
+                     .out = VT_NOTHING,
+                     .dout = VT_NOTHING,
+                     .din = {VT_NOTHING, VT_NOTHING},
+                     .base = {VT_NOTHING, VT_NOTHING},
+                     .partial = VT_NOTHING,
+                     .packed = {VT_NOTHING, VT_NOTHING}};
+}
+
+static int add_step(scheduler *s, vt_step step) {
+    const int index = s->plan->step_count++;
+    s->plan->steps[index] = step;
+    s->lane_of[index] = VT_NOTHING;
+    return index;
+}
+
+/* ---------------------------------------------------------------- where a step goes */
+
+static bool written_now(const scheduler *s, int buffer) {
+    return buffer != VT_NOTHING && s->written[buffer] == s->plan->phase_count - 1;
+}
+
+/* Strips can follow in the open lane unless they need rows that other tiles of it write. */
+static bool joins_open_lane(const scheduler *s, const vt_step *step, int64_t rows) {
+    if (s->open_lane == VT_NOTHING || s->plan->lanes[s->open_lane].rows != rows) return false;
+    if (!vt_step_gathers(s->plan, step)) return true;
+    if (step->pass == VT_BACKWARD) return !written_now(s, step->dout);
+    for (int i = 0; i < VT_MAX_INPUTS; i++) {
+        if (written_now(s, step->in[i])) return false;
+    }
+    return true;
+}
+
+static void mark_written(scheduler *s, int buffer) {
+    if (buffer != VT_NOTHING) s->written[buffer] = s->plan->phase_count - 1;
+}
+
+/* A step that cuts images into tiles; `rows` are those of what it writes. */
+static void place(scheduler *s, vt_step step, int64_t rows) {
+    const vt_op *op = s->program->nodes[step.node].op;
+    const int index = add_step(s, step);
+    if (op->space == VT_PARTS) {
+        const int phase = add_phase(s);
+        s->lane_of[index] = add_lane(s, VT_LANE_PARTS, phase, 0, kit_of(s, index)->parts);
+    } else {
+        if (!joins_open_lane(s, &step, rows)) {
+            const int phase = add_phase(s);
+            s->open_lane = add_lane(s, VT_LANE_STRIPS, phase, rows, vt_strip_count(rows));
+        }
+        s->lane_of[index] = s->open_lane;
+    }
+    mark_written(s, step.out);
+    mark_written(s, step.partial);
+    for (int i = 0; i < VT_MAX_INPUTS; i++) mark_written(s, step.din[i]);
+}
+
+/* ---------------------------------------------------------------- forward */
+
+static void schedule_node(scheduler *s, int node, const int *inputs, int out) {
+    vt_step step = empty_step(VT_FORWARD, node);
+    for (int i = 0; i < s->program->nodes[node].op->inputs; i++) step.in[i] = inputs[i];
+    step.out = out;
+    place(s, step, s->plan->buffers[out].rows);
+}
+
+static void schedule_forward(scheduler *s) {
+    const vt_program *program = s->program;
+    for (int v = 0; v < program->input_count; v++) {
+        s->kept[v] = s->plan->inputs[v] = add_value_buffer(s, v);
+    }
+    for (int n = 0; n < program->node_count; n++) {
+        const vt_node *node = &program->nodes[n];
+        int inputs[VT_MAX_INPUTS];
+        for (int i = 0; i < node->op->inputs; i++) inputs[i] = s->kept[node->inputs[i]];
+        const int value = program->input_count + n;
+        s->kept[value] = add_value_buffer(s, value);
+        schedule_node(s, n, inputs, s->kept[value]);
+        if (node->op->flops != NULL) {
+            s->plan->forward_flops += node->op->flops(&program->signatures[n]);
+        }
+    }
+    for (int i = 0; i < program->output_count; i++) {
+        s->plan->outputs[i] = s->kept[program->outputs[i]];
+    }
+}
+
+/* ---------------------------------------------------------------- backward */
+
+static bool is_trained(const scheduler *s, int node) {
+    const vt_node *n = &s->program->nodes[node];
+    for (int i = 0; n->op->params[i].name != NULL; i++) {
+        if (n->params[i] >= 0 && s->params->rows[n->params[i]].requires_grad) return true;
+    }
+    return false;
+}
+
+static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error) {
+    const vt_program *program = s->program;
+    for (int v = 0; v < program->input_count; v++) s->wants[v] = input_gradients;
+    for (int n = 0; n < program->node_count; n++) {
+        const vt_node *node = &program->nodes[n];
+        bool wants = is_trained(s, n);
+        for (int i = 0; i < node->op->inputs; i++) wants = wants || s->wants[node->inputs[i]];
+        if (wants && node->op->backward == NULL) {
+            return vt_fail(error, VT_VALUE, "operation %s has no gradient", node->op->name);
+        }
+        s->wants[program->input_count + n] = wants;
+    }
+    return VT_OK;
+}
+
+/* The buffer that holds a value in backward; a cheap operation is scheduled once more. */
+static int value_again(scheduler *s, int value) {
+    if (s->again[value] != VT_NOTHING) return s->again[value];
+    const int n = value - s->program->input_count;
+    if (n < 0 || !s->program->nodes[n].op->cheap) return s->again[value] = s->kept[value];
+    const vt_node *node = &s->program->nodes[n];
+    int inputs[VT_MAX_INPUTS];
+    for (int i = 0; i < node->op->inputs; i++) inputs[i] = value_again(s, node->inputs[i]);
+    s->again[value] = add_value_buffer(s, value);
+    schedule_node(s, n, inputs, s->again[value]);
+    return s->again[value];
+}
+
+/* The gradient of an input as far as it is known is the base of this contribution. */
+static void contribute(scheduler *s, vt_step *step, int input, int value) {
+    step->base[input] = s->gradient[value];
+    step->din[input] = add_value_buffer(s, value);
+    s->gradient[value] = step->din[input];
+}
+
+/* din = dout for an input without a gradient yet needs no step: the buffer gets a second name. */
+static void pass_gradient(scheduler *s, int n, int dout) {
+    const vt_node *node = &s->program->nodes[n];
+    vt_step step = empty_step(VT_BACKWARD, n);
+    step.dout = dout;
+    bool needed = false;
+    for (int i = 0; i < node->op->inputs; i++) {
+        const int value = node->inputs[i];
+        if (!s->wants[value]) continue;
+        if (s->gradient[value] == VT_NOTHING) {
+            s->gradient[value] = dout;
+        } else {
+            contribute(s, &step, i, value);
+            needed = true;
+        }
+    }
+    if (needed) place(s, step, s->plan->buffers[dout].rows);
+}
+
+static double backward_flops(const scheduler *s, int n, bool inputs, bool params) {
+    const vt_op *op = s->program->nodes[n].op;
+    if (op->flops == NULL) return 0;
+    /* One product each for the input and the weight; attention has five where forward has two. */
+    const double factor = op->space == VT_PARTS ? 2.5 : (inputs ? 1 : 0) + (params ? 1 : 0);
+    return factor * op->flops(&s->program->signatures[n]);
+}
+
+static void schedule_gradients(scheduler *s, int n, int dout) {
+    const vt_node *node = &s->program->nodes[n];
+    const vt_kit *kit = &s->plan->kits[n];
+    const bool trained = is_trained(s, n);
+    vt_step step = empty_step(VT_BACKWARD, n), sums = empty_step(VT_ACCUMULATE, n);
+    step.dout = sums.dout = dout;
+    bool inputs = false;
+    for (int i = 0; i < node->op->inputs; i++) {
+        const int value = node->inputs[i];
+        if (node->op->backward_reads_input) step.in[i] = value_again(s, value);
+        if (trained && node->op->params_read_input) sums.in[i] = value_again(s, value);
+        if (s->wants[value]) {
+            contribute(s, &step, i, value);
+            inputs = true;
+        }
+    }
+    if (trained && kit->partial > 0) {
+        step.partial = sums.partial =
+            add_buffer(s, 1, vt_strip_count(vt_shape_rows(&node->shape)) * kit->partial);
+        sums.dout = VT_NOTHING; /* the strips' sums say it all */
+    }
+    if (inputs || step.partial != VT_NOTHING) {
+        place(s, step, vt_shape_rows(vt_program_shape(s->program, node->inputs[0])));
+    }
+    if (trained) s->waiting[s->waiting_count++] = add_step(s, sums);
+    s->plan->backward_flops += backward_flops(s, n, inputs, trained);
+}
+
+static void cover_params(scheduler *s, int n) {
+    const vt_node *node = &s->program->nodes[n];
+    for (int i = 0; node->op->params[i].name != NULL; i++) {
+        const int row = node->params[i];
+        if (row >= 0) s->plan->covered[row] = s->params->rows[row].requires_grad;
+    }
+}
+
+static void schedule_output_gradients(scheduler *s) {
+    const vt_program *program = s->program;
+    for (int i = 0; i < program->output_count; i++) {
+        const int value = program->outputs[i];
+        if (!s->wants[value]) continue;
+        const bool first = s->gradient[value] == VT_NOTHING;
+        s->plan->output_gradients[i] = first ? add_value_buffer(s, value) : s->gradient[value];
+        s->gradient[value] = s->plan->output_gradients[i];
+        mark_written(s, s->gradient[value]);
+    }
+}
+
+static void schedule_backward(scheduler *s, bool input_gradients) {
+    const vt_program *program = s->program;
+    schedule_output_gradients(s);
+    for (int n = program->node_count - 1; n >= 0; n--) {
+        const int value = program->input_count + n, dout = s->gradient[value];
+        if (dout == VT_NOTHING) continue;
+        cover_params(s, n);
+        if (program->nodes[n].op->passes_gradient) {
+            pass_gradient(s, n, dout);
+        } else {
+            schedule_gradients(s, n, dout);
+        }
+    }
+    if (s->waiting_count > 0) add_phase(s);
+    for (int v = 0; input_gradients && v < program->input_count; v++) {
+        s->plan->input_gradients[v] = s->gradient[v];
+    }
+}
+
+/* ---------------------------------------------------------------- packing */
+
+/* Weights are packed in the phase before their use; for inference in the very first one, which is
+ * skipped as long as they have not changed. */
+static void schedule_packs(scheduler *s) {
+    vt_plan *p = s->plan;
+    const int steps = p->step_count;
+    for (int i = 0; i < steps; i++) {
+        vt_step *step = &p->steps[i];
+        if (step->pass != VT_FORWARD && step->pass != VT_BACKWARD) continue;
+        const int which = step->pass == VT_FORWARD ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
+        const size_t bytes = p->kits[step->node].pack_bytes[which];
+        if (bytes == 0) continue;
+        vt_step pack = empty_step(VT_PACK, step->node);
+        pack.packed[which] = step->packed[which] = add_buffer(s, 1, (int64_t)bytes);
+        p->buffers[pack.packed[which]].place = VT_FIXED;
+        const int phase = p->training ? p->lanes[s->lane_of[i]].phase - 1 : 0;
+        const int index = add_step(s, pack);
+        s->lane_of[index] = add_lane(s, VT_LANE_PANELS, phase, 0, 1);
+    }
+}
+
+/* ---------------------------------------------------------------- sorting */
+
+/* Order lanes by phase and steps by lane; both keep the order of emission otherwise. */
+static vt_status sort(scheduler *s, vt_error *error) {
+    vt_plan *p = s->plan;
+    void *lanes, *steps;
+    VT_TRY(vt_alloc_array(&lanes, (size_t)p->lane_count, sizeof(vt_lane), error));
+    const vt_status status = vt_alloc_array(&steps, (size_t)p->step_count, sizeof(vt_step), error);
+    if (status != VT_OK) {
+        vt_free(lanes);
+        return status;
+    }
+    int lane_count = 0, step_count = 0;
+    for (int phase = 0; phase < p->phase_count; phase++) {
+        p->phases[phase].first_lane = lane_count;
+        for (int l = 0; l < p->lane_count; l++) {
+            if (p->lanes[l].phase != phase) continue;
+            vt_lane *lane = &((vt_lane *)lanes)[lane_count++];
+            *lane = p->lanes[l];
+            lane->first_step = step_count;
+            for (int i = 0; i < p->step_count; i++) {
+                if (s->lane_of[i] == l) ((vt_step *)steps)[step_count++] = p->steps[i];
+            }
+            lane->step_count = step_count - lane->first_step;
+        }
+        p->phases[phase].lane_count = lane_count - p->phases[phase].first_lane;
+    }
+    memcpy(p->lanes, lanes, (size_t)lane_count * sizeof(vt_lane));
+    memcpy(p->steps, steps, (size_t)step_count * sizeof(vt_step));
+    vt_free(lanes);
+    vt_free(steps);
+    return VT_OK;
+}
+
+/* ---------------------------------------------------------------- all together */
+
+static vt_status list(int **out, int count, vt_error *error) {
+    VT_TRY(vt_alloc_array((void **)out, (size_t)count, sizeof **out, error));
+    for (int i = 0; i < count; i++) (*out)[i] = VT_NOTHING;
+    return VT_OK;
+}
+
+static vt_status allocate(scheduler *s, vt_error *error) {
+    vt_plan *p = s->plan;
+    const vt_program *g = s->program;
+    const int values = g->input_count + g->node_count;
+    /* At most per node: forward, again, backward, accumulate and two packs. */
+    const int steps = 6 * g->node_count + 1, lanes = steps, phases = 2 * steps + 4;
+    /* At most per node: output, again, two input gradients, partial sums and two packs. */
+    const int buffers = 7 * g->node_count + g->input_count + g->output_count + 1;
+    VT_TRY(vt_alloc_array((void **)&p->steps, (size_t)steps, sizeof *p->steps, error));
+    VT_TRY(vt_alloc_array((void **)&p->lanes, (size_t)lanes, sizeof *p->lanes, error));
+    VT_TRY(vt_alloc_array((void **)&p->phases, (size_t)phases, sizeof *p->phases, error));
+    VT_TRY(vt_alloc_array((void **)&p->buffers, (size_t)buffers, sizeof *p->buffers, error));
+    VT_TRY(vt_alloc_array((void **)&p->covered, (size_t)g->param_count, sizeof(bool), error));
+    VT_TRY(list(&p->inputs, g->input_count, error));
+    VT_TRY(list(&p->input_gradients, g->input_count, error));
+    VT_TRY(list(&p->outputs, g->output_count, error));
+    VT_TRY(list(&p->output_gradients, g->output_count, error));
+    VT_TRY(list(&s->lane_of, steps, error));
+    VT_TRY(list(&s->waiting, g->node_count, error));
+    VT_TRY(list(&s->written, buffers, error));
+    VT_TRY(list(&s->kept, values, error));
+    VT_TRY(list(&s->again, values, error));
+    VT_TRY(list(&s->gradient, values, error));
+    return vt_alloc_array((void **)&s->wants, (size_t)values, sizeof *s->wants, error);
+}
+
+static vt_status schedule(scheduler *s, bool input_gradients, vt_error *error) {
+    add_phase(s); /* before everything, for packing */
+    schedule_forward(s);
+    s->plan->border = add_phase(s);
+    if (s->plan->training) {
+        VT_TRY(find_wanted(s, input_gradients, error));
+        schedule_backward(s, input_gradients);
+    }
+    schedule_packs(s);
+    return sort(s, error);
+}
+
+vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, bool input_gradients,
+                           vt_error *error) {
+    scheduler s = {.plan = plan, .program = plan->lowered, .params = params};
+    vt_status status = allocate(&s, error);
+    if (status == VT_OK) status = schedule(&s, input_gradients, error);
+    vt_free(s.lane_of);
+    vt_free(s.waiting);
+    vt_free(s.written);
+    vt_free(s.kept);
+    vt_free(s.again);
+    vt_free(s.gradient);
+    vt_free(s.wants);
+    return status;
+}

@@ -1,0 +1,15 @@
+/* Planning in two parts, both called by vt_plan_open only: what is done in which order, and where it
+ * is kept. */
+#ifndef VT_PROGRAM_SCHEDULE_H
+#define VT_PROGRAM_SCHEDULE_H
+
+#include "program/plan.h"
+
+/* Fill steps, lanes, phases and buffers (without places) of a plan with its kits. */
+vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, bool input_gradients,
+                           vt_error *error);
+
+/* Give every buffer its place, and sum up the bytes. */
+vt_status vt_plan_store(vt_plan *plan, vt_error *error);
+
+#endif

@@ -1,0 +1,239 @@
+/* The place of every buffer: from its life (first to last use) follows what may share memory. */
+#include "program/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* How a buffer is used, over all steps. */
+typedef struct usage {
+    int first_step, last_step;
+    int lane;          /* the only lane that uses it; SEVERAL; VT_NOTHING before the first use */
+    int exposed_phase; /* the last phase in which tiles see more of it than their own strip */
+    bool taken;        /* its memory was handed on in place */
+} usage;
+
+enum { SEVERAL = -2 };
+
+typedef struct storage {
+    vt_plan *plan;
+    usage *usage;
+} storage;
+
+/* ---------------------------------------------------------------- uses */
+
+static void use(storage *s, int buffer, int phase, int lane, int step, bool exposed) {
+    if (buffer == VT_NOTHING) return;
+    vt_buffer *b = &s->plan->buffers[buffer];
+    usage *u = &s->usage[buffer];
+    if (u->lane == VT_NOTHING) {
+        b->first_phase = phase;
+        u->first_step = step;
+        u->lane = lane;
+    }
+    if (u->lane != lane) u->lane = SEVERAL;
+    if (phase < b->first_phase) b->first_phase = phase;
+    if (phase > b->last_phase) b->last_phase = phase;
+    if (step > u->last_step) u->last_step = step;
+    if (exposed && phase > u->exposed_phase) u->exposed_phase = phase;
+}
+
+static void use_step(storage *s, int index, int lane) {
+    const vt_plan *p = s->plan;
+    const vt_step *step = &p->steps[index];
+    const int phase = p->lanes[lane].phase;
+    const bool gathers = vt_step_gathers(p, step);
+    const bool all = p->lanes[lane].kind != VT_LANE_STRIPS;
+    for (int i = 0; i < VT_MAX_INPUTS; i++) {
+        use(s, step->in[i], phase, lane, index, all || (gathers && step->pass == VT_FORWARD));
+        use(s, step->base[i], phase, lane, index, all);
+        use(s, step->din[i], phase, lane, index, all);
+    }
+    use(s, step->dout, phase, lane, index, all || (gathers && step->pass == VT_BACKWARD));
+    use(s, step->out, phase, lane, index, all);
+    use(s, step->partial, phase, lane, index, true);
+    for (int i = 0; i < VT_MAX_PACKS; i++) use(s, step->packed[i], phase, lane, index, true);
+}
+
+/* What the caller writes and reads, between the phases. */
+static void use_border(storage *s, const int *buffers, int count, int phase) {
+    for (int i = 0; i < count; i++) use(s, buffers[i], phase, SEVERAL, 0, true);
+}
+
+static void find_uses(storage *s) {
+    const vt_plan *p = s->plan;
+    const int inputs = p->lowered->input_count, outputs = p->lowered->output_count;
+    use_border(s, p->inputs, inputs, 0);
+    use_border(s, p->outputs, outputs, p->border);
+    use_border(s, p->output_gradients, outputs, p->border);
+    use_border(s, p->input_gradients, inputs, p->phase_count);
+    for (int l = 0; l < p->lane_count; l++) {
+        const vt_lane *lane = &p->lanes[l];
+        for (int i = 0; i < lane->step_count; i++) use_step(s, lane->first_step + i, l);
+    }
+}
+
+/* ---------------------------------------------------------------- places, and in place */
+
+static bool is_local(const storage *s, int buffer) {
+    const usage *u = &s->usage[buffer];
+    return u->lane >= 0 && u->exposed_phase < 0;
+}
+
+static void find_places(storage *s) {
+    for (int b = 0; b < s->plan->buffer_count; b++) {
+        if (s->plan->buffers[b].place == VT_FIXED) continue;
+        s->plan->buffers[b].place = is_local(s, b) ? VT_LOCAL : VT_ARENA;
+    }
+}
+
+/* Let the buffer `to`, written by `step`, take over the memory of `from`, which nobody reads later. */
+static bool take_over(storage *s, int to, int from, int step, int phase) {
+    if (to == VT_NOTHING || from == VT_NOTHING) return false;
+    const vt_buffer *a = &s->plan->buffers[from];
+    vt_buffer *b = &s->plan->buffers[to];
+    usage *u = &s->usage[from];
+    const bool last_use = a->last_phase == phase && u->last_step == step;
+    if (!last_use || u->exposed_phase >= phase || u->taken) return false;
+    if (a->rows != b->rows || a->cols != b->cols || a->place != b->place) return false;
+    b->root = a->root;
+    u->taken = true;
+    return true;
+}
+
+static void find_in_place(storage *s) {
+    vt_plan *p = s->plan;
+    for (int l = 0; l < p->lane_count; l++) {
+        if (p->lanes[l].kind != VT_LANE_STRIPS) continue;
+        for (int i = 0; i < p->lanes[l].step_count; i++) {
+            const int index = p->lanes[l].first_step + i, phase = p->lanes[l].phase;
+            const vt_step *step = &p->steps[index];
+            const bool in_place = p->lowered->nodes[step->node].op->in_place;
+            for (int k = 0; k < VT_MAX_INPUTS; k++) {
+                if (in_place && take_over(s, step->out, step->in[k], index, phase)) break;
+            }
+            for (int k = 0; k < VT_MAX_INPUTS; k++) {
+                if (take_over(s, step->din[k], step->base[k], index, phase)) continue;
+                if (in_place) take_over(s, step->din[k], step->dout, index, phase);
+            }
+        }
+    }
+    /* A root lives as long as all that share its memory. */
+    for (int b = 0; b < p->buffer_count; b++) {
+        vt_buffer *root = &p->buffers[p->buffers[b].root];
+        usage *u = &s->usage[p->buffers[b].root];
+        if (p->buffers[b].last_phase > root->last_phase) root->last_phase = p->buffers[b].last_phase;
+        if (s->usage[b].last_step > u->last_step) u->last_step = s->usage[b].last_step;
+    }
+}
+
+/* ---------------------------------------------------------------- offsets */
+
+/* A block of memory with its life, [start, end]. */
+typedef struct item {
+    int buffer, start, end;
+    size_t bytes, offset;
+} item;
+
+static int larger_first(const void *a, const void *b) {
+    const item *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->buffer - y->buffer;
+}
+
+/* The lowest offset at which `it` meets none of the `count` placed items, sorted by offset, that live
+ * at the same time; then insert it there. */
+static void place_item(item *placed, int count, item it) {
+    for (int i = 0; i < count; i++) {
+        const item *other = &placed[i];
+        if (other->end < it.start || it.end < other->start) continue;
+        if (it.offset + it.bytes <= other->offset) break;
+        const size_t end = other->offset + other->bytes;
+        if (end > it.offset) it.offset = end;
+    }
+    int at = count;
+    for (; at > 0 && placed[at - 1].offset > it.offset; at--) placed[at] = placed[at - 1];
+    placed[at] = it;
+}
+
+/* Place all roots of one kind; `total` is the end of the last. */
+static vt_status find_offsets(storage *s, vt_place place, size_t *total, vt_error *error) {
+    vt_plan *p = s->plan;
+    void *block;
+    VT_TRY(vt_alloc_array(&block, 2 * (size_t)p->buffer_count, sizeof(item), error));
+    item *items = block, *placed = items + p->buffer_count;
+    int count = 0;
+    for (int b = 0; b < p->buffer_count; b++) {
+        const vt_buffer *buffer = &p->buffers[b];
+        if (buffer->place != place || buffer->root != b) continue;
+        const usage *u = &s->usage[b];
+        /* Strips of a thread live from step to step, all others from phase to phase. */
+        const bool local = place == VT_LOCAL;
+        items[count++] = (item){.buffer = b,
+                                .start = local ? u->first_step : buffer->first_phase,
+                                .end = local ? u->last_step : buffer->last_phase,
+                                .bytes = buffer->bytes};
+    }
+    qsort(items, (size_t)count, sizeof(item), larger_first);
+    *total = 0;
+    for (int i = 0; i < count; i++) place_item(placed, i, items[i]);
+    for (int i = 0; i < count; i++) {
+        p->buffers[placed[i].buffer].offset = placed[i].offset;
+        const size_t end = placed[i].offset + placed[i].bytes;
+        if (end > *total) *total = end;
+    }
+    vt_free(block);
+    return VT_OK;
+}
+
+static void find_bytes(vt_plan *p) {
+    for (int b = 0; b < p->buffer_count; b++) {
+        vt_buffer *buffer = &p->buffers[b];
+        const size_t element = buffer->place == VT_FIXED ? 1 : vt_dtype_size(p->dtype);
+        const int64_t rows =
+            buffer->place == VT_LOCAL ? vt_strip_rows(buffer->rows) : buffer->rows;
+        buffer->bytes = vt_align((size_t)(rows * buffer->cols) * element);
+    }
+}
+
+static vt_status find_all_offsets(storage *s, vt_error *error) {
+    vt_plan *p = s->plan;
+    VT_TRY(find_offsets(s, VT_ARENA, &p->image_bytes, error));
+    VT_TRY(find_offsets(s, VT_LOCAL, &p->local_bytes, error));
+    VT_TRY(find_offsets(s, VT_FIXED, &p->fixed_bytes, error));
+    for (int b = 0; b < p->buffer_count; b++) {
+        p->buffers[b].offset = p->buffers[p->buffers[b].root].offset;
+    }
+    for (int n = 0; n < p->lowered->node_count; n++) {
+        if (p->kits[n].scratch_bytes > p->scratch_bytes) p->scratch_bytes = p->kits[n].scratch_bytes;
+    }
+    return VT_OK;
+}
+
+/* Packed weights of inference stay: they all live from the first to the last phase. */
+static void keep_packed(vt_plan *p) {
+    for (int b = 0; b < p->buffer_count; b++) {
+        if (p->buffers[b].place != VT_FIXED || p->training) continue;
+        p->buffers[b].first_phase = 0;
+        p->buffers[b].last_phase = p->phase_count;
+    }
+}
+
+vt_status vt_plan_store(vt_plan *plan, vt_error *error) {
+    void *block;
+    VT_TRY(vt_alloc_array(&block, (size_t)plan->buffer_count, sizeof(usage), error));
+    storage s = {plan, block};
+    for (int b = 0; b < plan->buffer_count; b++) {
+        s.usage[b].lane = VT_NOTHING;
+        s.usage[b].exposed_phase = -1;
+    }
+    find_uses(&s);
+    find_places(&s);
+    find_in_place(&s);
+    find_bytes(plan);
+    keep_packed(plan);
+    const vt_status status = find_all_offsets(&s, error);
+    vt_free(block);
+    return status;
+}

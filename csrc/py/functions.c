@@ -1,0 +1,396 @@
+/* The functions of the module: losses, softmax, the optimizer, and what there is to know about the core. */
+#include <math.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "ops/loss.h"
+#include "py/array.h"
+#include "py/state.h"
+
+/* The dtype that an array sets for the other arguments; -1 with an exception. */
+static int dtype_of(PyObject *array, const char *name, vt_dtype *dtype, PyObject **checked) {
+    *dtype = vt_array_is_double(array) ? VT_F64 : VT_F32;
+    const vt_array_spec spec = {name, vt_array_type(*dtype), 2, {-1, -1}};
+    *checked = vt_array_expect(array, &spec);
+    return *checked == NULL ? -1 : 0;
+}
+
+/* ---------------------------------------------------------------- cross entropy */
+
+/* The arrays of a call, to be released together. */
+typedef struct loss_arrays {
+    PyObject *logits, *target, *class_weights, *sample_weights, *dlogits;
+} loss_arrays;
+
+static void release(loss_arrays *a) {
+    Py_XDECREF(a->logits);
+    Py_XDECREF(a->target);
+    Py_XDECREF(a->class_weights);
+    Py_XDECREF(a->sample_weights);
+    Py_XDECREF(a->dlogits);
+}
+
+/* An optional vector; NULL in *data where it is None. -1 with an exception. */
+static int optional_vector(PyObject *object, const char *name, char type, int64_t size,
+                           PyObject **array, const void **data) {
+    if (object == Py_None) return 0;
+    const vt_array_spec spec = {name, type, 1, {size}};
+    *array = vt_array_expect(object, &spec);
+    if (*array == NULL) return -1;
+    *data = vt_array_data(*array);
+    return 0;
+}
+
+static int parse_target(PyObject *target, vt_cross_entropy *loss, PyObject **array) {
+    const char type = vt_array_type(loss->dtype);
+    const vt_array_spec labels = {"target", 'l', 1, {loss->rows}};
+    const vt_array_spec probabilities = {"target", type, 2, {loss->rows, loss->classes}};
+    const bool is_matrix = vt_array_is_matrix(target);
+    *array = vt_array_expect(target, is_matrix ? &probabilities : &labels);
+    if (*array == NULL) return -1;
+    if (is_matrix) {
+        loss->probabilities = vt_array_data(*array);
+    } else {
+        loss->labels = vt_array_data(*array);
+    }
+    return 0;
+}
+
+static PyObject *run_cross_entropy(PyObject *module, vt_cross_entropy *loss, loss_arrays *arrays) {
+    const int64_t dims[2] = {loss->rows, loss->classes};
+    arrays->dlogits = vt_array_new(vt_array_type(loss->dtype), 2, dims);
+    if (arrays->dlogits == NULL) return NULL;
+    double value, weight;
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
+    Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
+    return Py_BuildValue("(ddO)", value, weight, arrays->dlogits);
+}
+
+static PyObject *cross_entropy(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"logits",          "target",       "class_weights", "sample_weights",
+                               "label_smoothing", "ignore_index", NULL};
+    PyObject *logits, *target, *class_weights = Py_None, *sample_weights = Py_None, *result = NULL;
+    vt_cross_entropy loss = {.ignore_index = -100};
+    long long ignore_index = -100;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOdL:cross_entropy", keywords, &logits, &target,
+                                     &class_weights, &sample_weights, &loss.label_smoothing,
+                                     &ignore_index)) {
+        return NULL;
+    }
+    if (!(loss.label_smoothing >= 0 && loss.label_smoothing <= 1)) {
+        return PyErr_Format(PyExc_ValueError, "label_smoothing is not a number from 0 to 1");
+    }
+    loss.ignore_index = ignore_index;
+    loss_arrays a = {0};
+    if (dtype_of(logits, "logits", &loss.dtype, &a.logits) == 0) {
+        loss.logits = vt_array_data(a.logits);
+        loss.rows = vt_array_dim(a.logits, 0);
+        loss.classes = vt_array_dim(a.logits, 1);
+        const char type = vt_array_type(loss.dtype);
+        if (parse_target(target, &loss, &a.target) == 0 &&
+            optional_vector(class_weights, "class_weights", type, loss.classes, &a.class_weights,
+                            &loss.class_weights) == 0 &&
+            optional_vector(sample_weights, "sample_weights", type, loss.rows, &a.sample_weights,
+                            &loss.sample_weights) == 0) {
+            result = run_cross_entropy(module, &loss, &a);
+        }
+    }
+    release(&a);
+    return result;
+}
+
+/* ---------------------------------------------------------------- softmax */
+
+/* A new array like `x`, filled by `kernel` from x. */
+typedef void (*matrix_kernel)(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
+                              int64_t cols);
+
+static PyObject *map_matrix(PyObject *object, matrix_kernel kernel) {
+    vt_dtype dtype;
+    PyObject *x;
+    if (dtype_of(object, "x", &dtype, &x) < 0) return NULL;
+    const int64_t dims[2] = {vt_array_dim(x, 0), vt_array_dim(x, 1)};
+    PyObject *y = vt_array_new(vt_array_type(dtype), 2, dims);
+    if (y != NULL) kernel(vt_kernels_get(dtype), vt_array_data(y), vt_array_data(x), dims[0], dims[1]);
+    Py_DECREF(x);
+    return y;
+}
+
+static void softmax_kernel(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
+                           int64_t cols) {
+    kernels->scale_add(y, NULL, x, 1.0, rows * cols);
+    kernels->softmax_forward(y, 1.0, rows, cols, cols);
+}
+
+static void log_softmax_kernel(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
+                               int64_t cols) {
+    kernels->log_softmax_forward(y, x, rows, cols);
+}
+
+static PyObject *softmax(PyObject *module, PyObject *x) {
+    (void)module;
+    return map_matrix(x, softmax_kernel);
+}
+
+static PyObject *log_softmax(PyObject *module, PyObject *x) {
+    (void)module;
+    return map_matrix(x, log_softmax_kernel);
+}
+
+static PyObject *log_softmax_backward(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *dy_object, *y_object, *y, *dx = NULL;
+    vt_dtype dtype;
+    if (!PyArg_ParseTuple(args, "OO:log_softmax_backward", &dy_object, &y_object)) return NULL;
+    if (dtype_of(y_object, "y", &dtype, &y) < 0) return NULL;
+    const int64_t dims[2] = {vt_array_dim(y, 0), vt_array_dim(y, 1)};
+    const vt_array_spec spec = {"dy", vt_array_type(dtype), 2, {dims[0], dims[1]}};
+    PyObject *dy = vt_array_expect(dy_object, &spec);
+    if (dy != NULL) dx = vt_array_new(vt_array_type(dtype), 2, dims);
+    if (dx != NULL) {
+        vt_kernels_get(dtype)->log_softmax_backward(vt_array_data(dx), NULL, vt_array_data(dy),
+                                                    vt_array_data(y), dims[0], dims[1]);
+    }
+    Py_XDECREF(dy);
+    Py_DECREF(y);
+    return dx;
+}
+
+/* ---------------------------------------------------------------- the optimizer */
+
+/* One flag per row; NULL with an exception. */
+static bool *parse_chosen(const vt_params *params, PyObject *indices) {
+    PyObject *tuple = PySequence_Tuple(indices);
+    if (tuple == NULL) return NULL;
+    bool *chosen = PyMem_Calloc((size_t)params->count + 1, sizeof *chosen);
+    if (chosen == NULL) PyErr_NoMemory();
+    for (Py_ssize_t i = 0; chosen != NULL && i < PyTuple_GET_SIZE(tuple); i++) {
+        const Py_ssize_t row = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
+        if (PyErr_Occurred() || vt_check_row(params, row) < 0) {
+            PyMem_Free(chosen);
+            chosen = NULL;
+            break;
+        }
+        chosen[row] = true;
+    }
+    Py_DECREF(tuple);
+    return chosen;
+}
+
+static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"params", "exp_avg", "exp_avg_sq", "indices",      "step", "lr",
+                               "betas",  "eps",     "weight_decay", "threads", NULL};
+    vt_module_state *state = PyModule_GetState(module);
+    PyObject *params, *exp_avg, *exp_avg_sq, *indices;
+    long long step;
+    int threads;
+    vt_adamw a;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O$Ld(dd)ddi:adamw_step", keywords,
+                                     state->params, &params, state->buffer, &exp_avg, state->buffer,
+                                     &exp_avg_sq, &indices, &step, &a.lr, &a.beta1, &a.beta2, &a.eps,
+                                     &a.weight_decay, &threads)) {
+        return NULL;
+    }
+    if (((vt_buffer_object *)exp_avg)->owner != (vt_params_object *)params ||
+        ((vt_buffer_object *)exp_avg_sq)->owner != (vt_params_object *)params) {
+        return PyErr_Format(PyExc_ValueError, "exp_avg and exp_avg_sq belong to other parameters");
+    }
+    if (step < 1) return PyErr_Format(PyExc_ValueError, "step is %lld, expected 1 or more", step);
+    vt_params *p = ((vt_params_object *)params)->params;
+    bool *chosen = parse_chosen(p, indices);
+    if (chosen == NULL) return NULL;
+    a.beta1_power = pow(a.beta1, (double)step);
+    a.beta2_power = pow(a.beta2, (double)step);
+    Py_BEGIN_ALLOW_THREADS
+    vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data, ((vt_buffer_object *)exp_avg_sq)->data, chosen,
+                 a, threads);
+    Py_END_ALLOW_THREADS
+    PyMem_Free(chosen);
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- checks and random numbers */
+
+static PyObject *count_nonfinite(PyObject *module, PyObject *object) {
+    (void)module;
+    const vt_dtype dtype = vt_array_is_double(object) ? VT_F64 : VT_F32;
+    PyObject *array = vt_array_flat(object, vt_array_type(dtype));
+    if (array == NULL) return NULL;
+    const int64_t count =
+        vt_kernels_get(dtype)->count_nonfinite(vt_array_data(array), vt_array_size(array));
+    Py_DECREF(array);
+    return PyLong_FromLongLong(count);
+}
+
+static PyObject *random_words(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned long long seed, step, row;
+    unsigned int forward;
+    const char *site;
+    long long count;
+    if (!PyArg_ParseTuple(args, "KKIKsL:random_words", &seed, &step, &forward, &row, &site, &count)) {
+        return NULL;
+    }
+    const int64_t dims[1] = {count};
+    PyObject *array = vt_array_new('I', 1, dims);
+    if (array == NULL) return NULL;
+    uint32_t *words = vt_array_data(array), block[4];
+    for (int64_t i = 0; i < count; i++) {
+        if (i % 4 == 0) {
+            vt_rng_draw(block, (vt_rng_key){seed, step, forward}, row, vt_rng_site(site),
+                        (uint32_t)(i / 4));
+        }
+        words[i] = block[i % 4];
+    }
+    return array;
+}
+
+/* ---------------------------------------------------------------- what there is */
+
+static PyObject *attribute_dict(const vt_attribute_spec *spec) {
+    static const char *const type[] = {"int", "float", "str"};
+    return Py_BuildValue("{s:s,s:s,s:O}", "name", spec->name, "type", type[spec->type], "optional",
+                         spec->optional ? Py_True : Py_False);
+}
+
+static PyObject *param_dict(const vt_param_spec *spec) {
+    return Py_BuildValue("{s:s,s:O}", "name", spec->name, "optional",
+                         spec->optional ? Py_True : Py_False);
+}
+
+/* Append a new reference, which may be NULL; -1 with an exception. */
+static int append(PyObject *list, PyObject *item) {
+    const int result = item == NULL ? -1 : PyList_Append(list, item);
+    Py_XDECREF(item);
+    return result;
+}
+
+static PyObject *op_dict(const vt_op *op) {
+    PyObject *params = PyList_New(0), *attributes = PyList_New(0), *dict = NULL;
+    int result = params == NULL || attributes == NULL ? -1 : 0;
+    for (int i = 0; result == 0 && op->params[i].name != NULL; i++) {
+        result = append(params, param_dict(&op->params[i]));
+    }
+    for (int i = 0; result == 0 && op->attributes[i].name != NULL; i++) {
+        result = append(attributes, attribute_dict(&op->attributes[i]));
+    }
+    if (result == 0) {
+        dict = Py_BuildValue("{s:s,s:i,s:O,s:O,s:O}", "name", op->name, "inputs", op->inputs, "params",
+                             params, "attributes", attributes, "differentiable",
+                             op->backward != NULL ? Py_True : Py_False);
+    }
+    Py_XDECREF(params);
+    Py_XDECREF(attributes);
+    return dict;
+}
+
+static PyObject *list_to_tuple(PyObject *list) {
+    PyObject *tuple = list == NULL ? NULL : PyList_AsTuple(list);
+    Py_XDECREF(list);
+    return tuple;
+}
+
+static PyObject *operation_table(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    PyObject *list = PyList_New(0);
+    for (const vt_op *const *op = vt_op_table; list != NULL && *op != NULL; op++) {
+        if (append(list, op_dict(*op)) < 0) Py_CLEAR(list);
+    }
+    return list_to_tuple(list);
+}
+
+static PyObject *available_isas(void) {
+    PyObject *list = PyList_New(0);
+    for (int isa = 0; list != NULL && isa < VT_ISA_COUNT; isa++) {
+        if (!vt_isa_available((vt_isa)isa)) continue;
+        if (append(list, PyUnicode_FromString(vt_isa_name((vt_isa)isa))) < 0) Py_CLEAR(list);
+    }
+    return list_to_tuple(list);
+}
+
+static PyObject *kernel_slots(void) {
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict != NULL && i < VT_KERNEL_SLOT_COUNT; i++) {
+        PyObject *level = PyUnicode_FromString(vt_kernel_slot_level(VT_F32, i));
+        if (level == NULL || PyDict_SetItemString(dict, vt_kernel_slot_name(i), level) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(level);
+    }
+    return dict;
+}
+
+static PyObject *config(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+#ifdef _OPENMP
+    PyObject *openmp = Py_True;
+#else
+    PyObject *openmp = Py_False;
+#endif
+    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:i,s:N}", "isa", vt_isa_name(vt_isa_selected()),
+                         "best_isa", vt_isa_name(vt_isa_best()), "isas", available_isas(), "features",
+                         vt_cpu_features(), "onednn", vt_linalg_version(), "openmp", openmp, "threads",
+                         vt_default_threads(), "kernels", kernel_slots());
+}
+
+static PyObject *default_threads(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyLong_FromLong(vt_default_threads());
+}
+
+static PyObject *forked(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    return PyBool_FromLong(vt_forked());
+}
+
+static PyObject *memory(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    const vt_memory_stats m = vt_memory_read();
+    return Py_BuildValue("{s:L,s:L,s:L,s:L}", "bytes", (long long)m.bytes, "peak", (long long)m.peak,
+                         "blocks", (long long)m.blocks, "allocations", (long long)m.allocations);
+}
+
+static PyObject *fail_allocation(PyObject *module, PyObject *argument) {
+    (void)module;
+    const long long n = PyLong_AsLongLong(argument);
+    if (n == -1 && PyErr_Occurred()) return NULL;
+    vt_memory_fail_at(n);
+    Py_RETURN_NONE;
+}
+
+#define VT_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
+
+PyMethodDef vt_module_methods[] = {
+    {"cross_entropy", VT_KEYWORDS(cross_entropy),
+     "cross_entropy($module, /, logits, target, class_weights=None, sample_weights=None,\n"
+     "              label_smoothing=0.0, ignore_index=-100)\n--\n\n"
+     "(sum of the losses, sum of the weights, gradient of the first by the logits)."},
+    {"softmax", softmax, METH_O, "softmax($module, x, /)\n--\n\nOf each row of a matrix."},
+    {"log_softmax", log_softmax, METH_O, "log_softmax($module, x, /)\n--\n\nOf each row of a matrix."},
+    {"log_softmax_backward", log_softmax_backward, METH_VARARGS,
+     "log_softmax_backward($module, dy, y, /)\n--\n\nGradient of the input, y being the output."},
+    {"adamw_step", VT_KEYWORDS(adamw_step),
+     "adamw_step($module, /, params, exp_avg, exp_avg_sq, indices, *, step, lr, betas, eps,\n"
+     "           weight_decay, threads)\n--\n\nOne AdamW step on some rows."},
+    {"count_nonfinite", count_nonfinite, METH_O,
+     "count_nonfinite($module, x, /)\n--\n\nHow many elements are infinite or NaN."},
+    {"random_words", random_words, METH_VARARGS,
+     "random_words($module, seed, step, forward, row, site, n, /)\n--\n\n"
+     "The first n random words of one image at one site."},
+    {"operation_table", operation_table, METH_NOARGS,
+     "operation_table($module, /)\n--\n\nThe schema of every operation."},
+    {"config", config, METH_NOARGS, "config($module, /)\n--\n\nHow the core was built and runs."},
+    {"default_threads", default_threads, METH_NOARGS,
+     "default_threads($module, /)\n--\n\nProcessors that this process may use."},
+    {"forked", forked, METH_NOARGS,
+     "forked($module, /)\n--\n\nTrue in a child forked after the core was loaded."},
+    {"memory", memory, METH_NOARGS, "memory($module, /)\n--\n\nCounters of the core's allocator."},
+    {"fail_allocation", fail_allocation, METH_O,
+     "fail_allocation($module, n, /)\n--\n\nTests: let the n-th allocation from now fail, once."},
+    {NULL, NULL, 0, NULL},
+};

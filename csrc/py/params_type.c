@@ -1,0 +1,324 @@
+/* Params and Buffer. */
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "py/array.h"
+#include "py/state.h"
+
+/* ---------------------------------------------------------------- making a table */
+
+/* (name, shape) of every row; the names are borrowed from `rows`. */
+static int parse_rows(PyObject *rows, const char **names, vt_shape *shapes) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(rows); i++) {
+        PyObject *shape;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(rows, i), "sO", &names[i], &shape)) return -1;
+        if (vt_parse_shape(shape, &shapes[i]) < 0) return -1;
+    }
+    return 0;
+}
+
+static int check_sizes(const vt_shape *shapes, const char *const *names, Py_ssize_t count) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        double elements = 1;
+        for (int d = 0; d < shapes[i].ndim; d++) {
+            if (shapes[i].dim[d] < 1) elements = 0;
+            elements *= (double)shapes[i].dim[d];
+        }
+        if (elements >= 1 && elements <= 1e12) continue;
+        PyErr_Format(PyExc_ValueError, "parameter %s has a size out of range", names[i]);
+        return -1;
+    }
+    return 0;
+}
+
+static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
+    const Py_ssize_t count = PyTuple_GET_SIZE(rows);
+    const char **names = PyMem_Calloc((size_t)count + 1, sizeof *names);
+    vt_shape *shapes = PyMem_Calloc((size_t)count + 1, sizeof *shapes);
+    int result = -1;
+    if (names == NULL || shapes == NULL) {
+        PyErr_NoMemory();
+    } else if (parse_rows(rows, names, shapes) == 0 && check_sizes(shapes, names, count) == 0) {
+        vt_error error;
+        const vt_status status =
+            vt_params_open(&self->params, (int)count, names, shapes, dtype, &error);
+        result = status == VT_OK ? 0 : -1;
+        if (result < 0) vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    }
+    PyMem_Free(names);
+    PyMem_Free(shapes);
+    return result;
+}
+
+static PyObject *params_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"rows", "dtype", NULL};
+    PyObject *rows;
+    const char *name = "float32";
+    vt_dtype dtype;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:Params", keywords, &rows, &name)) return NULL;
+    if (vt_parse_dtype(name, &dtype) < 0) return NULL;
+    PyObject *tuple = PySequence_Tuple(rows);
+    if (tuple == NULL) return NULL;
+    vt_params_object *self = (vt_params_object *)PyType_GenericAlloc(type, 0);
+    if (self != NULL && open_params(self, tuple, dtype) < 0) Py_CLEAR(self);
+    Py_DECREF(tuple);
+    return (PyObject *)self;
+}
+
+static void params_dealloc(PyObject *self) {
+    vt_params_close(((vt_params_object *)self)->params);
+    vt_free_object(self);
+}
+
+/* ---------------------------------------------------------------- rows */
+
+static vt_params *params_of(PyObject *self) { return ((vt_params_object *)self)->params; }
+
+/* The index argument of a method, or -1 with an exception. */
+static int parse_row(PyObject *self, PyObject *argument) {
+    const Py_ssize_t row = PyLong_AsSsize_t(argument);
+    if (row == -1 && PyErr_Occurred()) return -1;
+    return vt_check_row(params_of(self), row) < 0 ? -1 : (int)row;
+}
+
+static PyObject *view_row(PyObject *owner, const vt_params *params, void *buffer, int row) {
+    return vt_array_view(owner, vt_params_at(params, buffer, row), vt_array_type(params->dtype),
+                         &params->rows[row].shape);
+}
+
+static PyObject *params_view(PyObject *self, PyObject *index) {
+    const int row = parse_row(self, index);
+    return row < 0 ? NULL : view_row(self, params_of(self), params_of(self)->data, row);
+}
+
+static PyObject *params_gradient(PyObject *self, PyObject *index) {
+    const int row = parse_row(self, index);
+    if (row < 0) return NULL;
+    vt_params *params = params_of(self);
+    if (!params->rows[row].has_gradient) Py_RETURN_NONE;
+    return view_row(self, params, params->gradient, row);
+}
+
+/* An array that fits row `row`, or NULL with an exception. */
+static PyObject *expect_row(const vt_params *params, int row, PyObject *object) {
+    const vt_param_row *r = &params->rows[row];
+    vt_array_spec spec = {r->name, vt_array_type(params->dtype), r->shape.ndim, {0}};
+    for (int i = 0; i < r->shape.ndim; i++) spec.dim[i] = r->shape.dim[i];
+    return vt_array_expect(object, &spec);
+}
+
+static PyObject *params_write(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_ssize_t row;
+    if (!PyArg_ParseTuple(args, "nO:write", &row, &object)) return NULL;
+    if (vt_check_row(params_of(self), row) < 0) return NULL;
+    PyObject *array = expect_row(params_of(self), (int)row, object);
+    if (array == NULL) return NULL;
+    vt_params_write(params_of(self), (int)row, vt_array_data(array));
+    Py_DECREF(array);
+    Py_RETURN_NONE;
+}
+
+static PyObject *params_requires_grad(PyObject *self, PyObject *index) {
+    const int row = parse_row(self, index);
+    return row < 0 ? NULL : PyBool_FromLong(params_of(self)->rows[row].requires_grad);
+}
+
+static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
+    Py_ssize_t row;
+    int flag;
+    if (!PyArg_ParseTuple(args, "np:set_requires_grad", &row, &flag)) return NULL;
+    if (vt_check_row(params_of(self), row) < 0) return NULL;
+    params_of(self)->rows[row].requires_grad = flag != 0;
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- gradients and buffers */
+
+static PyObject *params_zero_gradients(PyObject *self, PyObject *unused) {
+    (void)unused;
+    vt_params_zero_gradients(params_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *params_scale_gradients(PyObject *self, PyObject *argument) {
+    const double factor = PyFloat_AsDouble(argument);
+    if (factor == -1.0 && PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *params_gradient_norm(PyObject *self, PyObject *unused) {
+    (void)unused;
+    double norm;
+    Py_BEGIN_ALLOW_THREADS
+    norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(norm);
+}
+
+static PyObject *params_new_buffer(PyObject *self, PyObject *unused) {
+    (void)unused;
+    vt_module_state *state = vt_state_of_type(Py_TYPE(self));
+    vt_buffer_object *buffer = (vt_buffer_object *)PyType_GenericAlloc(state->buffer, 0);
+    if (buffer == NULL) return NULL;
+    buffer->owner = (vt_params_object *)Py_NewRef(self);
+    vt_error error;
+    const vt_status status = vt_params_buffer(params_of(self), &buffer->data, &error);
+    if (status == VT_OK) return (PyObject *)buffer;
+    Py_DECREF(buffer);
+    return vt_raise(state, status, &error);
+}
+
+/* ---------------------------------------------------------------- attributes */
+
+static Py_ssize_t params_length(PyObject *self) { return params_of(self)->count; }
+
+static PyObject *params_dtype(PyObject *self, void *unused) {
+    (void)unused;
+    return PyUnicode_FromString(vt_dtype_name(params_of(self)->dtype));
+}
+
+static PyObject *params_version(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(params_of(self)->version);
+}
+
+static PyObject *params_nbytes(PyObject *self, void *unused) {
+    (void)unused;
+    const vt_params *params = params_of(self);
+    return PyLong_FromSize_t(params->bytes * (params->gradient == NULL ? 1 : 2));
+}
+
+/* A tuple with an item for each row. */
+static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_param_row *)) {
+    const vt_params *params = params_of(self);
+    PyObject *tuple = PyTuple_New(params->count);
+    for (int i = 0; tuple != NULL && i < params->count; i++) {
+        PyObject *object = item(&params->rows[i]);
+        if (object == NULL) {
+            Py_CLEAR(tuple);
+            break;
+        }
+        PyTuple_SET_ITEM(tuple, i, object);
+    }
+    return tuple;
+}
+
+static PyObject *name_item(const vt_param_row *row) { return PyUnicode_FromString(row->name); }
+static PyObject *shape_item(const vt_param_row *row) { return vt_shape_tuple(&row->shape); }
+
+static PyObject *params_names(PyObject *self, void *unused) {
+    (void)unused;
+    return collect(self, name_item);
+}
+
+static PyObject *params_shapes(PyObject *self, void *unused) {
+    (void)unused;
+    return collect(self, shape_item);
+}
+
+static PyGetSetDef params_getset[] = {
+    {"dtype", params_dtype, NULL, "'float32' or 'float64'", NULL},
+    {"names", params_names, NULL, "one name per row", NULL},
+    {"shapes", params_shapes, NULL, "one tuple of sizes per row", NULL},
+    {"version", params_version, NULL, "rises with every write", NULL},
+    {"nbytes", params_nbytes, NULL, "bytes of the values and, once there are any, the gradients", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef params_methods[] = {
+    {"view", params_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of a row."},
+    {"write", params_write, METH_VARARGS, "write($self, index, array, /)\n--\n\nOverwrite a row."},
+    {"gradient", params_gradient, METH_O,
+     "gradient($self, index, /)\n--\n\nRead-only view of the summed gradient of a row, or None."},
+    {"requires_grad", params_requires_grad, METH_O,
+     "requires_grad($self, index, /)\n--\n\nTrue if the row is trained."},
+    {"set_requires_grad", params_set_requires_grad, METH_VARARGS,
+     "set_requires_grad($self, index, flag, /)\n--\n\nTrain or freeze a row."},
+    {"zero_gradients", params_zero_gradients, METH_NOARGS,
+     "zero_gradients($self, /)\n--\n\nForget all gradients."},
+    {"scale_gradients", params_scale_gradients, METH_O,
+     "scale_gradients($self, factor, /)\n--\n\nMultiply every gradient."},
+    {"gradient_norm", params_gradient_norm, METH_NOARGS,
+     "gradient_norm($self, /)\n--\n\nL2 norm over every gradient."},
+    {"new_buffer", params_new_buffer, METH_NOARGS,
+     "new_buffer($self, /)\n--\n\nA zeroed buffer with the layout of the values."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot params_slots[] = {
+    {Py_tp_doc, "Params(rows, dtype='float32')\n--\n\nThe parameters of a model in one flat buffer."},
+    {Py_tp_new, params_new},         {Py_tp_dealloc, params_dealloc},
+    {Py_tp_methods, params_methods}, {Py_tp_getset, params_getset},
+    {Py_sq_length, params_length},   {0, NULL},
+};
+
+PyType_Spec vt_params_spec = {
+    .name = "vitc._vitc.Params",
+    .basicsize = sizeof(vt_params_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = params_slots,
+};
+
+/* ---------------------------------------------------------------- Buffer */
+
+static void buffer_dealloc(PyObject *self) {
+    vt_buffer_object *buffer = (vt_buffer_object *)self;
+    vt_free(buffer->data);
+    Py_XDECREF(buffer->owner);
+    vt_free_object(self);
+}
+
+static PyObject *buffer_view(PyObject *self, PyObject *index) {
+    vt_buffer_object *buffer = (vt_buffer_object *)self;
+    const int row = parse_row((PyObject *)buffer->owner, index);
+    return row < 0 ? NULL : view_row(self, buffer->owner->params, buffer->data, row);
+}
+
+static PyObject *buffer_write(PyObject *self, PyObject *args) {
+    vt_buffer_object *buffer = (vt_buffer_object *)self;
+    const vt_params *params = buffer->owner->params;
+    PyObject *object;
+    Py_ssize_t row;
+    if (!PyArg_ParseTuple(args, "nO:write", &row, &object)) return NULL;
+    if (vt_check_row(params, row) < 0) return NULL;
+    PyObject *array = expect_row(params, (int)row, object);
+    if (array == NULL) return NULL;
+    memcpy(vt_params_at(params, buffer->data, (int)row), vt_array_data(array),
+           (size_t)params->rows[row].elements * vt_dtype_size(params->dtype));
+    Py_DECREF(array);
+    Py_RETURN_NONE;
+}
+
+static PyObject *buffer_nbytes(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromSize_t(((vt_buffer_object *)self)->owner->params->bytes);
+}
+
+static PyGetSetDef buffer_getset[] = {
+    {"nbytes", buffer_nbytes, NULL, "bytes of the buffer", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef buffer_methods[] = {
+    {"view", buffer_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of a row."},
+    {"write", buffer_write, METH_VARARGS, "write($self, index, array, /)\n--\n\nOverwrite a row."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot buffer_slots[] = {
+    {Py_tp_doc, "One array per row of a Params, in one flat block with the same layout."},
+    {Py_tp_dealloc, buffer_dealloc},
+    {Py_tp_methods, buffer_methods},
+    {Py_tp_getset, buffer_getset},
+    {0, NULL},
+};
+
+PyType_Spec vt_buffer_spec = {
+    .name = "vitc._vitc.Buffer",
+    .basicsize = sizeof(vt_buffer_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = buffer_slots,
+};

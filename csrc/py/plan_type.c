@@ -1,0 +1,138 @@
+/* Plan: made from a program and the parameters; read by Python for its sizes and its steps. */
+#include "py/state.h"
+
+static vt_plan *plan_of(PyObject *self) { return ((vt_plan_object *)self)->plan; }
+
+static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"program", "params", "training", "input_gradients", "fuse", NULL};
+    vt_module_state *state = vt_state_of_type(type);
+    PyObject *program, *params;
+    int training = 0, input_gradients = 0, fuse = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$ppp:Plan", keywords, state->program,
+                                     &program, state->params, &params, &training, &input_gradients,
+                                     &fuse)) {
+        return NULL;
+    }
+    vt_plan_object *self = (vt_plan_object *)PyType_GenericAlloc(type, 0);
+    if (self == NULL) return NULL;
+    self->params = (vt_params_object *)Py_NewRef(params);
+    const vt_plan_options options = {training != 0, input_gradients != 0, fuse != 0};
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_plan_open(&self->plan, ((vt_program_object *)program)->program, self->params->params,
+                          options, &error);
+    Py_END_ALLOW_THREADS
+    if (status == VT_OK) return (PyObject *)self;
+    Py_DECREF(self);
+    return vt_raise(state, status, &error);
+}
+
+static void plan_dealloc(PyObject *self) {
+    vt_plan_close(plan_of(self));
+    Py_XDECREF(((vt_plan_object *)self)->params);
+    vt_free_object(self);
+}
+
+static PyObject *plan_nbytes(PyObject *self, PyObject *args) {
+    long long capacity;
+    int threads;
+    if (!PyArg_ParseTuple(args, "Li:nbytes", &capacity, &threads)) return NULL;
+    return PyLong_FromSize_t(vt_run_bytes(plan_of(self), capacity, threads));
+}
+
+/* ---------------------------------------------------------------- attributes */
+
+static PyObject *plan_training(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(plan_of(self)->training);
+}
+
+static PyObject *plan_size(PyObject *self, void *offset) {
+    const char *plan = (const char *)plan_of(self);
+    return PyLong_FromSize_t(*(const size_t *)(const void *)(plan + (size_t)offset));
+}
+
+static PyObject *plan_thread_bytes(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromSize_t(plan_of(self)->local_bytes + plan_of(self)->scratch_bytes);
+}
+
+static PyObject *plan_flops(PyObject *self, void *offset) {
+    const char *plan = (const char *)plan_of(self);
+    return PyLong_FromDouble(*(const double *)(const void *)(plan + (size_t)offset));
+}
+
+static const char *const pass_name[] = {"forward", "backward", "accumulate", "pack"};
+static const char *const lane_name[] = {"strips", "parts", "panels"};
+static const char *const place_name[] = {"arena", "local", "fixed"};
+
+/* (number of the memory, place) of the buffer that a step writes, or None. */
+static PyObject *written_buffer(const vt_plan *plan, const vt_step *step) {
+    const int buffer = step->out != VT_NOTHING ? step->out : step->din[0];
+    if (buffer == VT_NOTHING) Py_RETURN_NONE;
+    const vt_buffer *b = &plan->buffers[buffer];
+    return Py_BuildValue("(is)", b->root, place_name[b->place]);
+}
+
+static PyObject *step_dict(const vt_plan *plan, const vt_lane *lane, const vt_step *step) {
+    return Py_BuildValue("{s:i,s:s,s:s,s:i,s:s,s:N}", "phase", lane->phase, "lane",
+                         lane_name[lane->kind], "pass", pass_name[step->pass], "operation",
+                         step->node, "kind", plan->lowered->nodes[step->node].op->name, "writes",
+                         written_buffer(plan, step));
+}
+
+static PyObject *plan_steps(PyObject *self, void *unused) {
+    (void)unused;
+    const vt_plan *plan = plan_of(self);
+    PyObject *list = PyList_New(0);
+    for (int l = 0; list != NULL && l < plan->lane_count; l++) {
+        const vt_lane *lane = &plan->lanes[l];
+        for (int i = 0; list != NULL && i < lane->step_count; i++) {
+            PyObject *step = step_dict(plan, lane, &plan->steps[lane->first_step + i]);
+            if (step == NULL || PyList_Append(list, step) < 0) Py_CLEAR(list);
+            Py_XDECREF(step);
+        }
+    }
+    if (list == NULL) return NULL;
+    PyObject *tuple = PyList_AsTuple(list);
+    Py_DECREF(list);
+    return tuple;
+}
+
+#define VT_OFFSET(field) ((void *)offsetof(vt_plan, field))
+
+static PyGetSetDef plan_getset[] = {
+    {"training", plan_training, NULL, "True if backward can follow", NULL},
+    {"image_bytes", plan_size, NULL, "arena bytes per image", VT_OFFSET(image_bytes)},
+    {"fixed_bytes", plan_size, NULL, "bytes of packed weights: per run in training, else of the plan",
+     VT_OFFSET(fixed_bytes)},
+    {"thread_bytes", plan_thread_bytes, NULL, "scratch bytes per thread", NULL},
+    {"forward_flops", plan_flops, NULL, "per image; a multiply-add is two", VT_OFFSET(forward_flops)},
+    {"backward_flops", plan_flops, NULL, "per image", VT_OFFSET(backward_flops)},
+    {"steps", plan_steps, NULL, "one dict per step, in the order in which they run", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef plan_methods[] = {
+    {"nbytes", plan_nbytes, METH_VARARGS,
+     "nbytes($self, capacity, threads, /)\n--\n\nBytes that a Run allocates, exactly."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot plan_slots[] = {
+    {Py_tp_doc, "Plan(program, params, *, training=False, input_gradients=False, fuse=True)\n--\n\n"
+                "How a program is run, for any batch size."},
+    {Py_tp_new, plan_new},
+    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_methods, plan_methods},
+    {Py_tp_getset, plan_getset},
+    {0, NULL},
+};
+
+PyType_Spec vt_plan_spec = {
+    .name = "vitc._vitc.Plan",
+    .basicsize = sizeof(vt_plan_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = plan_slots,
+};

@@ -1,0 +1,342 @@
+/* Program: parsing a list from Python, and showing it again. */
+#include <string.h>
+
+#include "py/state.h"
+
+/* ---------------------------------------------------------------- lists from Python */
+
+static void *list_of(Py_ssize_t count, size_t size) {
+    void *list = PyMem_Calloc((size_t)count + 1, size);
+    if (list == NULL) PyErr_NoMemory();
+    return list;
+}
+
+static int parse_shapes(PyObject *object, vt_shape **shapes, int *count) {
+    PyObject *tuple = PySequence_Tuple(object);
+    if (tuple == NULL) return -1;
+    int result = 0;
+    *shapes = list_of(PyTuple_GET_SIZE(tuple), sizeof **shapes);
+    if (*shapes == NULL) result = -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(tuple); i++) {
+        result = vt_parse_shape(PyTuple_GET_ITEM(tuple, i), &(*shapes)[i]);
+    }
+    *count = (int)PyTuple_GET_SIZE(tuple);
+    Py_DECREF(tuple);
+    return result;
+}
+
+/* A Python int that is an index. */
+static int parse_index(PyObject *object, int *index) {
+    const long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred()) return -1;
+    if (value < -1 || value > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "index %ld is out of range", value);
+        return -1;
+    }
+    *index = (int)value;
+    return 0;
+}
+
+static int parse_outputs(PyObject *object, int **outputs, int *count) {
+    PyObject *tuple = PySequence_Tuple(object);
+    if (tuple == NULL) return -1;
+    int result = 0;
+    *outputs = list_of(PyTuple_GET_SIZE(tuple), sizeof **outputs);
+    if (*outputs == NULL) result = -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(tuple); i++) {
+        result = parse_index(PyTuple_GET_ITEM(tuple, i), &(*outputs)[i]);
+    }
+    *count = (int)PyTuple_GET_SIZE(tuple);
+    Py_DECREF(tuple);
+    return result;
+}
+
+/* Exactly `limit` indices (`exact`), or at most that many, the rest being -1. */
+static int parse_indices(PyObject *object, int *indices, int limit, bool exact, const char *what,
+                         const char *op) {
+    PyObject *tuple = PySequence_Tuple(object);
+    if (tuple == NULL) return -1;
+    const Py_ssize_t count = PyTuple_GET_SIZE(tuple);
+    int result = 0;
+    if (count > limit || (exact && count != limit)) {
+        PyErr_Format(PyExc_ValueError, "%s takes %d %s, got %zd", op, limit, what, count);
+        result = -1;
+    }
+    for (Py_ssize_t i = 0; result == 0 && i < count; i++) {
+        result = parse_index(PyTuple_GET_ITEM(tuple, i), &indices[i]);
+    }
+    Py_DECREF(tuple);
+    return result;
+}
+
+static int parse_attribute(PyObject *value, const vt_attribute_spec *spec, vt_attribute *out) {
+    Py_ssize_t length;
+    const char *text;
+    switch (spec->type) {
+    case VT_ATTR_INT:
+        out->i = PyLong_AsLongLong(value);
+        break;
+    case VT_ATTR_FLOAT:
+        out->f = PyFloat_AsDouble(value);
+        break;
+    case VT_ATTR_NAME:
+        text = PyUnicode_AsUTF8AndSize(value, &length);
+        if (text == NULL) return -1;
+        if (length >= VT_MAX_NAME || strlen(text) != (size_t)length) {
+            PyErr_Format(PyExc_ValueError, "%s is %R, expected at most %d characters", spec->name,
+                         value, VT_MAX_NAME - 1);
+            return -1;
+        }
+        memcpy(out->name, text, (size_t)length + 1);
+        break;
+    }
+    return PyErr_Occurred() == NULL ? 0 : -1;
+}
+
+static int parse_attributes(PyObject *mapping, const vt_op *op, vt_node *node) {
+    Py_ssize_t known = 0;
+    for (int i = 0; op->attributes[i].name != NULL; i++) {
+        PyObject *value = PyMapping_GetItemString(mapping, op->attributes[i].name);
+        if (value == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
+            PyErr_Clear();
+            if (op->attributes[i].optional) continue;
+            PyErr_Format(PyExc_ValueError, "%s lacks the attribute %s", op->name,
+                         op->attributes[i].name);
+            return -1;
+        }
+        if (value == NULL) return -1;
+        const int result = parse_attribute(value, &op->attributes[i], &node->attributes[i]);
+        Py_DECREF(value);
+        if (result < 0) return -1;
+        known++;
+    }
+    const Py_ssize_t given = PyMapping_Size(mapping);
+    if (given == known) return 0;
+    if (given >= 0) {
+        PyErr_Format(PyExc_ValueError, "%s has an attribute that it does not know in %R", op->name,
+                     mapping);
+    }
+    return -1;
+}
+
+static int param_count(const vt_op *op) {
+    int count = 0;
+    while (op->params[count].name != NULL) count++;
+    return count;
+}
+
+/* ("linear", (2,), (4, 5), {}) */
+static int parse_node(PyObject *row, vt_node *node) {
+    const char *kind;
+    PyObject *inputs, *params, *attributes;
+    if (!PyTuple_Check(row)) {
+        PyErr_Format(PyExc_TypeError, "an operation is a tuple (kind, inputs, params, attributes), got %R",
+                     row);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(row, "sOOO", &kind, &inputs, &params, &attributes)) return -1;
+    node->op = vt_op_find(kind);
+    if (node->op == NULL) {
+        PyErr_Format(PyExc_ValueError, "operation '%s' is unknown", kind);
+        return -1;
+    }
+    for (int i = 0; i < VT_MAX_PARAMS; i++) node->params[i] = -1;
+    if (parse_indices(inputs, node->inputs, node->op->inputs, true, "inputs", kind) < 0) return -1;
+    if (parse_indices(params, node->params, param_count(node->op), false, "parameters", kind) < 0) {
+        return -1;
+    }
+    return parse_attributes(attributes, node->op, node);
+}
+
+static int parse_nodes(PyObject *object, vt_node **nodes, int *count) {
+    PyObject *tuple = PySequence_Tuple(object);
+    if (tuple == NULL) return -1;
+    int result = 0;
+    *nodes = list_of(PyTuple_GET_SIZE(tuple), sizeof **nodes);
+    if (*nodes == NULL) result = -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(tuple); i++) {
+        result = parse_node(PyTuple_GET_ITEM(tuple, i), &(*nodes)[i]);
+    }
+    *count = (int)PyTuple_GET_SIZE(tuple);
+    Py_DECREF(tuple);
+    return result;
+}
+
+/* ---------------------------------------------------------------- the type */
+
+static PyObject *wrap(PyTypeObject *type, vt_program *program) {
+    vt_program_object *self = (vt_program_object *)PyType_GenericAlloc(type, 0);
+    if (self == NULL) {
+        vt_program_close(program);
+        return NULL;
+    }
+    self->program = program;
+    return (PyObject *)self;
+}
+
+static PyObject *open_program(PyTypeObject *type, const vt_program *description) {
+    vt_program *program;
+    vt_error error;
+    const vt_status status = vt_program_open(&program, description, &error);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(type), status, &error);
+    return wrap(type, program);
+}
+
+static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"inputs", "params", "operations", "outputs", NULL};
+    PyObject *inputs, *params, *nodes, *outputs, *self = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:Program", keywords, &inputs, &params, &nodes,
+                                     &outputs)) {
+        return NULL;
+    }
+    vt_program d = {0};
+    if (parse_shapes(inputs, &d.inputs, &d.input_count) == 0 &&
+        parse_shapes(params, &d.params, &d.param_count) == 0 &&
+        parse_nodes(nodes, &d.nodes, &d.node_count) == 0 &&
+        parse_outputs(outputs, &d.outputs, &d.output_count) == 0) {
+        self = open_program(type, &d);
+    }
+    PyMem_Free(d.inputs);
+    PyMem_Free(d.params);
+    PyMem_Free(d.nodes);
+    PyMem_Free(d.outputs);
+    return self;
+}
+
+static void program_dealloc(PyObject *self) {
+    vt_program_close(((vt_program_object *)self)->program);
+    vt_free_object(self);
+}
+
+static vt_program *program_of(PyObject *self) { return ((vt_program_object *)self)->program; }
+
+/* ---------------------------------------------------------------- showing */
+
+static PyObject *shapes_tuple(const vt_shape *shapes, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        PyObject *shape = vt_shape_tuple(&shapes[i]);
+        if (shape == NULL) {
+            Py_CLEAR(tuple);
+            break;
+        }
+        PyTuple_SET_ITEM(tuple, i, shape);
+    }
+    return tuple;
+}
+
+static PyObject *index_tuple(const int *indices, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        PyObject *index = PyLong_FromLong(indices[i]);
+        if (index == NULL) {
+            Py_CLEAR(tuple);
+            break;
+        }
+        PyTuple_SET_ITEM(tuple, i, index);
+    }
+    return tuple;
+}
+
+static PyObject *attribute_object(const vt_attribute_spec *spec, const vt_attribute *attribute) {
+    switch (spec->type) {
+    case VT_ATTR_INT: return PyLong_FromLongLong(attribute->i);
+    case VT_ATTR_FLOAT: return PyFloat_FromDouble(attribute->f);
+    case VT_ATTR_NAME: break;
+    }
+    return PyUnicode_FromString(attribute->name);
+}
+
+static PyObject *attributes_dict(const vt_node *node) {
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict != NULL && node->op->attributes[i].name != NULL; i++) {
+        PyObject *value = attribute_object(&node->op->attributes[i], &node->attributes[i]);
+        if (value == NULL || PyDict_SetItemString(dict, node->op->attributes[i].name, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static PyObject *node_dict(const vt_program *program, int index) {
+    const vt_node *node = &program->nodes[index];
+    return Py_BuildValue("{s:s,s:N,s:N,s:N,s:i,s:N}", "kind", node->op->name, "inputs",
+                         index_tuple(node->inputs, node->op->inputs), "params",
+                         index_tuple(node->params, param_count(node->op)), "attributes",
+                         attributes_dict(node), "output", program->input_count + index, "shape",
+                         vt_shape_tuple(&node->shape));
+}
+
+static PyObject *program_operations(PyObject *self, void *unused) {
+    (void)unused;
+    const vt_program *program = program_of(self);
+    PyObject *tuple = PyTuple_New(program->node_count);
+    for (int i = 0; tuple != NULL && i < program->node_count; i++) {
+        PyObject *node = node_dict(program, i);
+        if (node == NULL) {
+            Py_CLEAR(tuple);
+            break;
+        }
+        PyTuple_SET_ITEM(tuple, i, node);
+    }
+    return tuple;
+}
+
+static PyObject *program_inputs(PyObject *self, void *unused) {
+    (void)unused;
+    return shapes_tuple(program_of(self)->inputs, program_of(self)->input_count);
+}
+
+static PyObject *program_params(PyObject *self, void *unused) {
+    (void)unused;
+    return shapes_tuple(program_of(self)->params, program_of(self)->param_count);
+}
+
+static PyObject *program_outputs(PyObject *self, void *unused) {
+    (void)unused;
+    return index_tuple(program_of(self)->outputs, program_of(self)->output_count);
+}
+
+static PyObject *program_lower(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"training", NULL};
+    int training = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$p:lower", keywords, &training)) return NULL;
+    vt_program *lowered;
+    vt_error error;
+    const vt_status status =
+        vt_program_lower(&lowered, program_of(self), training != 0, true, &error);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    return wrap(Py_TYPE(self), lowered);
+}
+
+static PyGetSetDef program_getset[] = {
+    {"inputs", program_inputs, NULL, "shape of each input, without the batch", NULL},
+    {"params", program_params, NULL, "shape of each parameter", NULL},
+    {"operations", program_operations, NULL, "one dict per operation, in order", NULL},
+    {"outputs", program_outputs, NULL, "numbers of the values that are the outputs", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef program_methods[] = {
+    {"lower", (PyCFunction)(void (*)(void))program_lower, METH_VARARGS | METH_KEYWORDS,
+     "lower($self, /, *, training=False)\n--\n\nThe list that the executor runs in its place."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot program_slots[] = {
+    {Py_tp_doc, "Program(inputs, params, operations, outputs)\n--\n\n"
+                "A checked, immutable list of plain operations over numbered values."},
+    {Py_tp_new, program_new},
+    {Py_tp_dealloc, program_dealloc},
+    {Py_tp_methods, program_methods},
+    {Py_tp_getset, program_getset},
+    {0, NULL},
+};
+
+PyType_Spec vt_program_spec = {
+    .name = "vitc._vitc.Program",
+    .basicsize = sizeof(vt_program_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = program_slots,
+};

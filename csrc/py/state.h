@@ -1,0 +1,77 @@
+/* What the files of the extension share: the state of the module, and the one place where an error of
+ * the core becomes an exception. */
+#ifndef VT_PY_STATE_H
+#define VT_PY_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "optim/adamw.h"
+#include "program/run.h"
+
+typedef struct vt_module_state {
+    PyTypeObject *buffer, *params, *program, *plan, *run;
+    PyObject *error; /* VitcError */
+} vt_module_state;
+
+/* The module's definition; its methods are in functions.c. */
+extern PyModuleDef vt_module;
+extern PyMethodDef vt_module_methods[];
+
+static inline vt_module_state *vt_state_of_type(PyTypeObject *type) {
+    return PyModule_GetState(PyType_GetModuleByDef(type, &vt_module));
+}
+
+/* Set the exception for a status; always returns NULL. */
+PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *error);
+
+/* ---------------------------------------------------------------- objects */
+
+typedef struct vt_params_object {
+    PyObject_HEAD
+    vt_params *params;
+} vt_params_object;
+
+typedef struct vt_buffer_object {
+    PyObject_HEAD
+    vt_params_object *owner; /* whose layout it has */
+    void *data;
+} vt_buffer_object;
+
+typedef struct vt_program_object {
+    PyObject_HEAD
+    vt_program *program;
+} vt_program_object;
+
+typedef struct vt_plan_object {
+    PyObject_HEAD
+    vt_params_object *params;
+    vt_plan *plan;
+} vt_plan_object;
+
+typedef struct vt_run_object {
+    PyObject_HEAD
+    vt_plan_object *plan;
+    vt_run *run;
+} vt_run_object;
+
+extern PyType_Spec vt_params_spec, vt_buffer_spec, vt_program_spec, vt_plan_spec, vt_run_spec;
+
+/* ---------------------------------------------------------------- small parsers */
+
+/* A tuple of sizes into a shape; ValueError for none or too many, -1 on error. */
+int vt_parse_shape(PyObject *object, vt_shape *shape);
+
+/* A tuple of Python ints. */
+PyObject *vt_shape_tuple(const vt_shape *shape);
+
+/* "float32" or "float64"; -1 with a ValueError. */
+int vt_parse_dtype(const char *name, vt_dtype *dtype);
+
+/* A row of the parameters, or IndexError and -1. */
+int vt_check_row(const vt_params *params, Py_ssize_t row);
+
+/* Free an instance of one of the heap types, after its own parts are gone. */
+void vt_free_object(PyObject *self);
+
+#endif

@@ -1,0 +1,136 @@
+"""The C core. Private: use `vitc`. Arrays are C-contiguous; outputs are new arrays unless said."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+class VitcError(Exception): ...
+
+class Buffer:
+    """One array per row of a `Params`, in one flat block with the same layout (a moment, an EMA)."""
+
+    nbytes: int
+    def view(self, index: int) -> Array: ...  # read-only, shape of the row
+    def write(self, index: int, array: Array) -> None: ...
+
+class Params:
+    """The parameters of a model: rows of (name, shape) over one flat, 64-byte aligned buffer."""
+
+    dtype: str  # "float32" or "float64"
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    version: int  # rises with every write
+    nbytes: int  # of the values and, once there are any, of the gradients
+    def __init__(self, rows: Sequence[tuple[str, tuple[int, ...]]], dtype: str = "float32") -> None: ...
+    def __len__(self) -> int: ...
+    def view(self, index: int) -> Array: ...  # read-only view of the values
+    def write(self, index: int, array: Array) -> None: ...  # same dtype and shape, else ValueError
+    def gradient(self, index: int) -> Array | None: ...  # read-only view of the sum; None: none yet
+    def requires_grad(self, index: int) -> bool: ...
+    def set_requires_grad(self, index: int, flag: bool) -> None: ...
+    def zero_gradients(self) -> None: ...  # forgets them; touches no memory
+    def scale_gradients(self, factor: float) -> None: ...  # every gradient that there is
+    def gradient_norm(self) -> float: ...  # L2 over every gradient that there is
+    def new_buffer(self) -> Buffer: ...  # zeroed
+
+class Program:
+    """A checked, immutable list of plain operations over numbered values.
+
+    Values are numbered: the inputs first, then the output of each operation in order. A shape is that
+    of one image, without the batch. `params` are shapes; operations name them by index, -1 where an
+    optional parameter is left out.
+    """
+
+    inputs: tuple[tuple[int, ...], ...]
+    params: tuple[tuple[int, ...], ...]
+    operations: tuple[dict[str, Any], ...]  # kind, inputs, params, attributes, output, shape
+    outputs: tuple[int, ...]
+    def __init__(
+        self,
+        inputs: Sequence[tuple[int, ...]],
+        params: Sequence[tuple[int, ...]],
+        operations: Sequence[tuple[str, Sequence[int], Sequence[int], Mapping[str, Any]]],
+        outputs: Sequence[int],
+    ) -> None: ...
+    def lower(self, *, training: bool = False) -> Program: ...  # what the executor runs
+
+class Plan:
+    """How a program is run: the order of steps and the place of every value, for any batch size.
+
+    Which parameters need a gradient is read from `params` when the plan is made.
+    """
+
+    training: bool
+    image_bytes: int  # of the arena, per image of the capacity
+    fixed_bytes: int  # packed weights and the like, once per run
+    thread_bytes: int  # scratch per thread
+    forward_flops: int  # per image; a multiply-add is two
+    backward_flops: int
+    steps: tuple[dict[str, Any], ...]  # for display and tests
+    def __init__(
+        self,
+        program: Program,
+        params: Params,
+        *,
+        training: bool = False,
+        input_gradients: bool = False,
+        fuse: bool = True,
+    ) -> None: ...
+    def nbytes(self, capacity: int, threads: int) -> int: ...  # exactly what a Run allocates
+
+class Run:
+    """The memory of one live forward pass of up to `capacity` images on `threads` threads."""
+
+    capacity: int
+    nbytes: int
+    def __init__(self, plan: Plan, capacity: int, threads: int) -> None: ...
+    def forward(
+        self,
+        inputs: Sequence[Array],  # each (batch, *shape), batch <= capacity
+        *,
+        seed: int = 0,
+        step: int = 0,
+        forward: int = 0,
+        row: int = 0,
+    ) -> tuple[Array, ...]: ...  # each (batch, *shape); releases the GIL
+    def backward(self, gradients: Sequence[Array | None]) -> tuple[Array | None, ...]: ...
+    # Adds to (or starts) the gradients of the params; returns the gradients of the inputs, None
+    # where the plan has none. One backward per forward, of a training plan.
+
+def cross_entropy(
+    logits: Array,  # (batch, classes)
+    target: Array,  # (batch,) int64, or (batch, classes) in the dtype of the logits
+    class_weights: Array | None = None,  # (classes,)
+    sample_weights: Array | None = None,  # (batch,)
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> tuple[float, float, Array]: ...  # sum of the losses, sum of the weights, d sum / d logits
+
+def softmax(x: Array) -> Array: ...  # over the last axis of (rows, cols)
+def log_softmax(x: Array) -> Array: ...
+def log_softmax_backward(dy: Array, y: Array) -> Array: ...
+def adamw_step(
+    params: Params,
+    exp_avg: Buffer,
+    exp_avg_sq: Buffer,
+    indices: Sequence[int],  # rows without a gradient are passed over
+    *,
+    step: int,  # 1 for the first
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    threads: int,
+) -> None: ...
+def count_nonfinite(x: Array) -> int: ...
+def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes
+def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels
+def default_threads() -> int: ...
+def forked() -> bool: ...  # this process was forked after the core was loaded
+def memory() -> dict[str, int]: ...  # bytes, peak, blocks, allocations of the core's allocator
+def fail_allocation(n: int) -> None: ...  # tests: the n-th allocation from now fails, once
+def random_words(seed: int, step: int, forward: int, row: int, site: str, n: int) -> NDArray[np.uint32]: ...
