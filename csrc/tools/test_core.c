@@ -1,0 +1,409 @@
+/* Tests of base, ops, program and optim without Python, to be run under sanitizers: a small
+ * transformer against central differences, allocation failures, hostile programs, threads. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "optim/adamw.h"
+#include "ops/operations.h"
+#include "program/run.h"
+#include "tools/check.h"
+
+/* ---------------------------------------------------------------- a small transformer */
+
+enum { CHANNELS = 3, IMAGE = 12, PATCH = 4, TOKENS = 10, DIM = 16, HIDDEN = 24, CLASSES = 5 };
+enum { MAX_ROWS = 40, MAX_STEPS = 40, BATCH = 3 };
+
+typedef struct builder {
+    vt_shape params[MAX_ROWS];
+    const char *names[MAX_ROWS];
+    vt_node nodes[MAX_STEPS];
+    int param_count, node_count;
+} builder;
+
+static int param(builder *b, vt_shape shape) {
+    b->params[b->param_count] = shape;
+    b->names[b->param_count] = "p";
+    return b->param_count++;
+}
+
+/* Append an operation with up to two inputs and parameters (-1: none); returns its value. */
+static int op(builder *b, const vt_op *kind, int x, int y, int p, int q) {
+    vt_node *node = &b->nodes[b->node_count++];
+    *node = (vt_node){.op = kind, .inputs = {x, y}, .params = {p, q, -1}};
+    return b->node_count; /* value 0 is the input */
+}
+
+static vt_attribute *attribute(builder *b, int index) {
+    return &b->nodes[b->node_count - 1].attributes[index];
+}
+
+static int linear(builder *b, int x, int64_t out, int64_t in) {
+    const int w = param(b, (vt_shape){2, {out, in}}), bias = param(b, (vt_shape){1, {out}});
+    return op(b, &vt_op_linear, x, 0, w, bias);
+}
+
+static int norm(builder *b, int x) {
+    const int w = param(b, (vt_shape){1, {DIM}}), bias = param(b, (vt_shape){1, {DIM}});
+    const int y = op(b, &vt_op_norm, x, 0, w, bias);
+    attribute(b, 0)->f = 1e-6;
+    return y;
+}
+
+static int drop(builder *b, const vt_op *kind, int x, const char *site) {
+    const int y = op(b, kind, x, 0, -1, -1);
+    attribute(b, 0)->f = 0.25;
+    strcpy(attribute(b, 1)->name, site);
+    return y;
+}
+
+static int block(builder *b, int x) {
+    int h = linear(b, norm(b, x), 3 * DIM, DIM);
+    h = op(b, &vt_op_attention, h, 0, -1, -1);
+    attribute(b, 0)->i = 2;
+    h = drop(b, &vt_op_drop_path, linear(b, h, DIM, DIM), "path");
+    x = op(b, &vt_op_add, x, h, -1, -1);
+    h = op(b, &vt_op_activation, linear(b, norm(b, x), HIDDEN, DIM), 0, -1, -1);
+    strcpy(attribute(b, 0)->name, "gelu");
+    h = linear(b, drop(b, &vt_op_dropout, h, "hidden"), DIM, HIDDEN);
+    return op(b, &vt_op_add, x, h, -1, -1);
+}
+
+static vt_status build(vt_program **program, vt_params **params, vt_dtype dtype, vt_error *error) {
+    builder b = {.param_count = 0};
+    int x = op(&b, &vt_op_patchify, 0, 0, -1, -1);
+    attribute(&b, 0)->i = attribute(&b, 1)->i = PATCH;
+    x = linear(&b, x, DIM, CHANNELS * PATCH * PATCH);
+    const int cls = param(&b, (vt_shape){3, {1, 1, DIM}});
+    const int pos = param(&b, (vt_shape){3, {1, TOKENS, DIM}});
+    x = op(&b, &vt_op_tokens, x, 0, cls, -1);
+    b.nodes[b.node_count - 1].params[2] = pos;
+    x = norm(&b, block(&b, x));
+    x = op(&b, &vt_op_select, x, 0, -1, -1);
+    attribute(&b, 1)->i = 1;
+    int output = linear(&b, x, CLASSES, DIM);
+    vt_shape image = {3, {CHANNELS, IMAGE, IMAGE}};
+    const vt_program description = {.input_count = 1, .inputs = &image,
+                                    .param_count = b.param_count, .params = b.params,
+                                    .node_count = b.node_count, .nodes = b.nodes,
+                                    .output_count = 1, .outputs = &output};
+    *params = NULL;
+    VT_TRY(vt_program_open(program, &description, error));
+    const vt_status status =
+        vt_params_open(params, b.param_count, b.names, b.params, dtype, error);
+    if (status == VT_OK) return VT_OK;
+    vt_program_close(*program);
+    *program = NULL;
+    return status;
+}
+
+/* Uniform in [-1, 1), a function of the index alone. */
+static double noise(uint64_t row, uint32_t index) {
+    uint32_t word[4];
+    vt_rng_draw(word, (vt_rng_key){7, 0, 0}, row, 0, index);
+    return (double)word[0] / 2147483648.0 - 1.0;
+}
+
+static void put(void *array, vt_dtype dtype, int64_t i, double value) {
+    if (dtype == VT_F64) {
+        ((double *)array)[i] = value;
+    } else {
+        ((float *)array)[i] = (float)value;
+    }
+}
+
+static void fill(void *array, vt_dtype dtype, int64_t count, uint64_t row, double scale) {
+    for (int64_t i = 0; i < count; i++) put(array, dtype, i, scale * noise(row, (uint32_t)i));
+}
+
+static void randomize(vt_params *params) {
+    for (int i = 0; i < params->count; i++) {
+        fill(vt_params_at(params, params->data, i), params->dtype, params->rows[i].elements,
+             (uint64_t)i + 1, 0.5);
+    }
+    params->version++;
+}
+
+/* ---------------------------------------------------------------- one whole step */
+
+static double image[BATCH * CHANNELS * IMAGE * IMAGE], upstream[BATCH * CLASSES];
+static double logits[BATCH * CLASSES];
+
+/* Everything from a program to an optimizer step; all memory is given back. */
+static vt_status whole_step(vt_dtype dtype, vt_error *error) {
+    vt_program *program = NULL;
+    vt_params *params = NULL;
+    vt_plan *plan = NULL;
+    vt_run *run = NULL;
+    void *m = NULL, *v = NULL;
+    const void *inputs[1] = {image}, *gradients[1] = {upstream};
+    bool chosen[MAX_ROWS];
+    memset(chosen, 1, sizeof chosen);
+    vt_status status = build(&program, &params, dtype, error);
+    if (status == VT_OK) {
+        const vt_plan_options options = {.training = true, .input_gradients = true, .fuse = true};
+        status = vt_plan_open(&plan, program, params, options, error);
+    }
+    if (status == VT_OK) status = vt_run_open(&run, plan, params, BATCH, 2, error);
+    if (status == VT_OK) {
+        status = vt_run_forward(run, BATCH, inputs, (vt_rng_key){1, 2, 3}, 0, error);
+    }
+    if (status == VT_OK) status = vt_run_backward(run, gradients, error);
+    if (status == VT_OK) status = vt_params_buffer(params, &m, error);
+    if (status == VT_OK) status = vt_params_buffer(params, &v, error);
+    if (status == VT_OK) {
+        const vt_adamw step = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.9, 0.999};
+        vt_adamw_run(params, m, v, chosen, step, 2);
+    }
+    vt_free(m);
+    vt_free(v);
+    vt_run_close(run);
+    vt_plan_close(plan);
+    vt_params_close(params);
+    vt_program_close(program);
+    return status;
+}
+
+static void test_allocation_failures(void) {
+    vt_error error;
+    VT_CHECK(whole_step(VT_F64, &error) == VT_OK); /* fills caches */
+    const vt_memory_stats before = vt_memory_read();
+    int64_t n = 1;
+    for (; n < 10000; n++) {
+        vt_memory_fail_at(n);
+        const vt_status status = whole_step(VT_F64, &error);
+        vt_memory_fail_at(0);
+        const vt_memory_stats now = vt_memory_read();
+        if (now.bytes != before.bytes || now.blocks != before.blocks) {
+            printf("allocation %lld: %lld bytes leaked\n", (long long)n,
+                   (long long)(now.bytes - before.bytes));
+            VT_CHECK(0);
+            break;
+        }
+        if (status == VT_OK) break;
+        VT_CHECK(status == VT_MEMORY);
+    }
+    printf("allocation failures: %lld places\n", (long long)n - 1);
+    VT_CHECK(n > 20 && n < 10000);
+}
+
+/* ---------------------------------------------------------------- gradients */
+
+typedef struct session {
+    vt_program *program;
+    vt_params *params;
+    vt_plan *plan;
+    vt_run *run;
+} session;
+
+static session open_session(bool fuse, int threads) {
+    session s = {0};
+    vt_error error;
+    VT_CHECK(build(&s.program, &s.params, VT_F64, &error) == VT_OK);
+    randomize(s.params);
+    const vt_plan_options options = {.training = true, .input_gradients = true, .fuse = fuse};
+    VT_CHECK(vt_plan_open(&s.plan, s.program, s.params, options, &error) == VT_OK);
+    const int64_t before = vt_memory_read().bytes;
+    VT_CHECK(vt_run_open(&s.run, s.plan, s.params, BATCH, threads, &error) == VT_OK);
+    VT_CHECK(vt_memory_read().bytes - before == (int64_t)vt_run_bytes(s.plan, BATCH, threads));
+    return s;
+}
+
+static void close_session(session *s) {
+    vt_run_close(s->run);
+    vt_plan_close(s->plan);
+    vt_params_close(s->params);
+    vt_program_close(s->program);
+}
+
+static double loss(session *s) {
+    const void *inputs[1] = {image};
+    vt_error error;
+    VT_CHECK(vt_run_forward(s->run, BATCH, inputs, (vt_rng_key){1, 2, 3}, 5, &error) == VT_OK);
+    vt_run_output(s->run, 0, logits);
+    double sum = 0;
+    for (int i = 0; i < BATCH * CLASSES; i++) sum += logits[i] * upstream[i];
+    return sum;
+}
+
+static void backward(session *s) {
+    const void *gradients[1] = {upstream};
+    vt_error error;
+    loss(s);
+    vt_params_zero_gradients(s->params);
+    VT_CHECK(vt_run_backward(s->run, gradients, &error) == VT_OK);
+    VT_CHECK(vt_run_backward(s->run, gradients, &error) == VT_VALUE); /* once only */
+}
+
+/* Directional central differences: the step 1e-6 in double leaves an error of about 1e-9. */
+static void check_row(session *s, int row) {
+    vt_param_row *r = &s->params->rows[row];
+    double *values = vt_params_at(s->params, s->params->data, row);
+    const double *gradient = vt_params_at(s->params, s->params->gradient, row), h = 1e-6;
+    double analytic = 0;
+    for (int64_t i = 0; i < r->elements; i++) analytic += gradient[i] * noise(99, (uint32_t)i);
+    double at[2];
+    for (int side = 0; side < 2; side++) {
+        const double step = side == 0 ? h : -h;
+        for (int64_t i = 0; i < r->elements; i++) values[i] += step * noise(99, (uint32_t)i);
+        s->params->version++;
+        at[side] = loss(s);
+        for (int64_t i = 0; i < r->elements; i++) values[i] -= step * noise(99, (uint32_t)i);
+    }
+    const double numeric = (at[0] - at[1]) / (2 * h);
+    const double scale = fabs(analytic) > 1e-2 ? fabs(analytic) : 1e-2;
+    if (fabs(numeric - analytic) > 1e-6 * scale) {
+        printf("row %d: analytic %.12g, numeric %.12g\n", row, analytic, numeric);
+    }
+    VT_CHECK(fabs(numeric - analytic) <= 1e-6 * scale);
+}
+
+static void test_gradients(bool fuse) {
+    session s = open_session(fuse, 2);
+    backward(&s);
+    for (int row = 0; row < s.params->count; row++) check_row(&s, row);
+    close_session(&s);
+}
+
+static void test_threads(void) {
+    session one = open_session(true, 1);
+    backward(&one);
+    for (int threads = 2; threads <= 8; threads *= 2) {
+        session many = open_session(true, threads);
+        backward(&many);
+        for (int row = 0; row < one.params->count; row++) {
+            VT_CHECK(memcmp(vt_params_at(one.params, one.params->gradient, row),
+                            vt_params_at(many.params, many.params->gradient, row),
+                            (size_t)one.params->rows[row].elements * sizeof(double)) == 0);
+        }
+        close_session(&many);
+    }
+    close_session(&one);
+}
+
+/* ---------------------------------------------------------------- hostile programs */
+
+static uint32_t state = 1;
+static uint32_t draw(uint32_t limit) {
+    state = state * 1664525u + 1013904223u;
+    return (state >> 8) % limit;
+}
+
+/* Sizes of 4 as a rule, so that some lists fit together; now and then anything. */
+static vt_shape random_shape(void) {
+    const int64_t odd = draw(8) == 0 ? (int64_t)1 << draw(63) : 4 - (int64_t)draw(6);
+    return (vt_shape){(int)draw(16) == 0 ? (int)draw(9) - 2 : 1 + (int)draw(3),
+                      {4, draw(4) == 0 ? odd : 4, 4, 4}};
+}
+
+static void random_operation(builder *b, int index) {
+    const int x = draw(16) == 0 ? (int)draw(20) - 5 : (int)draw((uint32_t)index + 1);
+    const int y = draw(16) == 0 ? (int)draw(20) - 5 : x;
+    const int p = (int)draw(8) - 1, q = (int)draw(8) - 1;
+    const vt_op *kind = vt_op_table[draw(12)];
+    op(b, kind, x, y, p, q);
+    for (int i = 0; kind->attributes[i].name != NULL; i++) {
+        vt_attribute *a = attribute(b, i);
+        if (kind->attributes[i].type == VT_ATTR_FLOAT) a->f = draw(4) == 0 ? NAN : 0.5;
+        if (kind->attributes[i].type == VT_ATTR_NAME) strcpy(a->name, draw(2) == 0 ? "gelu" : "");
+        if (kind->attributes[i].type != VT_ATTR_INT) continue;
+        a->i = draw(8) == 0 ? -((int64_t)1 << draw(63)) : (int64_t)draw(4);
+    }
+}
+
+/* A list that was accepted must also lower and plan, if its parameters fit into this machine. */
+static void plan_hostile(const vt_program *program) {
+    for (int i = 0; i < 6; i++) {
+        if (vt_shape_elements(&program->params[i]) > 1 << 20) return;
+    }
+    static const char *const names[6] = {"a", "b", "c", "d", "e", "f"};
+    vt_params *params;
+    vt_plan *plan;
+    vt_error error;
+    const vt_plan_options options = {.training = true, .input_gradients = true, .fuse = true};
+    if (vt_params_open(&params, 6, names, program->params, VT_F64, &error) != VT_OK) return;
+    const vt_status status = vt_plan_open(&plan, program, params, options, &error);
+    VT_CHECK(status == VT_OK || status == VT_VALUE || status == VT_MEMORY);
+    if (status == VT_OK) vt_plan_close(plan);
+    vt_params_close(params);
+}
+
+/* Lists of random operations with random indices and attributes are refused or planned, never more. */
+static void test_hostile_programs(void) {
+    enum { TRIALS = 20000 };
+    int accepted = 0;
+    for (int trial = 0; trial < TRIALS; trial++) {
+        builder b = {.param_count = 0};
+        for (int i = 0; i < 6; i++) param(&b, random_shape());
+        for (int i = 0; i < 3; i++) random_operation(&b, i);
+        vt_shape input = {2 + (int)draw(2), {4, 12, 4, 1}};
+        int output = (int)draw(5);
+        const vt_program description = {.input_count = 1, .inputs = &input,
+                                        .param_count = b.param_count, .params = b.params,
+                                        .node_count = b.node_count, .nodes = b.nodes,
+                                        .output_count = 1, .outputs = &output};
+        vt_program *program;
+        vt_error error = {.message = ""};
+        const vt_status status = vt_program_open(&program, &description, &error);
+        VT_CHECK(status == VT_OK || (status == VT_VALUE && error.message[0] != '\0'));
+        if (status != VT_OK) continue;
+        accepted++;
+        plan_hostile(program);
+        vt_program_close(program);
+    }
+    printf("hostile programs: %d of %d accepted\n", accepted, TRIALS);
+    VT_CHECK(accepted > 100);
+}
+
+/* ---------------------------------------------------------------- base */
+
+static void mark_task(void *context, vt_worker worker) { ((char *)context)[worker.task]++; }
+
+static void test_parallel(void) {
+    for (int threads = 1; threads <= 8; threads++) {
+        char seen[100] = {0};
+        vt_parallel_for(100, threads, mark_task, seen);
+        for (int i = 0; i < 100; i++) VT_CHECK(seen[i] == 1);
+    }
+    vt_parallel_for(0, 4, mark_task, NULL);
+}
+
+static void test_random_words(void) {
+    /* Known answers of Philox4x32-10 are for given keys; here the key is mixed, so check the shape:
+     * uniform, and different in every part of the key. */
+    double sum = 0;
+    uint32_t a[4], b[4];
+    for (uint32_t i = 0; i < 10000; i++) {
+        vt_rng_draw(a, (vt_rng_key){1, 1, 1}, 1, 1, i);
+        sum += a[i % 4] / 4294967296.0;
+    }
+    VT_CHECK(fabs(sum / 10000 - 0.5) < 0.01);
+    const vt_rng_key keys[] = {{2, 1, 1}, {1, 2, 1}, {1, 1, 2}};
+    vt_rng_draw(a, (vt_rng_key){1, 1, 1}, 1, 1, 0);
+    for (int i = 0; i < 3; i++) {
+        vt_rng_draw(b, keys[i], 1, 1, 0);
+        VT_CHECK(memcmp(a, b, sizeof a) != 0);
+    }
+    VT_CHECK(vt_rng_keep(0xFFFFFFFFu, 1.0) && !vt_rng_keep(0, 0.0));
+}
+
+int main(void) {
+    vt_error error;
+    if (vt_isa_select(getenv("VITC_ISA"), &error) != VT_OK) {
+        printf("%s\n", error.message);
+        return 2;
+    }
+    fill(image, VT_F64, BATCH * CHANNELS * IMAGE * IMAGE, 1001, 1.0);
+    fill(upstream, VT_F64, BATCH * CLASSES, 1002, 1.0);
+    test_parallel();
+    test_random_words();
+    test_hostile_programs();
+    test_allocation_failures();
+    test_gradients(false);
+    test_gradients(true);
+    test_threads();
+    return vt_check_summary();
+}
