@@ -3,8 +3,8 @@
     python benchmarks/race.py [--threads 2] [--rounds 15] [--only tiny] [--out results/FILE.json]
 
 One process per engine, both loaded and warmed up. In each round the engines take turns in a random
-order, and the one that waits is stopped (SIGSTOP), so that its spinning threads cost nothing. Shared
-machines drift; so the figure that counts is the ratio of the two medians of one round, and its
+order, and the one that waits is stopped (SIGSTOP), so that its spinning threads cost nothing.
+Shared machines drift; so the figure that counts is the ratio of the two times of one round, and its
 median and quartiles over the rounds. Every pair is first checked to compute the same logits.
 """
 
@@ -39,10 +39,11 @@ def torch_worker(model_name, batch, training, threads, weights):
     import numpy as np
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import oracle  # noqa: F401  lets CPU torch import torchvision, and so timm
     import timm
     import torch
     from safetensors.torch import load_file
+
+    import oracle  # noqa: F401  lets CPU torch import torchvision, and so timm
 
     torch.set_num_threads(threads)
     model = timm.create_model(model_name)
@@ -181,9 +182,8 @@ def versions():
 
     import vitc
 
-    cpu = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), ""
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     return {
         "vitc": vitc.__version__,
         "torch": torch.__version__,

@@ -11,7 +11,7 @@ Array = NDArray[Any]
 class VitcError(Exception): ...
 
 class Buffer:
-    """One array per row of a `Params`, in one flat block with the same layout (a moment, an EMA)."""
+    """One array per row of a `Params`, in one flat block with the layout of the values: a moment, an EMA."""
 
     nbytes: int
     def view(self, index: int) -> Array: ...  # read-only, shape of the row
@@ -25,7 +25,9 @@ class Params:
     shapes: tuple[tuple[int, ...], ...]
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
-    def __init__(self, rows: Sequence[tuple[str, tuple[int, ...]]], dtype: str = "float32") -> None: ...
+    def __init__(
+        self, rows: Sequence[tuple[str, tuple[int, ...]]], dtype: str = "float32"
+    ) -> None: ...
     def __len__(self) -> int: ...
     def view(self, index: int) -> Array: ...  # read-only view of the values
     def write(self, index: int, array: Array) -> None: ...  # same dtype and shape, else ValueError
@@ -40,8 +42,8 @@ class Params:
 class Program:
     """A checked, immutable list of plain operations over numbered values.
 
-    Values are numbered: the inputs first, then the output of each operation in order. A shape is that
-    of one image, without the batch. `params` are shapes; operations name them by index, -1 where an
+    Values are numbered: the inputs first, then the output of each operation in order. A shape is
+    that of one image, without the batch. `params` are shapes; operations name them by index, -1 where an
     optional parameter is left out.
     """
 
@@ -109,7 +111,6 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
 ) -> tuple[float, float, Array]: ...  # sum of the losses, sum of the weights, d sum / d logits
-
 def softmax(x: Array) -> Array: ...  # over the last axis of (rows, cols)
 def log_softmax(x: Array) -> Array: ...
 def log_softmax_backward(dy: Array, y: Array) -> Array: ...
@@ -133,4 +134,6 @@ def default_threads() -> int: ...
 def forked() -> bool: ...  # this process was forked after the core was loaded
 def memory() -> dict[str, int]: ...  # bytes, peak, blocks, allocations of the core's allocator
 def fail_allocation(n: int) -> None: ...  # tests: the n-th allocation from now fails, once
-def random_words(seed: int, step: int, forward: int, row: int, site: str, n: int) -> NDArray[np.uint32]: ...
+def random_words(
+    seed: int, step: int, forward: int, row: int, site: str, n: int
+) -> NDArray[np.uint32]: ...

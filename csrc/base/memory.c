@@ -24,8 +24,7 @@ static void count_block(int64_t bytes) {
     atomic_fetch_add(&total_allocations, 1);
     const int64_t now = atomic_fetch_add(&live_bytes, bytes) + bytes;
     int64_t peak = atomic_load(&peak_bytes);
-    while (peak < now && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {
-    }
+    while (peak < now && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {}
 }
 
 /* Fewer page faults and TLB misses on arenas; a kernel that does not know the advice ignores it. */

@@ -5,11 +5,11 @@
 
 typedef enum vt_status {
     VT_OK = 0,
-    VT_VALUE,       /* an argument has the right type and a wrong value -> ValueError */
-    VT_TYPE,        /* an argument has the wrong type or dtype          -> TypeError */
-    VT_MEMORY,      /* an allocation failed                             -> MemoryError */
-    VT_OS,          /* the operating system refused                     -> OSError */
-    VT_INTERNAL     /* the core's own promise is broken                 -> VitcError */
+    VT_VALUE,   /* an argument has the right type and a wrong value -> ValueError */
+    VT_TYPE,    /* an argument has the wrong type or dtype          -> TypeError */
+    VT_MEMORY,  /* an allocation failed                             -> MemoryError */
+    VT_OS,      /* the operating system refused                     -> OSError */
+    VT_INTERNAL /* the core's own promise is broken                 -> VitcError */
 } vt_status;
 
 typedef struct vt_error {
@@ -22,9 +22,9 @@ vt_status vt_fail(vt_error *error, vt_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Leave the function with the status of `expression` unless it is VT_OK. */
-#define VT_TRY(expression)                               \
-    do {                                                 \
-        const vt_status vt_try_status_ = (expression);   \
+#define VT_TRY(expression)                                  \
+    do {                                                    \
+        const vt_status vt_try_status_ = (expression);      \
         if (vt_try_status_ != VT_OK) return vt_try_status_; \
     } while (0)
 

@@ -1,9 +1,10 @@
 /* The contract between the operations and the arithmetic: one table of functions per element type.
  *
- * A kernel works on a range of rows, is pure (no allocation, no error, no lock, no thread, no Python)
- * and leaves the same bits for the same arguments. Each exists in plain C, written once with `real`
- * and built for float and double (ref.inc); the SIMD tables start as a copy of the float one and
- * replace slots (simd.inc, built once per instruction set). The plain one is the oracle of the tests.
+ * A kernel works on a range of rows, is pure (no allocation, no error, no lock, no thread, no
+ * Python) and leaves the same bits for the same arguments. Each exists in plain C, written once
+ * with `real` and built for float and double (ref.inc); the SIMD tables start as a copy of the
+ * float one and replace slots (simd.inc, built once per instruction set). The plain one is the
+ * oracle of the tests.
  *
  * Arrays are given as void and hold elements of the table's dtype. Outputs come first, then inputs,
  * then sizes. A matrix is row-major and dense unless it has a leading dimension. Outputs may be the
@@ -19,7 +20,8 @@
 #include "base/dtype.h"
 #include "base/rng.h"
 
-/* The arguments of one AdamW step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1. */
+/* The arguments of one AdamW step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1.
+ */
 typedef struct vt_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     double beta1_power, beta2_power;
@@ -28,13 +30,15 @@ typedef struct vt_adamw {
 /* Where the elements of a dropout mask are drawn. */
 typedef struct vt_dropout {
     vt_rng_key key;
-    uint64_t row;   /* row of the image in the global batch */
+    uint64_t row; /* row of the image in the global batch */
     uint32_t site;
-    int64_t offset; /* index of the first element within the image; a multiple of 4 is not required */
-    double keep;    /* probability of keeping an element; the kept ones are multiplied by 1 / keep */
+    int64_t
+        offset;  /* index of the first element within the image; a multiple of 4 is not required */
+    double keep; /* probability of keeping an element; the kept ones are multiplied by 1 / keep */
 } vt_dropout;
 
 /* X(name, result, arguments) */
+/* clang-format off */
 #define VT_KERNEL_SLOTS(X)                                                                          \
     /* Layer normalisation (Ba et al. 2016; torch.nn.functional.layer_norm).                        \
      * y[r,c] = (x[r,c] - mean[r]) / sqrt(var[r] + eps) * w[c] + b[c], biased variance, two passes. \
@@ -83,6 +87,7 @@ typedef struct vt_dropout {
     X(sum_of_squares, double, (const void *x, int64_t n))                                            \
     /* How many of the n elements are infinite or not a number. */                                   \
     X(count_nonfinite, int64_t, (const void *x, int64_t n))
+/* clang-format on */
 
 typedef struct vt_kernels {
     vt_dtype dtype;
@@ -97,7 +102,8 @@ const vt_kernels *vt_kernels_get(vt_dtype dtype);
 /* The table of one level, for tests that compare levels; NULL if the CPU lacks it. */
 const vt_kernels *vt_kernels_level(vt_dtype dtype, int isa);
 
-enum { VT_KERNEL_SLOT_COUNT = 0
+enum {
+    VT_KERNEL_SLOT_COUNT = 0
 #define VT_COUNT_SLOT(name, result, arguments) +1
     VT_KERNEL_SLOTS(VT_COUNT_SLOT)
 #undef VT_COUNT_SLOT

@@ -18,9 +18,9 @@
 
 /* C (m, n) = A (m, k) B (k, n). Compared field by field; zero-initialise it. */
 typedef struct vt_matmul_shape {
-    vt_dtype dtype;    /* of a, b, bias and c */
-    int64_t m, n, k;   /* each >= 1 */
-    int64_t lda;       /* elements from one row of the stored a to the next */
+    vt_dtype dtype;  /* of a, b, bias and c */
+    int64_t m, n, k; /* each >= 1 */
+    int64_t lda;     /* elements from one row of the stored a to the next */
     int64_t ldb;
     int64_t ldc;
     bool a_transposed; /* a is stored as (k, m) */

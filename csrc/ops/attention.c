@@ -1,9 +1,9 @@
 /* attention: softmax(q k^T / sqrt(d)) v for each head (Vaswani et al. 2017; timm Attention).
  *
- * qkv is (N, 3 C): columns q | k | v, each head-major, C = heads x d. One tile is one head of one image.
- * It copies its q, k, v into dense (N, d) matrices and works through the queries in blocks, so that
- * the (block, N) probabilities stay in the second-level cache and no (heads, N, N) array exists.
- * Backward computes the probabilities again: only qkv is kept.
+ * qkv is (N, 3 C): columns q | k | v, each head-major, C = heads x d. One tile is one head of one
+ * image. It copies its q, k, v into dense (N, d) matrices and works through the queries in blocks,
+ * so that the (block, N) probabilities stay in the second-level cache and no (heads, N, N) array
+ * exists. Backward computes the probabilities again: only qkv is kept.
  *
  * `queries` > 0: only the first rows ask, and the output has as many rows (a narrowed program). */
 #include <math.h>
@@ -38,7 +38,8 @@ static vt_status check(const vt_signature *s, vt_error *error) {
     VT_TRY(vt_expect_matrix(s, 0, error));
     const int64_t cols = vt_shape_cols(&s->input[0]), heads = s->node->attributes[HEADS].i;
     if (heads < 1 || cols % 3 != 0 || cols / 3 % heads != 0) {
-        return vt_fail(error, VT_VALUE, "%lld columns of q, k and v cannot be split into %lld heads",
+        return vt_fail(error, VT_VALUE,
+                       "%lld columns of q, k and v cannot be split into %lld heads",
                        (long long)cols, (long long)heads);
     }
     const int64_t queries = s->node->attributes[QUERIES].i;
@@ -106,18 +107,31 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool b
     const int64_t n = z.tokens, d = z.head_size, last = last_block(z);
     /* (block, N) = q k^T; also dp = do v^T */
     VT_TRY(open_pair(kit, SCORES,
-                     (vt_matmul_shape){.dtype = dtype, .m = z.block, .n = n, .k = d, .lda = d,
-                                       .ldb = d, .ldc = z.ld, .b_transposed = true},
+                     (vt_matmul_shape){.dtype = dtype,
+                                       .m = z.block,
+                                       .n = n,
+                                       .k = d,
+                                       .lda = d,
+                                       .ldb = d,
+                                       .ldc = z.ld,
+                                       .b_transposed = true},
                      last, error));
     /* (block, d) = p v; also dq = ds k */
-    VT_TRY(open_pair(kit, VALUES,
-                     (vt_matmul_shape){.dtype = dtype, .m = z.block, .n = d, .k = n, .lda = z.ld,
-                                       .ldb = d, .ldc = d},
-                     last, error));
+    VT_TRY(open_pair(
+        kit, VALUES,
+        (vt_matmul_shape){
+            .dtype = dtype, .m = z.block, .n = d, .k = n, .lda = z.ld, .ldb = d, .ldc = d},
+        last, error));
     if (backward) { /* (N, d) += p^T do; also dk += ds^T q */
         VT_TRY(open_pair(kit, KEYS_T,
-                         (vt_matmul_shape){.dtype = dtype, .m = n, .n = d, .k = z.block,
-                                           .lda = z.ld, .ldb = d, .ldc = d, .a_transposed = true,
+                         (vt_matmul_shape){.dtype = dtype,
+                                           .m = n,
+                                           .n = d,
+                                           .k = z.block,
+                                           .lda = z.ld,
+                                           .ldb = d,
+                                           .ldc = d,
+                                           .a_transposed = true,
                                            .accumulate = true},
                          last, error));
     }

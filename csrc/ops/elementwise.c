@@ -15,7 +15,8 @@ enum { FUNCTION };
 static vt_status activation_infer(vt_signature *s, vt_error *error) {
     const char *name = s->node->attributes[FUNCTION].name;
     if (strcmp(name, "gelu") != 0) {
-        return vt_fail(error, VT_VALUE, "activation function '%s' is unknown, expected 'gelu'", name);
+        return vt_fail(error, VT_VALUE, "activation function '%s' is unknown, expected 'gelu'",
+                       name);
     }
     return vt_infer_same(s, error);
 }
@@ -142,7 +143,8 @@ static vt_status dropout_backward(const vt_tile *t, vt_error *error) {
 const vt_op vt_op_dropout = {
     .name = "dropout",
     .inputs = 1,
-    .attributes = {{"rate", VT_ATTR_FLOAT, false}, {"site", VT_ATTR_NAME, false},
+    .attributes = {{"rate", VT_ATTR_FLOAT, false},
+                   {"site", VT_ATTR_NAME, false},
                    {"row", VT_ATTR_INT, true}},
     .infer = random_infer,
     .forward = dropout_forward,

@@ -60,14 +60,20 @@ static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_dtype dtyp
                                vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
     const int64_t strip = vt_strip_rows(rows), panel = panel_rows(s);
-    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD,
-                               (vt_matmul_shape){.dtype = dtype, .m = strip, .n = k, .k = m,
-                                                 .lda = m, .ldb = k, .ldc = k},
-                               vt_strip_last(rows), error));
+    VT_TRY(open_weight_product(
+        kit, BACKWARD, VT_PACK_BACKWARD,
+        (vt_matmul_shape){.dtype = dtype, .m = strip, .n = k, .k = m, .lda = m, .ldb = k, .ldc = k},
+        vt_strip_last(rows), error));
     kit->panels = vt_ceil_div(m, panel);
     VT_TRY(open_pair(kit, GRAD,
-                     (vt_matmul_shape){.dtype = dtype, .m = panel, .n = k, .k = rows, .lda = m,
-                                       .ldb = k, .ldc = k, .a_transposed = true,
+                     (vt_matmul_shape){.dtype = dtype,
+                                       .m = panel,
+                                       .n = k,
+                                       .k = rows,
+                                       .lda = m,
+                                       .ldb = k,
+                                       .ldc = k,
+                                       .a_transposed = true,
                                        .accumulate = true},
                      m - panel * (kit->panels - 1), error));
     /* Behind the products' scratch: a strip of din that is to be added, or a bias sum. */
@@ -80,8 +86,13 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool b
                       vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
     VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD,
-                               (vt_matmul_shape){.dtype = dtype, .m = vt_strip_rows(rows), .n = m,
-                                                 .k = k, .lda = k, .ldb = k, .ldc = m,
+                               (vt_matmul_shape){.dtype = dtype,
+                                                 .m = vt_strip_rows(rows),
+                                                 .n = m,
+                                                 .k = k,
+                                                 .lda = k,
+                                                 .ldb = k,
+                                                 .ldc = m,
                                                  .b_transposed = true,
                                                  .bias = s->param[BIAS].ndim != 0},
                                vt_strip_last(rows), error));

@@ -1,6 +1,5 @@
 #include "ops/loss.h"
 
-
 static double get(const void *array, vt_dtype dtype, int64_t index, double otherwise) {
     if (array == NULL) return otherwise;
     return dtype == VT_F64 ? ((const double *)array)[index] : (double)((const float *)array)[index];
@@ -22,8 +21,8 @@ static vt_status check_label(const vt_cross_entropy *l, int64_t row, vt_error *e
 }
 
 /* q[c]: what -log softmax(x)[c] is multiplied with, so that loss = -sum_c q[c] log softmax(x)[c].
- * Smoothing mixes the target with the uniform distribution (Szegedy et al. 2016); class weights apply
- * to each class's share, as in torch. Returns the row's part of the mean's divisor. */
+ * Smoothing mixes the target with the uniform distribution (Szegedy et al. 2016); class weights
+ * apply to each class's share, as in torch. Returns the row's part of the mean's divisor. */
 static double coefficients(const vt_cross_entropy *l, int64_t row, void *q) {
     const double sample = get(l->sample_weights, l->dtype, row, 1.0);
     const int64_t label = l->labels == NULL ? -1 : l->labels[row];
@@ -52,8 +51,8 @@ vt_status vt_cross_entropy_run(const vt_cross_entropy *l, double *value, double 
     for (int64_t row = 0; row < l->rows; row++) {
         void *dx = vt_at(dlogits, element, row * l->classes); /* holds the coefficients first */
         *weight += coefficients(l, row, dx);
-        *value += kernels->cross_entropy(
-            dx, vt_const_at(l->logits, element, row * l->classes), dx, l->classes);
+        *value += kernels->cross_entropy(dx, vt_const_at(l->logits, element, row * l->classes), dx,
+                                         l->classes);
     }
     return VT_OK;
 }

@@ -55,7 +55,8 @@ static vt_status accumulate(const vt_tile *t, vt_error *error) {
         if (t->dparam[p] == NULL) continue;
         if (!t->accumulate[p]) memset(t->dparam[p], 0, (size_t)cols * t->element);
         for (int64_t i = 0; i < t->images * t->strips; i++) {
-            const char *image = (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
+            const char *image =
+                (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
             const int64_t offset = i % t->strips * t->kit->partial + p * cols;
             t->kernels->scale_add(t->dparam[p], t->dparam[p],
                                   vt_const_at(image, t->element, offset), 1.0, cols);

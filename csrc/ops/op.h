@@ -95,12 +95,12 @@ typedef struct vt_signature {
 /* Made once per node when a program is planned: the products it needs, for its sizes and dtype. */
 typedef struct vt_kit {
     vt_matmul *matmul[VT_MAX_MATMULS];
-    size_t pack_bytes[VT_MAX_PACKS];  /* of params[0] in a packed layout; 0 = not packed */
-    int pack_slot[VT_MAX_PACKS];      /* the product that it is packed for */
-    size_t scratch_bytes;             /* per tile, a multiple of 64 */
-    int64_t partial;                  /* elements that a backward strip leaves for `params` */
-    int64_t parts;                    /* tiles per image of an operation that is not row-wise */
-    int64_t panels;                   /* tiles of `params`, 0 = it has none */
+    size_t pack_bytes[VT_MAX_PACKS]; /* of params[0] in a packed layout; 0 = not packed */
+    int pack_slot[VT_MAX_PACKS];     /* the product that it is packed for */
+    size_t scratch_bytes;            /* per tile, a multiple of 64 */
+    int64_t partial;                 /* elements that a backward strip leaves for `params` */
+    int64_t parts;                   /* tiles per image of an operation that is not row-wise */
+    int64_t panels;                  /* tiles of `params`, 0 = it has none */
 } vt_kit;
 
 /* Packed weights of a node: for the forward product and for the gradient of its input. */
@@ -112,14 +112,14 @@ typedef struct vt_tile {
     const vt_kernels *kernels;
     size_t element; /* bytes */
 
-    int64_t images;     /* in this run */
-    int64_t image;      /* which of them; `params` loops over all */
-    int64_t row, rows;  /* the strip: rows of out (forward) or din (backward) */
-    int64_t part;       /* the head, or the panel */
+    int64_t images;    /* in this run */
+    int64_t image;     /* which of them; `params` loops over all */
+    int64_t row, rows; /* the strip: rows of out (forward) or din (backward) */
+    int64_t part;      /* the head, or the panel */
 
-    /* A row-wise operation sees pointers to its strip. One that gathers, and one with parts, sees its
-     * inputs (forward) or dout (backward) from the first row of the image; `params` sees everything
-     * from the first row of image 0, with the strides below, in bytes. */
+    /* A row-wise operation sees pointers to its strip. One that gathers, and one with parts, sees
+     * its inputs (forward) or dout (backward) from the first row of the image; `params` sees
+     * everything from the first row of image 0, with the strides below, in bytes. */
     const void *in[VT_MAX_INPUTS];
     void *out;
     const void *dout;
@@ -128,13 +128,13 @@ typedef struct vt_tile {
     size_t in_stride[VT_MAX_INPUTS], dout_stride;
 
     const void *param[VT_MAX_PARAMS];
-    void *dparam[VT_MAX_PARAMS]; /* NULL where frozen or absent */
+    void *dparam[VT_MAX_PARAMS];    /* NULL where frozen or absent */
     bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
     const void *packed[VT_MAX_PACKS];
 
-    void *partial;           /* backward: this strip's; params: of strip 0 of image 0 */
-    size_t partial_stride;   /* bytes from image to image */
-    int64_t strips;          /* per image */
+    void *partial;         /* backward: this strip's; params: of strip 0 of image 0 */
+    size_t partial_stride; /* bytes from image to image */
+    int64_t strips;        /* per image */
 
     void *scratch;
     vt_rng_key key;
@@ -148,20 +148,21 @@ typedef enum vt_space { VT_STRIPS, VT_PARTS } vt_space;
 typedef struct vt_op {
     const char *name;
     int inputs;
-    vt_param_spec params[VT_MAX_PARAMS + 1];         /* ends with an empty one */
+    vt_param_spec params[VT_MAX_PARAMS + 1]; /* ends with an empty one */
     vt_attribute_spec attributes[VT_MAX_ATTRIBUTES + 1];
 
     /* Check the shapes and attributes and set node->shape. */
     vt_status (*infer)(vt_signature *signature, vt_error *error);
-    /* Fill the kit, with what backward and accumulate need only if asked. What it opened is closed by
-     * the caller, also after an error. NULL: an empty kit will do. */
+    /* Fill the kit, with what backward and accumulate need only if asked. What it opened is closed
+     * by the caller, also after an error. NULL: an empty kit will do. */
     vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_dtype dtype, bool backward,
                       vt_error *error);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
     double (*flops)(const vt_signature *signature);
 
     vt_tile_function forward, backward, accumulate; /* backward NULL: not differentiable */
-    /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot. */
+    /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot.
+     */
     void (*narrow)(vt_node *node, int64_t rows);
 
     vt_space space;
@@ -176,14 +177,16 @@ typedef struct vt_op {
 
 /* ---------------------------------------------------------------- shared by the operations */
 
-/* The rows of one strip for a value of `rows` rows: equal strips of at most 64 rows (the last may be
- * shorter). 64 x 3072 floats stay in a second-level cache of 1 MB. */
+/* The rows of one strip for a value of `rows` rows: equal strips of at most 64 rows (the last may
+ * be shorter). 64 x 3072 floats stay in a second-level cache of 1 MB. */
 enum { VT_STRIP_LIMIT = 64 };
 static inline int64_t vt_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t vt_strip_rows(int64_t rows) {
     return vt_ceil_div(rows, vt_ceil_div(rows, VT_STRIP_LIMIT));
 }
-static inline int64_t vt_strip_count(int64_t rows) { return vt_ceil_div(rows, vt_strip_rows(rows)); }
+static inline int64_t vt_strip_count(int64_t rows) {
+    return vt_ceil_div(rows, vt_strip_rows(rows));
+}
 static inline int64_t vt_strip_last(int64_t rows) {
     return rows - vt_strip_rows(rows) * (vt_strip_count(rows) - 1);
 }
@@ -215,7 +218,8 @@ vt_status vt_infer_same(vt_signature *signature, vt_error *error);
 vt_status vt_expect_matrix(const vt_signature *signature, int index, vt_error *error);
 
 /* VT_VALUE unless the parameter `index` is left out (and optional) or has exactly `shape`. */
-vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape shape, vt_error *error);
+vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape shape,
+                          vt_error *error);
 
 /* Open one product and raise kit->scratch_bytes to what it needs. */
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);

@@ -7,8 +7,8 @@
 /* ---------------------------------------------------------------- patchify */
 
 /* (C, H, W) -> (grid, C ph pw): the rows of a patch embedding's matrix product (im2col of a
- * convolution whose stride is its kernel). What does not fill a patch at the right and lower edge is
- * left out, as that convolution does. */
+ * convolution whose stride is its kernel). What does not fill a patch at the right and lower edge
+ * is left out, as that convolution does. */
 enum { PATCH_HEIGHT, PATCH_WIDTH };
 
 typedef struct patches {
@@ -19,8 +19,13 @@ typedef struct patches {
 
 static patches patches_of(const vt_signature *s) {
     const int64_t *image = s->input[0].dim;
-    patches p = {image[0], image[1], image[2], s->node->attributes[PATCH_HEIGHT].i,
-                 s->node->attributes[PATCH_WIDTH].i, 0, 0};
+    patches p = {image[0],
+                 image[1],
+                 image[2],
+                 s->node->attributes[PATCH_HEIGHT].i,
+                 s->node->attributes[PATCH_WIDTH].i,
+                 0,
+                 0};
     p.gh = p.height / p.ph;
     p.gw = p.width / p.pw;
     return p;
@@ -93,8 +98,8 @@ const vt_op vt_op_patchify = {
 
 /* ---------------------------------------------------------------- tokens */
 
-/* (N, D) -> (P + N, D): the prefix tokens, then the patches, plus one row of the position table each
- * (Dosovitskiy et al. 2021; timm _pos_embed with no_embed_class=False). */
+/* (N, D) -> (P + N, D): the prefix tokens, then the patches, plus one row of the position table
+ * each (Dosovitskiy et al. 2021; timm _pos_embed with no_embed_class=False). */
 enum { CLS_TOKEN, DIST_TOKEN, POS_EMBED, PREFIX_END = POS_EMBED };
 
 static int64_t prefix_length(const vt_signature *s) {

@@ -1,5 +1,5 @@
-/* From the plain list to what the executor runs. Each rule keeps the outputs; "lowered equals plain"
- * is a test. */
+/* From the plain list to what the executor runs. Each rule keeps the outputs; "lowered equals
+ * plain" is a test. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -93,8 +93,8 @@ static int add_node(lowering *l, vt_node node) {
 static int with_rows(lowering *l, int input, range rows) {
     const range has = l->rows[input];
     if (has.first == rows.first && has.end == rows.end) return l->number[input];
-    vt_node select = {.op = vt_op_find("select"), .inputs = {l->number[input]},
-                      .params = {-1, -1, -1}};
+    vt_node select = {
+        .op = vt_op_find("select"), .inputs = {l->number[input]}, .params = {-1, -1, -1}};
     select.attributes[SELECT_START].i = rows.first - has.first;
     select.attributes[SELECT_COUNT].i = rows.end - rows.first;
     return add_node(l, select);

@@ -10,21 +10,21 @@
 typedef struct vt_param_row {
     char *name;
     vt_shape shape;
-    size_t offset;      /* bytes from the start of a buffer; a multiple of 64 */
+    size_t offset; /* bytes from the start of a buffer; a multiple of 64 */
     int64_t elements;
     bool requires_grad;
-    bool has_gradient;  /* false: the gradient's bytes mean nothing yet */
+    bool has_gradient; /* false: the gradient's bytes mean nothing yet */
 } vt_param_row;
 
 typedef struct vt_params {
     vt_dtype dtype;
     int count;
     vt_param_row *rows;
-    size_t bytes;      /* of one buffer */
+    size_t bytes; /* of one buffer */
     void *data;
-    void *gradient;    /* NULL until the first backward */
-    uint64_t version;  /* rises with every write, so that packed copies are never stale */
-    double *squares;   /* one per chunk of the rows: room for gradient norms */
+    void *gradient;       /* NULL until the first backward */
+    uint64_t version;     /* rises with every write, so that packed copies are never stale */
+    double *squares;      /* one per chunk of the rows: room for gradient norms */
     pthread_mutex_t lock; /* held while gradients are written */
 } vt_params;
 

@@ -9,8 +9,7 @@ static bool same_dims(const vt_shape *a, const vt_shape *b) {
     return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0;
 }
 
-static vt_status check_params(const vt_program *program, const vt_params *params,
-                              vt_error *error) {
+static vt_status check_params(const vt_program *program, const vt_params *params, vt_error *error) {
     if (program->param_count != params->count) {
         return vt_fail(error, VT_VALUE, "the program has %d parameters, the table %d rows",
                        program->param_count, params->count);

@@ -9,12 +9,12 @@
  *   lane of panels   the gradients of one operation's parameters, all images in order
  *   lane of packs    weights into the layout of the matrix products
  *
- * Backward is more of the same: the steps of the operations in reverse order. Where it reads a value
- * whose operation is cheap, that operation is run once more instead of keeping the value.
+ * Backward is more of the same: the steps of the operations in reverse order. Where it reads a
+ * value whose operation is cheap, that operation is run once more instead of keeping the value.
  *
- * What a step writes is a new *buffer*, used by later steps and never written again; so the life of a
- * buffer is known, and buffers that do not live at the same time share memory. Sizes are per image:
- * one plan serves every batch. */
+ * What a step writes is a new *buffer*, used by later steps and never written again; so the life of
+ * a buffer is known, and buffers that do not live at the same time share memory. Sizes are per
+ * image: one plan serves every batch. */
 #ifndef VT_PROGRAM_PLAN_H
 #define VT_PROGRAM_PLAN_H
 
@@ -28,7 +28,7 @@ typedef enum vt_pass { VT_FORWARD, VT_BACKWARD, VT_ACCUMULATE, VT_PACK } vt_pass
 typedef struct vt_step {
     vt_pass pass;
     int node;
-    int in[VT_MAX_INPUTS], out;                      /* buffers */
+    int in[VT_MAX_INPUTS], out; /* buffers */
     int dout, din[VT_MAX_INPUTS], base[VT_MAX_INPUTS];
     int partial;
     int packed[VT_MAX_PACKS]; /* read by VT_FORWARD and VT_BACKWARD; the one written by VT_PACK */
@@ -77,16 +77,17 @@ typedef struct vt_plan {
     vt_buffer *buffers;
     int border; /* phases before it are forward, from it on backward */
 
-    int *inputs, *outputs;              /* buffers of the program's inputs and outputs */
-    int *output_gradients;              /* VT_NOTHING where no gradient flows from */
+    int *inputs, *outputs; /* buffers of the program's inputs and outputs */
+    int *output_gradients; /* VT_NOTHING where no gradient flows from */
     int *input_gradients;
-    bool *covered;                      /* parameters whose gradient this plan writes */
+    bool *covered; /* parameters whose gradient this plan writes */
 
-    size_t image_bytes, fixed_bytes, local_bytes, scratch_bytes; /* scratch: of the hungriest step */
+    size_t image_bytes, fixed_bytes, local_bytes,
+        scratch_bytes;                    /* scratch: of the hungriest step */
     double forward_flops, backward_flops; /* of one image */
 
-    /* Inference keeps its packed weights (the fixed buffers) here, for all runs of the plan; training,
-     * whose weights change, packs just before use into the run. */
+    /* Inference keeps its packed weights (the fixed buffers) here, for all runs of the plan;
+     * training, whose weights change, packs just before use into the run. */
     void *packed;
     uint64_t packed_version; /* of the params, 0: not yet */
     pthread_mutex_t packing;
@@ -103,8 +104,8 @@ typedef struct vt_plan_options {
     bool fuse;            /* false runs the plain list, so that a test can compare the two */
 } vt_plan_options;
 
-/* Which parameters want a gradient is read from `params` now; its shapes must be those that the program
- * was built with. Neither is kept. */
+/* Which parameters want a gradient is read from `params` now; its shapes must be those that the
+ * program was built with. Neither is kept. */
 vt_status vt_plan_open(vt_plan **plan, const vt_program *program, const vt_params *params,
                        vt_plan_options options, vt_error *error);
 void vt_plan_close(vt_plan *plan); /* NULL is allowed */

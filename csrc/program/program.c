@@ -18,8 +18,8 @@ static vt_status check_shape(const vt_shape *shape, const char *what, int index,
         elements *= (double)shape->dim[i];
     }
     if (good && elements <= (double)MAX_ELEMENTS) return VT_OK;
-    return vt_fail(error, VT_VALUE, "%s %d has shape %s, expected 1 to %d sizes of at least 1", what,
-                   index, good ? vt_shape_text(text, shape) : "out of range", VT_MAX_DIMS);
+    return vt_fail(error, VT_VALUE, "%s %d has shape %s, expected 1 to %d sizes of at least 1",
+                   what, index, good ? vt_shape_text(text, shape) : "out of range", VT_MAX_DIMS);
 }
 
 static vt_status copy(void **out, const void *from, int count, size_t size, vt_error *error) {
@@ -126,8 +126,8 @@ vt_status vt_program_open(vt_program **out, const vt_program *description, vt_er
     if (d->input_count < 1 || d->output_count < 1 || d->node_count > MAX_NODES) {
         return vt_fail(error, VT_VALUE,
                        "a program has at least one input and one output and at most %d operations, "
-                       "got %d, %d and %d", MAX_NODES, d->input_count, d->output_count,
-                       d->node_count);
+                       "got %d, %d and %d",
+                       MAX_NODES, d->input_count, d->output_count, d->node_count);
     }
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_program), error));

@@ -27,7 +27,8 @@ vt_status vt_run_open(vt_run **out, vt_plan *plan, vt_params *params, int64_t ca
                       vt_error *error) {
     *out = NULL;
     if (capacity < 1 || threads < 1) {
-        return vt_fail(error, VT_VALUE, "a run needs at least one image and one thread, got %lld and %d",
+        return vt_fail(error, VT_VALUE,
+                       "a run needs at least one image and one thread, got %lld and %d",
                        (long long)capacity, threads);
     }
     if (plan->image_bytes > 0 && (size_t)capacity > SIZE_MAX / 2 / plan->image_bytes) {
@@ -142,24 +143,24 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     point_to_values(&t, w, step);
     for (int i = 0; i < VT_MAX_PACKS; i++) t.packed[i] = fixed_pointer(w->run, step->packed[i]);
     switch (step->pass) {
-    case VT_FORWARD:
-        return node->op->forward(&t, error);
-    case VT_BACKWARD:
-        if (t.partial != NULL) {
-            const int64_t strip = w->row / vt_strip_rows(vt_shape_rows(&node->shape));
-            t.partial = vt_at(t.partial, t.element, strip * t.kit->partial);
+        case VT_FORWARD: return node->op->forward(&t, error);
+        case VT_BACKWARD:
+            if (t.partial != NULL) {
+                const int64_t strip = w->row / vt_strip_rows(vt_shape_rows(&node->shape));
+                t.partial = vt_at(t.partial, t.element, strip * t.kit->partial);
+            }
+            return node->op->backward(&t, error);
+        case VT_ACCUMULATE:
+            t.strips = vt_strip_count(vt_shape_rows(&node->shape));
+            return node->op->accumulate(&t, error);
+        case VT_PACK: {
+            const int which =
+                step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
+            char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
+                           plan->buffers[step->packed[which]].offset;
+            return vt_matmul_pack(t.kit->matmul[t.kit->pack_slot[which]], packed, t.param[0],
+                                  error);
         }
-        return node->op->backward(&t, error);
-    case VT_ACCUMULATE:
-        t.strips = vt_strip_count(vt_shape_rows(&node->shape));
-        return node->op->accumulate(&t, error);
-    case VT_PACK: {
-        const int which = step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD
-                                                                      : VT_PACK_BACKWARD;
-        char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
-                       plan->buffers[step->packed[which]].offset;
-        return vt_matmul_pack(t.kit->matmul[t.kit->pack_slot[which]], packed, t.param[0], error);
-    }
     }
     return vt_fail(error, VT_INTERNAL, "step of an unknown kind %d", (int)step->pass);
 }
@@ -323,9 +324,9 @@ static vt_status backward(vt_run *run, const void *const *gradients, vt_error *e
 
 vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_error *error) {
     if (!run->recorded) {
-        return vt_fail(error, VT_VALUE, run->plan->training
-                                            ? "backward may be called once after each forward"
-                                            : "this forward pass did not record gradients");
+        return vt_fail(error, VT_VALUE,
+                       run->plan->training ? "backward may be called once after each forward"
+                                           : "this forward pass did not record gradients");
     }
     run->recorded = false;
     pthread_mutex_lock(&run->params->lock);

@@ -9,8 +9,8 @@ typedef struct vt_run {
     vt_params *params;
     int64_t capacity; /* images */
     int threads;
-    char *arena;   /* capacity x plan->image_bytes */
-    char *fixed;   /* training: packed weights; NULL in inference */
+    char *arena;          /* capacity x plan->image_bytes */
+    char *fixed;          /* training: packed weights; NULL in inference */
     char *threads_memory; /* threads x (local + scratch) */
 
     int64_t images; /* of the forward pass that it holds */
@@ -27,7 +27,8 @@ vt_status vt_run_open(vt_run **run, vt_plan *plan, vt_params *params, int64_t ca
                       vt_error *error);
 void vt_run_close(vt_run *run); /* NULL is allowed */
 
-/* Run forward on `images` <= capacity; inputs[i] holds images x elements of input i and is copied. */
+/* Run forward on `images` <= capacity; inputs[i] holds images x elements of input i and is copied.
+ */
 vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs, vt_rng_key key,
                          uint64_t first_row, vt_error *error);
 

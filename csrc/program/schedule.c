@@ -1,5 +1,5 @@
-/* The order of steps: forward, then backward in reverse, cut into phases where tiles need the rows of
- * other tiles. */
+/* The order of steps: forward, then backward in reverse, cut into phases where tiles need the rows
+ * of other tiles. */
 #include "program/schedule.h"
 
 #include <string.h>
@@ -11,16 +11,16 @@ typedef struct scheduler {
     const vt_program *program;
     const vt_params *params;
 
-    int *lane_of;   /* per step: its lane, in order of emission */
-    int *written;   /* per buffer: the phase that writes it */
-    int *waiting;   /* steps of parameter gradients that wait for the next phase */
+    int *lane_of; /* per step: its lane, in order of emission */
+    int *written; /* per buffer: the phase that writes it */
+    int *waiting; /* steps of parameter gradients that wait for the next phase */
     int waiting_count;
-    int open_lane;  /* of strips, still growing; or VT_NOTHING */
+    int open_lane; /* of strips, still growing; or VT_NOTHING */
 
-    bool *wants;    /* per value: its gradient is asked for */
-    int *kept;      /* per value: the buffer that forward wrote */
-    int *again;     /* per value: the buffer that holds it in backward */
-    int *gradient;  /* per value: the buffer with its gradient so far */
+    bool *wants;   /* per value: its gradient is asked for */
+    int *kept;     /* per value: the buffer that forward wrote */
+    int *again;    /* per value: the buffer that holds it in backward */
+    int *gradient; /* per value: the buffer with its gradient so far */
 } scheduler;
 
 /* ---------------------------------------------------------------- buffers, phases, lanes, steps */
@@ -40,8 +40,7 @@ static int add_value_buffer(scheduler *s, int value) {
 
 static int add_lane(scheduler *s, vt_lane_kind kind, int phase, int64_t rows, int64_t tiles) {
     const int index = s->plan->lane_count++;
-    s->plan->lanes[index] =
-        (vt_lane){.kind = kind, .phase = phase, .rows = rows, .tiles = tiles};
+    s->plan->lanes[index] = (vt_lane){.kind = kind, .phase = phase, .rows = rows, .tiles = tiles};
     return index;
 }
 

@@ -1,5 +1,5 @@
-/* Planning in two parts, both called by vt_plan_open only: what is done in which order, and where it
- * is kept. */
+/* Planning in two parts, both called by vt_plan_open only: what is done in which order, and where
+ * it is kept. */
 #ifndef VT_PROGRAM_SCHEDULE_H
 #define VT_PROGRAM_SCHEDULE_H
 

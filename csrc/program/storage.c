@@ -88,7 +88,8 @@ static void find_places(storage *s) {
     }
 }
 
-/* Let the buffer `to`, written by `step`, take over the memory of `from`, which nobody reads later. */
+/* Let the buffer `to`, written by `step`, take over the memory of `from`, which nobody reads later.
+ */
 static bool take_over(storage *s, int to, int from, int step, int phase) {
     if (to == VT_NOTHING || from == VT_NOTHING) return false;
     const vt_buffer *a = &s->plan->buffers[from];
@@ -123,7 +124,8 @@ static void find_in_place(storage *s) {
     for (int b = 0; b < p->buffer_count; b++) {
         vt_buffer *root = &p->buffers[p->buffers[b].root];
         usage *u = &s->usage[p->buffers[b].root];
-        if (p->buffers[b].last_phase > root->last_phase) root->last_phase = p->buffers[b].last_phase;
+        if (p->buffers[b].last_phase > root->last_phase)
+            root->last_phase = p->buffers[b].last_phase;
         if (s->usage[b].last_step > u->last_step) u->last_step = s->usage[b].last_step;
     }
 }
@@ -142,8 +144,8 @@ static int larger_first(const void *a, const void *b) {
     return x->buffer - y->buffer;
 }
 
-/* The lowest offset at which `it` meets none of the `count` placed items, sorted by offset, that live
- * at the same time; then insert it there. */
+/* The lowest offset at which `it` meets none of the `count` placed items, sorted by offset, that
+ * live at the same time; then insert it there. */
 static void place_item(item *placed, int count, item it) {
     for (int i = 0; i < count; i++) {
         const item *other = &placed[i];
@@ -191,8 +193,7 @@ static void find_bytes(vt_plan *p) {
     for (int b = 0; b < p->buffer_count; b++) {
         vt_buffer *buffer = &p->buffers[b];
         const size_t element = buffer->place == VT_FIXED ? 1 : vt_dtype_size(p->dtype);
-        const int64_t rows =
-            buffer->place == VT_LOCAL ? vt_strip_rows(buffer->rows) : buffer->rows;
+        const int64_t rows = buffer->place == VT_LOCAL ? vt_strip_rows(buffer->rows) : buffer->rows;
         buffer->bytes = vt_align((size_t)(rows * buffer->cols) * element);
     }
 }
@@ -206,7 +207,8 @@ static vt_status find_all_offsets(storage *s, vt_error *error) {
         p->buffers[b].offset = p->buffers[p->buffers[b].root].offset;
     }
     for (int n = 0; n < p->lowered->node_count; n++) {
-        if (p->kits[n].scratch_bytes > p->scratch_bytes) p->scratch_bytes = p->kits[n].scratch_bytes;
+        if (p->kits[n].scratch_bytes > p->scratch_bytes)
+            p->scratch_bytes = p->kits[n].scratch_bytes;
     }
     return VT_OK;
 }

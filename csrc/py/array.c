@@ -8,19 +8,19 @@ int vt_array_import(void) { return PyArray_ImportNumPyAPI(); }
 
 static int type_number(char type) {
     switch (type) {
-    case 'f': return NPY_FLOAT32;
-    case 'd': return NPY_FLOAT64;
-    case 'I': return NPY_UINT32;
-    default: return NPY_INT64;
+        case 'f': return NPY_FLOAT32;
+        case 'd': return NPY_FLOAT64;
+        case 'I': return NPY_UINT32;
+        default: return NPY_INT64;
     }
 }
 
 static const char *type_name(char type) {
     switch (type) {
-    case 'f': return "float32";
-    case 'd': return "float64";
-    case 'I': return "uint32";
-    default: return "int64";
+        case 'f': return "float32";
+        case 'd': return "float64";
+        case 'I': return "uint32";
+        default: return "int64";
     }
 }
 
@@ -30,8 +30,8 @@ char vt_array_type(vt_dtype dtype) { return dtype == VT_F64 ? 'd' : 'f'; }
 static PyObject *spec_shape(const vt_array_spec *spec) {
     PyObject *shape = PyTuple_New(spec->ndim);
     for (int i = 0; shape != NULL && i < spec->ndim; i++) {
-        PyObject *size = spec->dim[i] < 0 ? PyUnicode_FromString("any")
-                                          : PyLong_FromLongLong(spec->dim[i]);
+        PyObject *size =
+            spec->dim[i] < 0 ? PyUnicode_FromString("any") : PyLong_FromLongLong(spec->dim[i]);
         if (size == NULL) {
             Py_CLEAR(shape);
             break;
@@ -91,7 +91,9 @@ PyObject *vt_array_flat(PyObject *object, char type) {
 }
 
 void *vt_array_data(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
-int64_t vt_array_dim(PyObject *array, int axis) { return PyArray_DIM((PyArrayObject *)array, axis); }
+int64_t vt_array_dim(PyObject *array, int axis) {
+    return PyArray_DIM((PyArrayObject *)array, axis);
+}
 int64_t vt_array_size(PyObject *array) { return PyArray_SIZE((PyArrayObject *)array); }
 
 bool vt_array_is_double(PyObject *object) {

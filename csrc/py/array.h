@@ -23,8 +23,9 @@ typedef struct vt_array_spec {
 
 char vt_array_type(vt_dtype dtype);
 
-/* A new reference to a C-contiguous array that fits the spec (a copy if `object` is not contiguous).
- * TypeError for another dtype or something that is no array, ValueError for another shape. */
+/* A new reference to a C-contiguous array that fits the spec (a copy if `object` is not
+ * contiguous). TypeError for another dtype or something that is no array, ValueError for another
+ * shape. */
 PyObject *vt_array_expect(PyObject *object, const vt_array_spec *spec);
 
 void *vt_array_data(PyObject *array);

@@ -1,4 +1,5 @@
-/* The functions of the module: losses, softmax, the optimizer, and what there is to know about the core. */
+/* The functions of the module: losses, softmax, the optimizer, and what there is to know about the
+ * core. */
 #include <math.h>
 
 #include "base/cpu.h"
@@ -64,22 +65,23 @@ static PyObject *run_cross_entropy(PyObject *module, vt_cross_entropy *loss, los
     double value, weight;
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
-    Py_END_ALLOW_THREADS
-    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
+    Py_BEGIN_ALLOW_THREADS status =
+        vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
+    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(PyModule_GetState(module), status,
+                                                              &error);
     return Py_BuildValue("(ddO)", value, weight, arrays->dlogits);
 }
 
 static PyObject *cross_entropy(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"logits",          "target",       "class_weights", "sample_weights",
-                               "label_smoothing", "ignore_index", NULL};
+    static char *keywords[] = {
+        "logits",       "target", "class_weights", "sample_weights", "label_smoothing",
+        "ignore_index", NULL};
     PyObject *logits, *target, *class_weights = Py_None, *sample_weights = Py_None, *result = NULL;
     vt_cross_entropy loss = {.ignore_index = -100};
     long long ignore_index = -100;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOdL:cross_entropy", keywords, &logits, &target,
-                                     &class_weights, &sample_weights, &loss.label_smoothing,
-                                     &ignore_index)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOdL:cross_entropy", keywords, &logits,
+                                     &target, &class_weights, &sample_weights,
+                                     &loss.label_smoothing, &ignore_index)) {
         return NULL;
     }
     if (!(loss.label_smoothing >= 0 && loss.label_smoothing <= 1)) {
@@ -116,7 +118,8 @@ static PyObject *map_matrix(PyObject *object, matrix_kernel kernel) {
     if (dtype_of(object, "x", &dtype, &x) < 0) return NULL;
     const int64_t dims[2] = {vt_array_dim(x, 0), vt_array_dim(x, 1)};
     PyObject *y = vt_array_new(vt_array_type(dtype), 2, dims);
-    if (y != NULL) kernel(vt_kernels_get(dtype), vt_array_data(y), vt_array_data(x), dims[0], dims[1]);
+    if (y != NULL)
+        kernel(vt_kernels_get(dtype), vt_array_data(y), vt_array_data(x), dims[0], dims[1]);
     Py_DECREF(x);
     return y;
 }
@@ -183,7 +186,7 @@ static bool *parse_chosen(const vt_params *params, PyObject *indices) {
 }
 
 static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"params", "exp_avg", "exp_avg_sq", "indices",      "step", "lr",
+    static char *keywords[] = {"params", "exp_avg", "exp_avg_sq",   "indices", "step", "lr",
                                "betas",  "eps",     "weight_decay", "threads", NULL};
     vt_module_state *state = PyModule_GetState(module);
     PyObject *params, *exp_avg, *exp_avg_sq, *indices;
@@ -192,8 +195,8 @@ static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) 
     vt_adamw a;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O$Ld(dd)ddi:adamw_step", keywords,
                                      state->params, &params, state->buffer, &exp_avg, state->buffer,
-                                     &exp_avg_sq, &indices, &step, &a.lr, &a.beta1, &a.beta2, &a.eps,
-                                     &a.weight_decay, &threads)) {
+                                     &exp_avg_sq, &indices, &step, &a.lr, &a.beta1, &a.beta2,
+                                     &a.eps, &a.weight_decay, &threads)) {
         return NULL;
     }
     if (((vt_buffer_object *)exp_avg)->owner != (vt_params_object *)params ||
@@ -206,11 +209,9 @@ static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) 
     if (chosen == NULL) return NULL;
     a.beta1_power = pow(a.beta1, (double)step);
     a.beta2_power = pow(a.beta2, (double)step);
-    Py_BEGIN_ALLOW_THREADS
-    vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data, ((vt_buffer_object *)exp_avg_sq)->data, chosen,
-                 a, threads);
-    Py_END_ALLOW_THREADS
-    PyMem_Free(chosen);
+    Py_BEGIN_ALLOW_THREADS vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data,
+                                        ((vt_buffer_object *)exp_avg_sq)->data, chosen, a, threads);
+    Py_END_ALLOW_THREADS PyMem_Free(chosen);
     Py_RETURN_NONE;
 }
 
@@ -233,7 +234,8 @@ static PyObject *random_words(PyObject *module, PyObject *args) {
     unsigned int forward;
     const char *site;
     long long count;
-    if (!PyArg_ParseTuple(args, "KKIKsL:random_words", &seed, &step, &forward, &row, &site, &count)) {
+    if (!PyArg_ParseTuple(args, "KKIKsL:random_words", &seed, &step, &forward, &row, &site,
+                          &count)) {
         return NULL;
     }
     const int64_t dims[1] = {count};
@@ -280,8 +282,8 @@ static PyObject *op_dict(const vt_op *op) {
         result = append(attributes, attribute_dict(&op->attributes[i]));
     }
     if (result == 0) {
-        dict = Py_BuildValue("{s:s,s:i,s:O,s:O,s:O}", "name", op->name, "inputs", op->inputs, "params",
-                             params, "attributes", attributes, "differentiable",
+        dict = Py_BuildValue("{s:s,s:i,s:O,s:O,s:O}", "name", op->name, "inputs", op->inputs,
+                             "params", params, "attributes", attributes, "differentiable",
                              op->backward != NULL ? Py_True : Py_False);
     }
     Py_XDECREF(params);
@@ -333,9 +335,9 @@ static PyObject *config(PyObject *module, PyObject *unused) {
     PyObject *openmp = Py_False;
 #endif
     return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:i,s:N}", "isa", vt_isa_name(vt_isa_selected()),
-                         "best_isa", vt_isa_name(vt_isa_best()), "isas", available_isas(), "features",
-                         vt_cpu_features(), "onednn", vt_linalg_version(), "openmp", openmp, "threads",
-                         vt_default_threads(), "kernels", kernel_slots());
+                         "best_isa", vt_isa_name(vt_isa_best()), "isas", available_isas(),
+                         "features", vt_cpu_features(), "onednn", vt_linalg_version(), "openmp",
+                         openmp, "threads", vt_default_threads(), "kernels", kernel_slots());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {
@@ -351,8 +353,9 @@ static PyObject *forked(PyObject *module, PyObject *unused) {
 static PyObject *memory(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     const vt_memory_stats m = vt_memory_read();
-    return Py_BuildValue("{s:L,s:L,s:L,s:L}", "bytes", (long long)m.bytes, "peak", (long long)m.peak,
-                         "blocks", (long long)m.blocks, "allocations", (long long)m.allocations);
+    return Py_BuildValue("{s:L,s:L,s:L,s:L}", "bytes", (long long)m.bytes, "peak",
+                         (long long)m.peak, "blocks", (long long)m.blocks, "allocations",
+                         (long long)m.allocations);
 }
 
 static PyObject *fail_allocation(PyObject *module, PyObject *argument) {
@@ -371,7 +374,8 @@ PyMethodDef vt_module_methods[] = {
      "              label_smoothing=0.0, ignore_index=-100)\n--\n\n"
      "(sum of the losses, sum of the weights, gradient of the first by the logits)."},
     {"softmax", softmax, METH_O, "softmax($module, x, /)\n--\n\nOf each row of a matrix."},
-    {"log_softmax", log_softmax, METH_O, "log_softmax($module, x, /)\n--\n\nOf each row of a matrix."},
+    {"log_softmax", log_softmax, METH_O,
+     "log_softmax($module, x, /)\n--\n\nOf each row of a matrix."},
     {"log_softmax_backward", log_softmax_backward, METH_VARARGS,
      "log_softmax_backward($module, dy, y, /)\n--\n\nGradient of the input, y being the output."},
     {"adamw_step", VT_KEYWORDS(adamw_step),

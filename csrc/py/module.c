@@ -8,12 +8,12 @@
 PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *error) {
     PyObject *type = state->error;
     switch (status) {
-    case VT_VALUE: type = PyExc_ValueError; break;
-    case VT_TYPE: type = PyExc_TypeError; break;
-    case VT_MEMORY: type = PyExc_MemoryError; break;
-    case VT_OS: type = PyExc_OSError; break;
-    case VT_OK:
-    case VT_INTERNAL: break;
+        case VT_VALUE: type = PyExc_ValueError; break;
+        case VT_TYPE: type = PyExc_TypeError; break;
+        case VT_MEMORY: type = PyExc_MemoryError; break;
+        case VT_OS: type = PyExc_OSError; break;
+        case VT_OK:
+        case VT_INTERNAL: break;
     }
     PyErr_SetString(type, error->message);
     return NULL;

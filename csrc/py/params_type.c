@@ -54,7 +54,8 @@ static PyObject *params_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     PyObject *rows;
     const char *name = "float32";
     vt_dtype dtype;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:Params", keywords, &rows, &name)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:Params", keywords, &rows, &name))
+        return NULL;
     if (vt_parse_dtype(name, &dtype) < 0) return NULL;
     PyObject *tuple = PySequence_Tuple(rows);
     if (tuple == NULL) return NULL;
@@ -143,19 +144,15 @@ static PyObject *params_zero_gradients(PyObject *self, PyObject *unused) {
 static PyObject *params_scale_gradients(PyObject *self, PyObject *argument) {
     const double factor = PyFloat_AsDouble(argument);
     if (factor == -1.0 && PyErr_Occurred()) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *params_gradient_norm(PyObject *self, PyObject *unused) {
     (void)unused;
     double norm;
-    Py_BEGIN_ALLOW_THREADS
-    norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
-    Py_END_ALLOW_THREADS
-    return PyFloat_FromDouble(norm);
+    Py_BEGIN_ALLOW_THREADS norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
+    Py_END_ALLOW_THREADS return PyFloat_FromDouble(norm);
 }
 
 static PyObject *params_new_buffer(PyObject *self, PyObject *unused) {
@@ -224,7 +221,8 @@ static PyGetSetDef params_getset[] = {
     {"names", params_names, NULL, "one name per row", NULL},
     {"shapes", params_shapes, NULL, "one tuple of sizes per row", NULL},
     {"version", params_version, NULL, "rises with every write", NULL},
-    {"nbytes", params_nbytes, NULL, "bytes of the values and, once there are any, the gradients", NULL},
+    {"nbytes", params_nbytes, NULL, "bytes of the values and, once there are any, the gradients",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -249,10 +247,14 @@ static PyMethodDef params_methods[] = {
 };
 
 static PyType_Slot params_slots[] = {
-    {Py_tp_doc, "Params(rows, dtype='float32')\n--\n\nThe parameters of a model in one flat buffer."},
-    {Py_tp_new, params_new},         {Py_tp_dealloc, params_dealloc},
-    {Py_tp_methods, params_methods}, {Py_tp_getset, params_getset},
-    {Py_sq_length, params_length},   {0, NULL},
+    {Py_tp_doc,
+     "Params(rows, dtype='float32')\n--\n\nThe parameters of a model in one flat buffer."},
+    {Py_tp_new, params_new},
+    {Py_tp_dealloc, params_dealloc},
+    {Py_tp_methods, params_methods},
+    {Py_tp_getset, params_getset},
+    {Py_sq_length, params_length},
+    {0, NULL},
 };
 
 PyType_Spec vt_params_spec = {

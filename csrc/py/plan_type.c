@@ -19,11 +19,10 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     const vt_plan_options options = {training != 0, input_gradients != 0, fuse != 0};
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = vt_plan_open(&self->plan, ((vt_program_object *)program)->program, self->params->params,
-                          options, &error);
-    Py_END_ALLOW_THREADS
-    if (status == VT_OK) return (PyObject *)self;
+    Py_BEGIN_ALLOW_THREADS status =
+        vt_plan_open(&self->plan, ((vt_program_object *)program)->program, self->params->params,
+                     options, &error);
+    Py_END_ALLOW_THREADS if (status == VT_OK) return (PyObject *)self;
     Py_DECREF(self);
     return vt_raise(state, status, &error);
 }
@@ -105,10 +104,11 @@ static PyObject *plan_steps(PyObject *self, void *unused) {
 static PyGetSetDef plan_getset[] = {
     {"training", plan_training, NULL, "True if backward can follow", NULL},
     {"image_bytes", plan_size, NULL, "arena bytes per image", VT_OFFSET(image_bytes)},
-    {"fixed_bytes", plan_size, NULL, "bytes of packed weights: per run in training, else of the plan",
-     VT_OFFSET(fixed_bytes)},
+    {"fixed_bytes", plan_size, NULL,
+     "bytes of packed weights: per run in training, else of the plan", VT_OFFSET(fixed_bytes)},
     {"thread_bytes", plan_thread_bytes, NULL, "scratch bytes per thread", NULL},
-    {"forward_flops", plan_flops, NULL, "per image; a multiply-add is two", VT_OFFSET(forward_flops)},
+    {"forward_flops", plan_flops, NULL, "per image; a multiply-add is two",
+     VT_OFFSET(forward_flops)},
     {"backward_flops", plan_flops, NULL, "per image", VT_OFFSET(backward_flops)},
     {"steps", plan_steps, NULL, "one dict per step, in the order in which they run", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -121,8 +121,9 @@ static PyMethodDef plan_methods[] = {
 };
 
 static PyType_Slot plan_slots[] = {
-    {Py_tp_doc, "Plan(program, params, *, training=False, input_gradients=False, fuse=True)\n--\n\n"
-                "How a program is run, for any batch size."},
+    {Py_tp_doc,
+     "Plan(program, params, *, training=False, input_gradients=False, fuse=True)\n--\n\n"
+     "How a program is run, for any batch size."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_methods, plan_methods},

@@ -73,22 +73,18 @@ static int parse_attribute(PyObject *value, const vt_attribute_spec *spec, vt_at
     Py_ssize_t length;
     const char *text;
     switch (spec->type) {
-    case VT_ATTR_INT:
-        out->i = PyLong_AsLongLong(value);
-        break;
-    case VT_ATTR_FLOAT:
-        out->f = PyFloat_AsDouble(value);
-        break;
-    case VT_ATTR_NAME:
-        text = PyUnicode_AsUTF8AndSize(value, &length);
-        if (text == NULL) return -1;
-        if (length >= VT_MAX_NAME || strlen(text) != (size_t)length) {
-            PyErr_Format(PyExc_ValueError, "%s is %R, expected at most %d characters", spec->name,
-                         value, VT_MAX_NAME - 1);
-            return -1;
-        }
-        memcpy(out->name, text, (size_t)length + 1);
-        break;
+        case VT_ATTR_INT: out->i = PyLong_AsLongLong(value); break;
+        case VT_ATTR_FLOAT: out->f = PyFloat_AsDouble(value); break;
+        case VT_ATTR_NAME:
+            text = PyUnicode_AsUTF8AndSize(value, &length);
+            if (text == NULL) return -1;
+            if (length >= VT_MAX_NAME || strlen(text) != (size_t)length) {
+                PyErr_Format(PyExc_ValueError, "%s is %R, expected at most %d characters",
+                             spec->name, value, VT_MAX_NAME - 1);
+                return -1;
+            }
+            memcpy(out->name, text, (size_t)length + 1);
+            break;
     }
     return PyErr_Occurred() == NULL ? 0 : -1;
 }
@@ -130,8 +126,8 @@ static int parse_node(PyObject *row, vt_node *node) {
     const char *kind;
     PyObject *inputs, *params, *attributes;
     if (!PyTuple_Check(row)) {
-        PyErr_Format(PyExc_TypeError, "an operation is a tuple (kind, inputs, params, attributes), got %R",
-                     row);
+        PyErr_Format(PyExc_TypeError,
+                     "an operation is a tuple (kind, inputs, params, attributes), got %R", row);
         return -1;
     }
     if (!PyArg_ParseTuple(row, "sOOO", &kind, &inputs, &params, &attributes)) return -1;
@@ -185,8 +181,8 @@ static PyObject *open_program(PyTypeObject *type, const vt_program *description)
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *keywords[] = {"inputs", "params", "operations", "outputs", NULL};
     PyObject *inputs, *params, *nodes, *outputs, *self = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:Program", keywords, &inputs, &params, &nodes,
-                                     &outputs)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:Program", keywords, &inputs, &params,
+                                     &nodes, &outputs)) {
         return NULL;
     }
     vt_program d = {0};
@@ -240,9 +236,9 @@ static PyObject *index_tuple(const int *indices, int count) {
 
 static PyObject *attribute_object(const vt_attribute_spec *spec, const vt_attribute *attribute) {
     switch (spec->type) {
-    case VT_ATTR_INT: return PyLong_FromLongLong(attribute->i);
-    case VT_ATTR_FLOAT: return PyFloat_FromDouble(attribute->f);
-    case VT_ATTR_NAME: break;
+        case VT_ATTR_INT: return PyLong_FromLongLong(attribute->i);
+        case VT_ATTR_FLOAT: return PyFloat_FromDouble(attribute->f);
+        case VT_ATTR_NAME: break;
     }
     return PyUnicode_FromString(attribute->name);
 }
@@ -325,8 +321,9 @@ static PyMethodDef program_methods[] = {
 };
 
 static PyType_Slot program_slots[] = {
-    {Py_tp_doc, "Program(inputs, params, operations, outputs)\n--\n\n"
-                "A checked, immutable list of plain operations over numbered values."},
+    {Py_tp_doc,
+     "Program(inputs, params, operations, outputs)\n--\n\n"
+     "A checked, immutable list of plain operations over numbered values."},
     {Py_tp_new, program_new},
     {Py_tp_dealloc, program_dealloc},
     {Py_tp_methods, program_methods},

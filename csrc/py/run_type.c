@@ -57,8 +57,8 @@ static int expect_values(const vt_run *run, PyObject *sequence, const int *value
     for (int i = 0; i < count; i++) {
         PyObject *object = PyTuple_GET_ITEM(sequence, i);
         if (optional && object == Py_None) continue;
-        const vt_array_spec spec =
-            value_spec(run, values == NULL ? i : values[i], images, values == NULL ? "input" : "gradient");
+        const vt_array_spec spec = value_spec(run, values == NULL ? i : values[i], images,
+                                              values == NULL ? "input" : "gradient");
         arrays[i] = vt_array_expect(object, &spec);
         if (arrays[i] == NULL) return -1;
         if (images < 0) images = vt_array_dim(arrays[i], 0);
@@ -125,10 +125,9 @@ static PyObject *forward_arrays(PyObject *self, array_list *inputs, vt_rng_key k
     const int64_t images = vt_array_dim(inputs->arrays[0], 0);
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = vt_run_forward(run, images, inputs->data, key, row, &error);
-    Py_END_ALLOW_THREADS
-    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    Py_BEGIN_ALLOW_THREADS status = vt_run_forward(run, images, inputs->data, key, row, &error);
+    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)),
+                                                              status, &error);
     return outputs_tuple(run);
 }
 
@@ -179,10 +178,9 @@ static PyObject *backward_arrays(PyObject *self, array_list *gradients) {
     array_list_point(gradients);
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = vt_run_backward(run, gradients->data, &error);
-    Py_END_ALLOW_THREADS
-    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    Py_BEGIN_ALLOW_THREADS status = vt_run_backward(run, gradients->data, &error);
+    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)),
+                                                              status, &error);
     return input_gradients_tuple(run);
 }
 

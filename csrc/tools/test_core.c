@@ -86,14 +86,17 @@ static vt_status build(vt_program **program, vt_params **params, vt_dtype dtype,
     attribute(&b, 1)->i = 1;
     int output = linear(&b, x, CLASSES, DIM);
     vt_shape image = {3, {CHANNELS, IMAGE, IMAGE}};
-    const vt_program description = {.input_count = 1, .inputs = &image,
-                                    .param_count = b.param_count, .params = b.params,
-                                    .node_count = b.node_count, .nodes = b.nodes,
-                                    .output_count = 1, .outputs = &output};
+    const vt_program description = {.input_count = 1,
+                                    .inputs = &image,
+                                    .param_count = b.param_count,
+                                    .params = b.params,
+                                    .node_count = b.node_count,
+                                    .nodes = b.nodes,
+                                    .output_count = 1,
+                                    .outputs = &output};
     *params = NULL;
     VT_TRY(vt_program_open(program, &description, error));
-    const vt_status status =
-        vt_params_open(params, b.param_count, b.names, b.params, dtype, error);
+    const vt_status status = vt_params_open(params, b.param_count, b.names, b.params, dtype, error);
     if (status == VT_OK) return VT_OK;
     vt_program_close(*program);
     *program = NULL;
@@ -331,7 +334,8 @@ static void plan_hostile(const vt_program *program) {
     vt_params_close(params);
 }
 
-/* Lists of random operations with random indices and attributes are refused or planned, never more. */
+/* Lists of random operations with random indices and attributes are refused or planned, never more.
+ */
 static void test_hostile_programs(void) {
     enum { TRIALS = 20000 };
     int accepted = 0;
@@ -341,10 +345,14 @@ static void test_hostile_programs(void) {
         for (int i = 0; i < 3; i++) random_operation(&b, i);
         vt_shape input = {2 + (int)draw(2), {4, 12, 4, 1}};
         int output = (int)draw(5);
-        const vt_program description = {.input_count = 1, .inputs = &input,
-                                        .param_count = b.param_count, .params = b.params,
-                                        .node_count = b.node_count, .nodes = b.nodes,
-                                        .output_count = 1, .outputs = &output};
+        const vt_program description = {.input_count = 1,
+                                        .inputs = &input,
+                                        .param_count = b.param_count,
+                                        .params = b.params,
+                                        .node_count = b.node_count,
+                                        .nodes = b.nodes,
+                                        .output_count = 1,
+                                        .outputs = &output};
         vt_program *program;
         vt_error error = {.message = ""};
         const vt_status status = vt_program_open(&program, &description, &error);

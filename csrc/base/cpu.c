@@ -1,0 +1,78 @@
+#include "base/cpu.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static vt_isa selected = VT_ISA_NATIVE;
+
+const char *vt_isa_name(vt_isa isa) {
+    static const char *const names[VT_ISA_COUNT] = {"ref", "avx2", "avx512", "native"};
+    return names[isa];
+}
+
+#if defined(__x86_64__)
+
+/* The compiler's builtin also asks whether the operating system saves the registers. */
+#define VT_CPU_FEATURES(X)                                                                    \
+    X("avx2")                                                                                 \
+    X("fma") X("f16c") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") \
+        X("avx512bf16") X("avxvnni") X("amx-tile") X("amx-bf16") X("amx-int8")
+
+static char features[128];
+
+__attribute__((constructor)) static void list_features(void) {
+    __builtin_cpu_init();
+#define VT_APPEND(name) \
+    if (__builtin_cpu_supports(name)) strcat(strcat(features, *features ? " " : ""), name);
+    VT_CPU_FEATURES(VT_APPEND)
+#undef VT_APPEND
+}
+
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+#else
+
+static const char features[] = "";
+
+static bool has_avx2(void) { return false; }
+static bool has_avx512(void) { return false; }
+
+#endif
+
+bool vt_isa_available(vt_isa isa) {
+    if (isa == VT_ISA_AVX2) return has_avx2();
+    if (isa == VT_ISA_AVX512) return has_avx512();
+    return isa == VT_ISA_REF || isa == VT_ISA_NATIVE;
+}
+
+vt_isa vt_isa_best(void) {
+    return has_avx512() ? VT_ISA_AVX512 : has_avx2() ? VT_ISA_AVX2 : VT_ISA_REF;
+}
+
+vt_status vt_isa_select(const char *name, vt_error *error) {
+    if (name == NULL || *name == '\0') name = "native";
+    for (int isa = 0; isa < VT_ISA_COUNT; isa++) {
+        if (strcmp(name, vt_isa_name((vt_isa)isa)) != 0) continue;
+        if (!vt_isa_available((vt_isa)isa)) {
+            return vt_fail(error, VT_VALUE,
+                           "instruction set '%s' is not available on this CPU (%s)", name,
+                           features);
+        }
+        selected = (vt_isa)isa;
+        return VT_OK;
+    }
+    return vt_fail(error, VT_VALUE,
+                   "instruction set '%s' is unknown, expected ref, avx2, avx512 or native", name);
+}
+
+vt_isa vt_isa_selected(void) { return selected; }
+
+const char *vt_cpu_features(void) { return features; }

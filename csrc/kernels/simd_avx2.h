@@ -1,0 +1,94 @@
+/* Vectors of 8 floats: AVX2 and FMA. Arithmetic is written with the operators of C.
+ * `k` is a number of lanes from the first on, LANES for a whole vector. */
+#ifndef VT_KERNELS_SIMD_AVX2_H
+#define VT_KERNELS_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m256 vf;
+enum { LANES = 8 };
+
+/* All bits of the first k lanes. */
+static inline __m256i vf_lanes(int64_t k) {
+    static const int32_t bits[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(bits + LANES - k));
+}
+
+/* k elements; the other lanes are 0 */
+static inline vf vf_load(const float *p, int64_t k) {
+    return k == LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, vf_lanes(k));
+}
+
+static inline void vf_store(float *p, vf v, int64_t k) {
+    if (k == LANES) {
+        _mm256_storeu_ps(p, v);
+    } else {
+        _mm256_maskstore_ps(p, vf_lanes(k), v);
+    }
+}
+
+/* The first k lanes of a, the others of b. */
+static inline vf vf_first(vf a, vf b, int64_t k) {
+    return k == LANES ? a : _mm256_blendv_ps(b, a, _mm256_castsi256_ps(vf_lanes(k)));
+}
+
+static inline vf vf_set(float value) { return _mm256_set1_ps(value); }
+
+/* a * b + c and c - a * b, rounded once */
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
+
+/* If v is not a number, so is the result (the bound is one). */
+static inline vf vf_at_least(vf v, float bound) { return _mm256_max_ps(vf_set(bound), v); }
+static inline vf vf_at_most(vf v, float bound) { return _mm256_min_ps(vf_set(bound), v); }
+
+static inline vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+
+static inline vf vf_abs(vf v) { return _mm256_andnot_ps(vf_set(-0.0f), v); }
+
+/* a where v has its sign bit set, else b */
+static inline vf vf_if_negative(vf v, vf a, vf b) { return _mm256_blendv_ps(b, a, v); }
+
+/* The lowest 9 bits of each lane become sign and exponent. */
+static inline vf vf_bits_to_exponent(vf v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
+}
+
+/* The sum of all lanes, in one fixed order. */
+static inline float vf_sum(vf v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* The greatest lane. */
+static inline float vf_top(vf v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* Sums in double, LANES of them. */
+typedef struct vd {
+    __m256d low, high;
+} vd;
+
+static inline vd vd_zero(void) { return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+
+static inline vd vd_add(vd a, vd b) { return (vd){a.low + b.low, a.high + b.high}; }
+
+/* s + v * v */
+static inline vd vd_add_square(vd s, vf v) {
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+    return (vd){_mm256_fmadd_pd(low, low, s.low), _mm256_fmadd_pd(high, high, s.high)};
+}
+
+static inline double vd_sum(vd s) {
+    const __m256d four = s.low + s.high;
+    const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
+    return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Vectors of 16 floats: AVX-512 F and DQ. Arithmetic is written with the operators of C.
+ * `k` is a number of lanes from the first on, LANES for a whole vector. */
+#ifndef VT_KERNELS_SIMD_AVX512_H
+#define VT_KERNELS_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef __m512 vf;
+enum { LANES = 16 };
+
+static inline __mmask16 vf_lanes(int64_t k) { return (__mmask16)((1u << k) - 1u); }
+
+/* k elements; the other lanes are 0 */
+static inline vf vf_load(const float *p, int64_t k) {
+    return k == LANES ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(vf_lanes(k), p);
+}
+
+static inline void vf_store(float *p, vf v, int64_t k) {
+    if (k == LANES) {
+        _mm512_storeu_ps(p, v);
+    } else {
+        _mm512_mask_storeu_ps(p, vf_lanes(k), v);
+    }
+}
+
+/* The first k lanes of a, the others of b. */
+static inline vf vf_first(vf a, vf b, int64_t k) {
+    return k == LANES ? a : _mm512_mask_blend_ps(vf_lanes(k), b, a);
+}
+
+static inline vf vf_set(float value) { return _mm512_set1_ps(value); }
+
+/* a * b + c and c - a * b, rounded once */
+static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+
+/* If v is not a number, so is the result (the bound is one). */
+static inline vf vf_at_least(vf v, float bound) { return _mm512_max_ps(vf_set(bound), v); }
+static inline vf vf_at_most(vf v, float bound) { return _mm512_min_ps(vf_set(bound), v); }
+
+static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+
+static inline vf vf_abs(vf v) { return _mm512_andnot_ps(vf_set(-0.0f), v); }
+
+/* a where v has its sign bit set, else b */
+static inline vf vf_if_negative(vf v, vf a, vf b) {
+    return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(v)), b, a);
+}
+
+/* The lowest 9 bits of each lane become sign and exponent. */
+static inline vf vf_bits_to_exponent(vf v) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));
+}
+
+/* The sum of all lanes, in one fixed order. */
+static inline float vf_sum(vf v) { return _mm512_reduce_add_ps(v); }
+
+/* The greatest lane. */
+static inline float vf_top(vf v) { return _mm512_reduce_max_ps(v); }
+
+/* Sums in double, LANES of them. */
+typedef struct vd {
+    __m512d low, high;
+} vd;
+
+static inline vd vd_zero(void) { return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+
+static inline vd vd_add(vd a, vd b) { return (vd){a.low + b.low, a.high + b.high}; }
+
+/* s + v * v */
+static inline vd vd_add_square(vd s, vf v) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    return (vd){_mm512_fmadd_pd(low, low, s.low), _mm512_fmadd_pd(high, high, s.high)};
+}
+
+static inline double vd_sum(vd s) { return _mm512_reduce_add_pd(s.low + s.high); }
+
+#endif

@@ -1,0 +1,479 @@
+/* Single-threaded products by oneDNN; the only file that knows its API (3.2 and later).
+ *
+ * Rules that came from trouble: the scratchpad is always the caller's (the library's own is wrong
+ * as soon as two threads share a primitive) and is always passed, even if it is empty; an
+ * implementation called "ref..." is slower than plain C and counts as missing; everything is
+ * created under a thread limit of one, so that blocking and scratch fit the way it is run. */
+#include "linalg/product.h"
+
+#if VT_ONEDNN
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "oneapi/dnnl/dnnl.h"
+#include "oneapi/dnnl/dnnl_debug.h"
+
+/* Leave the function with the status of `expression` unless it is dnnl_success. */
+#define DNNL_TRY(expression)                                           \
+    do {                                                               \
+        const dnnl_status_t dnnl_try_status_ = (expression);           \
+        if (dnnl_try_status_ != dnnl_success) return dnnl_try_status_; \
+    } while (0)
+
+enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, OPERANDS };
+static const int argument[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
+                                       DNNL_ARG_SCRATCHPAD};
+
+enum {
+    PROBE_ROWS = 64,    /* rows of the product that is asked which layout of b it likes */
+    LIBRARY_CACHE = 256 /* primitives that oneDNN itself keeps: those of equal reorders */
+};
+
+/* oneDNN's objects for one call at a time; filled when first used, kept for the next call. Alone
+ * in its cache line. */
+typedef struct call {
+    _Alignas(VT_ALIGN) atomic_bool busy;
+    dnnl_stream_t stream;
+    dnnl_memory_t memory[OPERANDS];
+} call;
+
+typedef struct vt_onednn {
+    vt_matmul_shape shape;
+    dnnl_primitive_t product;
+    dnnl_primitive_t reorder; /* plain b -> packed b; NULL if b is not packed */
+    dnnl_memory_desc_t plain_b, packed_b;
+    dnnl_memory_desc_t
+        operand[OPERANDS]; /* [WEIGHTS] is one of the two above; [BIAS] may be NULL */
+    unsigned calls;
+    call *call; /* (calls) */
+} vt_onednn;
+
+static dnnl_engine_t engine; /* NULL until the first product is opened */
+
+/* ---------------------------------------------------------------- start */
+
+static char version_text[64];
+
+static void write_version(void) {
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(version_text, sizeof version_text, "%d.%d.%d (%s)", v->major, v->minor, v->patch,
+             v->cpu_runtime == DNNL_RUNTIME_OMP ? "OpenMP" : "no OpenMP");
+}
+
+const char *vt_onednn_version(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, write_version);
+    return version_text;
+}
+
+static vt_status check_version(vt_error *error) {
+    const dnnl_version_t *v = dnnl_version();
+    if ((v->major == 3 && v->minor >= 2) && v->cpu_runtime == DNNL_RUNTIME_OMP) return VT_OK;
+    return vt_fail(error, VT_INTERNAL, "oneDNN is %s, expected 3.2 or a later 3.x with OpenMP",
+                   vt_onednn_version());
+}
+
+/* oneDNN must not use more of the processor than the kernels: VITC_ISA compares like with like. */
+static vt_status cap_instructions(vt_error *error) {
+    const vt_isa isa = vt_isa_selected();
+    if (isa == VT_ISA_NATIVE) return VT_OK;
+    const dnnl_cpu_isa_t cap = isa == VT_ISA_AVX512 ? dnnl_cpu_isa_avx512_core : dnnl_cpu_isa_avx2;
+    (void)dnnl_set_max_cpu_isa(cap); /* refuses if the question was settled before: see below */
+    if ((dnnl_get_effective_cpu_isa() & ~cap) == 0) return VT_OK;
+    return vt_fail(error, VT_INTERNAL, "oneDNN could not be limited to the instruction set %s",
+                   vt_isa_name(isa));
+}
+
+static vt_status start(vt_error *error) {
+    if (engine != NULL) return VT_OK;
+    VT_TRY(check_version(error));
+    VT_TRY(cap_instructions(error));
+    (void)dnnl_set_primitive_cache_capacity(LIBRARY_CACHE);
+    const dnnl_status_t status = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    if (status == dnnl_success) return VT_OK;
+    engine = NULL;
+    return vt_fail(error, status == dnnl_out_of_memory ? VT_MEMORY : VT_INTERNAL,
+                   "oneDNN could not start: %s", dnnl_status2str(status));
+}
+
+static vt_status fail(const vt_matmul_shape *shape, const char *deed, dnnl_status_t status,
+                      vt_error *error) {
+    char text[VT_SHAPE_TEXT];
+    return vt_fail(error, status == dnnl_out_of_memory ? VT_MEMORY : VT_INTERNAL,
+                   "oneDNN could not %s %s: %s", deed, vt_matmul_text(text, shape),
+                   dnnl_status2str(status));
+}
+
+/* ---------------------------------------------------------------- descriptions */
+
+/* A (rows, columns) matrix, stored by rows or, transposed, by columns. */
+static dnnl_status_t describe(dnnl_memory_desc_t *matrix, int64_t rows, int64_t columns,
+                              int64_t leading, bool transposed) {
+    const dnnl_dims_t dims = {rows, columns};
+    const dnnl_dims_t strides = {transposed ? 1 : leading, transposed ? leading : 1};
+    return dnnl_memory_desc_create_with_strides(matrix, 2, dims, dnnl_f32, strides);
+}
+
+static dnnl_status_t describe_operands(vt_onednn *o) {
+    const vt_matmul_shape *s = &o->shape;
+    DNNL_TRY(describe(&o->operand[SRC], s->m, s->k, s->lda, s->a_transposed));
+    DNNL_TRY(describe(&o->plain_b, s->k, s->n, s->ldb, s->b_transposed));
+    DNNL_TRY(describe(&o->operand[DST], s->m, s->n, s->ldc, false));
+    return s->bias ? describe(&o->operand[BIAS], 1, s->n, s->n, false) : dnnl_success;
+}
+
+static dnnl_status_t fill_attributes(dnnl_primitive_attr_t attributes, bool accumulate) {
+    DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user));
+    /* An environment variable could have relaxed it to bfloat16. */
+    DNNL_TRY(dnnl_primitive_attr_set_fpmath_mode(attributes, dnnl_fpmath_mode_strict));
+    if (!accumulate) return dnnl_success;
+    dnnl_post_ops_t ops = NULL;
+    DNNL_TRY(dnnl_post_ops_create(&ops));
+    dnnl_status_t status = dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+    if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, ops);
+    dnnl_post_ops_destroy(ops);
+    return status;
+}
+
+static dnnl_status_t make_attributes(dnnl_primitive_attr_t *attributes, bool accumulate) {
+    DNNL_TRY(dnnl_primitive_attr_create(attributes));
+    const dnnl_status_t status = fill_attributes(*attributes, accumulate);
+    if (status != dnnl_success) dnnl_primitive_attr_destroy(*attributes);
+    return status;
+}
+
+static bool is_reference(const_dnnl_primitive_desc_t plan, const char **name) {
+    return dnnl_primitive_desc_query(plan, dnnl_query_impl_info_str, 0, name) != dnnl_success ||
+           strncmp(*name, "ref", 3) == 0;
+}
+
+/* dnnl_unimplemented also if there is only the reference implementation. */
+static dnnl_status_t plan_product(dnnl_primitive_desc_t *plan,
+                                  const dnnl_memory_desc_t operand[OPERANDS], bool accumulate) {
+    dnnl_primitive_attr_t attributes = NULL;
+    *plan = NULL;
+    DNNL_TRY(make_attributes(&attributes, accumulate));
+    const dnnl_status_t status = dnnl_matmul_primitive_desc_create(
+        plan, engine, operand[SRC], operand[WEIGHTS], operand[BIAS], operand[DST], attributes);
+    dnnl_primitive_attr_destroy(attributes);
+    const char *name;
+    if (status != dnnl_success || !is_reference(*plan, &name)) return status;
+    dnnl_primitive_desc_destroy(*plan);
+    return dnnl_unimplemented;
+}
+
+static dnnl_status_t plan_reorder(dnnl_primitive_desc_t *plan, const vt_onednn *o) {
+    dnnl_primitive_attr_t attributes = NULL;
+    DNNL_TRY(make_attributes(&attributes, false));
+    const dnnl_status_t status = dnnl_reorder_primitive_desc_create(
+        plan, o->plain_b, engine, o->packed_b, engine, attributes);
+    dnnl_primitive_attr_destroy(attributes);
+    return status;
+}
+
+static const_dnnl_memory_desc_t scratchpad(const_dnnl_primitive_t primitive) {
+    const_dnnl_primitive_desc_t plan = NULL;
+    (void)dnnl_primitive_get_primitive_desc(primitive, &plan); /* fails for NULL only */
+    return dnnl_primitive_desc_query_md(plan, dnnl_query_scratchpad_md, 0);
+}
+
+static void destroy_description(dnnl_memory_desc_t description) {
+    if (description != NULL) dnnl_memory_desc_destroy(description);
+}
+
+/* ---------------------------------------------------------------- the packed layout */
+
+static dnnl_status_t describe_probe(dnnl_memory_desc_t probe[OPERANDS], const vt_matmul_shape *s) {
+    const dnnl_dims_t dims = {s->k, s->n};
+    DNNL_TRY(describe(&probe[SRC], PROBE_ROWS, s->k, s->k, false));
+    DNNL_TRY(describe(&probe[DST], PROBE_ROWS, s->n, s->n, false));
+    return dnnl_memory_desc_create_with_tag(&probe[WEIGHTS], 2, dims, dnnl_f32,
+                                            dnnl_format_tag_any);
+}
+
+static dnnl_status_t is_plain(bool *plain, const_dnnl_memory_desc_t layout,
+                              const vt_matmul_shape *s) {
+    *plain = false;
+    for (int transposed = 0; transposed < 2 && !*plain; transposed++) {
+        dnnl_memory_desc_t dense = NULL;
+        DNNL_TRY(describe(&dense, s->k, s->n, transposed ? s->k : s->n, transposed));
+        *plain = dnnl_memory_desc_equal(layout, dense) != 0;
+        dnnl_memory_desc_destroy(dense);
+    }
+    return dnnl_success;
+}
+
+/* For kernels that like plain rows best (AVX2): rows of an odd number of cache lines, because rows
+ * of a multiple of 1 KiB crowd into few cache sets (measured: 2.2 times slower at 3072 columns, a
+ * tenth at 768), and columns are slower to read (5-35 %). Other rows are good as they are. */
+static dnnl_status_t describe_spread_rows(dnnl_memory_desc_t *rows, const vt_matmul_shape *s) {
+    enum { LINE = VT_ALIGN / sizeof(float), CROWDED = 1024 / sizeof(float) };
+    if (!s->b_transposed && s->ldb % CROWDED != 0) return dnnl_unimplemented;
+    return describe(rows, s->k, s->n, ((s->n + LINE - 1) / LINE | 1) * LINE, false);
+}
+
+static dnnl_status_t choose_layout(vt_onednn *o, const_dnnl_primitive_desc_t plan) {
+    const_dnnl_memory_desc_t liked = dnnl_primitive_desc_query_md(plan, dnnl_query_weights_md, 0);
+    bool plain;
+    DNNL_TRY(is_plain(&plain, liked, &o->shape));
+    return plain ? describe_spread_rows(&o->packed_b, &o->shape)
+                 : dnnl_memory_desc_clone(&o->packed_b, liked);
+}
+
+/* Asked of one product for all heights, so that these share a packed b. */
+static dnnl_status_t find_packed_layout(vt_onednn *o) {
+    dnnl_memory_desc_t probe[OPERANDS] = {NULL};
+    dnnl_primitive_desc_t plan = NULL;
+    dnnl_status_t status = describe_probe(probe, &o->shape);
+    if (status == dnnl_success) status = plan_product(&plan, probe, false);
+    if (status == dnnl_success) {
+        status = choose_layout(o, plan);
+        dnnl_primitive_desc_destroy(plan);
+    }
+    for (int i = 0; i < OPERANDS; i++) destroy_description(probe[i]);
+    return status;
+}
+
+static dnnl_status_t create_reorder(vt_onednn *o) {
+    dnnl_primitive_desc_t plan = NULL;
+    DNNL_TRY(plan_reorder(&plan, o));
+    const dnnl_status_t status = dnnl_primitive_create(&o->reorder, plan);
+    dnnl_primitive_desc_destroy(plan);
+    return status;
+}
+
+static void drop_reorder(vt_onednn *o) {
+    if (o->reorder != NULL) dnnl_primitive_destroy(o->reorder);
+    o->reorder = NULL;
+}
+
+/* ---------------------------------------------------------------- open and close */
+
+static dnnl_status_t adopt(vt_onednn *o, const_dnnl_primitive_desc_t plan) {
+    DNNL_TRY(dnnl_primitive_create(&o->product, plan));
+    return dnnl_memory_desc_clone(&o->operand[SCRATCH], scratchpad(o->product));
+}
+
+static dnnl_status_t create_product(vt_onednn *o, dnnl_memory_desc_t b) {
+    dnnl_primitive_desc_t plan = NULL;
+    o->operand[WEIGHTS] = b;
+    DNNL_TRY(plan_product(&plan, o->operand, o->shape.accumulate));
+    const dnnl_status_t status = adopt(o, plan);
+    dnnl_primitive_desc_destroy(plan);
+    return status;
+}
+
+static dnnl_status_t create_packed_product(vt_onednn *o) {
+    DNNL_TRY(find_packed_layout(o));
+    DNNL_TRY(create_reorder(o));
+    return create_product(o, o->packed_b);
+}
+
+static dnnl_status_t create(vt_onednn *o) {
+    DNNL_TRY(describe_operands(o));
+    if (o->shape.pack_b) {
+        const dnnl_status_t status = create_packed_product(o);
+        if (status != dnnl_unimplemented) return status;
+        drop_reorder(o);
+    }
+    return create_product(o, o->plain_b);
+}
+
+typedef struct creation {
+    vt_onednn *onednn;
+    dnnl_status_t status;
+} creation;
+
+static void create_body(void *context, vt_worker worker) {
+    creation *job = context;
+    (void)worker;
+    job->status = create(job->onednn);
+}
+
+/* A loop of one task on one thread: inside it oneDNN sees a thread limit of one. */
+static dnnl_status_t create_single_threaded(vt_onednn *o) {
+    creation job = {.onednn = o};
+    vt_parallel_for(1, 1, create_body, &job);
+    return job.status;
+}
+
+/* Room for two Python threads that each fill all processors; more of them still work. */
+static vt_status allocate(vt_onednn **onednn, const vt_matmul_shape *shape, vt_error *error) {
+    static unsigned calls;
+    if (calls == 0) calls = 2 * (unsigned)vt_default_threads();
+    void *block, *array;
+    VT_TRY(vt_alloc(&block, sizeof(vt_onednn), error));
+    const vt_status status = vt_alloc_array(&array, calls, sizeof(call), error);
+    if (status != VT_OK) {
+        vt_free(block);
+        return status;
+    }
+    *onednn = block;
+    **onednn = (vt_onednn){.shape = *shape, .calls = calls, .call = array};
+    return VT_OK;
+}
+
+static void destroy_call(call *c) {
+    if (c->stream != NULL) dnnl_stream_destroy(c->stream);
+    for (int i = 0; i < OPERANDS; i++) {
+        if (c->memory[i] != NULL) dnnl_memory_destroy(c->memory[i]);
+    }
+}
+
+static void destroy(vt_onednn *o) {
+    for (unsigned i = 0; i < o->calls; i++) destroy_call(&o->call[i]);
+    vt_free(o->call);
+    if (o->product != NULL) dnnl_primitive_destroy(o->product);
+    drop_reorder(o);
+    o->operand[WEIGHTS] = NULL; /* borrowed */
+    for (int i = 0; i < OPERANDS; i++) destroy_description(o->operand[i]);
+    destroy_description(o->plain_b);
+    destroy_description(o->packed_b);
+    vt_free(o);
+}
+
+static void close_product(vt_matmul *matmul) { destroy(matmul->onednn); }
+
+static const char *implementation(const vt_onednn *o) {
+    const char *name = "oneDNN";
+    const_dnnl_primitive_desc_t plan = NULL;
+    (void)dnnl_primitive_get_primitive_desc(o->product, &plan);
+    (void)is_reference(plan, &name);
+    return name;
+}
+
+/* ---------------------------------------------------------------- run */
+
+/* What an empty scratchpad points to: nothing reads or writes it, but oneDNN wants an address. */
+static _Alignas(VT_ALIGN) unsigned char nothing[VT_ALIGN];
+
+static dnnl_status_t fill_call(call *c, const dnnl_memory_desc_t operand[OPERANDS]) {
+    for (int i = 0; i < OPERANDS; i++) {
+        if (operand[i] != NULL && c->memory[i] == NULL) {
+            DNNL_TRY(dnnl_memory_create(&c->memory[i], operand[i], engine, DNNL_MEMORY_NONE));
+        }
+    }
+    return c->stream != NULL ? dnnl_success
+                             : dnnl_stream_create(&c->stream, engine, dnnl_stream_default_flags);
+}
+
+static dnnl_status_t execute(call *c, const_dnnl_primitive_t primitive, const int names[OPERANDS],
+                             void *const data[OPERANDS]) {
+    dnnl_exec_arg_t given[OPERANDS];
+    int count = 0;
+    for (int i = 0; i < OPERANDS; i++) {
+        if (c->memory[i] == NULL) continue;
+        DNNL_TRY(dnnl_memory_set_data_handle(c->memory[i], data[i]));
+        given[count++] = (dnnl_exec_arg_t){names[i], c->memory[i]};
+    }
+    DNNL_TRY(dnnl_primitive_execute(primitive, c->stream, count, given));
+    return dnnl_stream_wait(c->stream);
+}
+
+/* Threads start their search for a free call at different places. */
+static unsigned thread_number(void) {
+    static atomic_uint threads;
+    static _Thread_local unsigned number; /* from 1 */
+    if (number == 0) number = atomic_fetch_add(&threads, 1) + 1;
+    return number;
+}
+
+static call *claim_call(const vt_onednn *o) {
+    const unsigned start_at = thread_number();
+    for (unsigned i = 0; i < o->calls; i++) {
+        call *c = &o->call[(start_at + i) % o->calls];
+        if (!atomic_exchange_explicit(&c->busy, true, memory_order_acquire)) return c;
+    }
+    return NULL;
+}
+
+static vt_status run_product(const vt_matmul *matmul, void *c, const void *a, const void *b,
+                             const void *bias, void *scratch, vt_error *error) {
+    const vt_onednn *o = matmul->onednn;
+    void *const data[OPERANDS] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b,
+                                  (void *)(uintptr_t)bias, c,
+                                  matmul->scratch_bytes == 0 ? nothing : scratch};
+    call spare = {0}; /* for the case that more threads run this product than there are calls */
+    call *claimed = claim_call(o);
+    call *used = claimed != NULL ? claimed : &spare;
+    dnnl_status_t status = fill_call(used, o->operand);
+    if (status == dnnl_success) status = execute(used, o->product, argument, data);
+    if (claimed != NULL) {
+        atomic_store_explicit(&claimed->busy, false, memory_order_release);
+    } else {
+        destroy_call(&spare);
+    }
+    return status == dnnl_success ? VT_OK : fail(&o->shape, "compute", status, error);
+}
+
+static dnnl_status_t run_reorder(const vt_onednn *o, dnnl_memory_desc_t scratchpad_layout,
+                                 void *packed, const void *b, void *scratch) {
+    enum { FROM = SRC, TO = DST };
+    static const int names[OPERANDS] = {
+        [FROM] = DNNL_ARG_FROM, [TO] = DNNL_ARG_TO, [SCRATCH] = DNNL_ARG_SCRATCHPAD};
+    const dnnl_memory_desc_t operand[OPERANDS] = {
+        [FROM] = o->plain_b, [TO] = o->packed_b, [SCRATCH] = scratchpad_layout};
+    void *const data[OPERANDS] = {
+        [FROM] = (void *)(uintptr_t)b, [TO] = packed, [SCRATCH] = scratch};
+    call once = {0};
+    dnnl_status_t status = fill_call(&once, operand);
+    if (status == dnnl_success) status = execute(&once, o->reorder, names, data);
+    destroy_call(&once);
+    return status;
+}
+
+static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b, vt_error *error) {
+    const vt_onednn *o = matmul->onednn;
+    dnnl_memory_desc_t layout = (dnnl_memory_desc_t)(uintptr_t)scratchpad(o->reorder);
+    const size_t bytes = dnnl_memory_desc_get_size(layout);
+    void *scratch = NULL; /* the float reorders of today need none */
+    if (bytes != 0) VT_TRY(vt_alloc(&scratch, bytes, error));
+    const dnnl_status_t status = run_reorder(o, layout, packed, b, bytes == 0 ? nothing : scratch);
+    vt_free(scratch);
+    return status == dnnl_success ? VT_OK : fail(&o->shape, "pack b of", status, error);
+}
+
+/* ---------------------------------------------------------------- take over */
+
+static void take_over(vt_matmul *matmul, vt_onednn *o) {
+    matmul->onednn = o;
+    matmul->implementation = implementation(o);
+    matmul->scratch_bytes = vt_align(dnnl_memory_desc_get_size(o->operand[SCRATCH]));
+    if (o->reorder != NULL) {
+        matmul->packed_bytes = vt_align(dnnl_memory_desc_get_size(o->packed_b));
+    }
+    matmul->run = run_product;
+    matmul->pack = pack_b;
+    matmul->close = close_product;
+}
+
+vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
+    VT_TRY(start(error));
+    vt_onednn *o = NULL;
+    VT_TRY(allocate(&o, &matmul->shape, error));
+    const dnnl_status_t status = create_single_threaded(o);
+    if (status == dnnl_success) {
+        take_over(matmul, o);
+        return VT_OK;
+    }
+    destroy(o);
+    return status == dnnl_unimplemented ? VT_OK : fail(&matmul->shape, "create", status, error);
+}
+
+#else /* a build without oneDNN: every product stays plain */
+
+vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
+    (void)matmul;
+    (void)error;
+    return VT_OK;
+}
+
+const char *vt_onednn_version(void) { return "none"; }
+
+#endif

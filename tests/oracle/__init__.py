@@ -1,0 +1,103 @@
+"""timm in float64 as the oracle of vitc's models.
+
+timm's own initialisation hides faults (a layer left out may change the logits by 1e-5 only), so
+both sides get parameters drawn anew from a seed. The oracle computes in float64 from the same
+numbers.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def _register_vision_operators() -> None:
+    """CPU-only torch lacks the compiled operators torchvision asks for when it is imported."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    register = torch.library.register_fake
+
+    def register_known(op: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(op, str) and op.startswith("torchvision::"):
+            return lambda function: function
+        return register(op, *args, **options)
+
+    torch.library.register_fake = register_known
+    globals()["_library"] = library  # the operators live as long as this object
+
+
+_register_vision_operators()
+# Two thread pools that take turns on the same cores wait for each other.
+torch.set_num_threads(2)
+
+import timm  # noqa: E402
+
+import vitc.models  # noqa: E402
+from vitc.models.model import Model  # noqa: E402
+
+
+def redrawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """Matrices N(0, 1/fan_in), norm weights 1 + 0.3 N, biases 0.2 N, tokens and tables 0.5 N."""
+    generator = np.random.default_rng(seed)
+    state = {}
+    for name, shape in shapes.items():
+        noise = generator.standard_normal(shape)
+        if len(shape) in (2, 4):
+            value = noise / np.sqrt(np.prod(shape[1:]))
+        elif name.endswith(".weight"):
+            value = 1 + 0.3 * noise
+        else:
+            value = (0.2 if name.endswith("bias") else 0.5) * noise
+        state[name] = value.astype(dtype)
+    return state
+
+
+def pair(name: str, *, dtype: str = "float32", **arguments: Any) -> tuple[Model, torch.nn.Module]:
+    """A vitc model and timm's in float64, in evaluation mode, with the same redrawn parameters."""
+    ours = vitc.models.create_model(name, dtype=dtype, **arguments).eval()
+    theirs = timm.create_model(name, **arguments).double().eval()
+    state = redrawn(ours.shapes, dtype)
+    ours.load_state_dict(state)
+    theirs.load_state_dict({k: torch.tensor(v, dtype=torch.float64) for k, v in state.items()})
+    return ours, theirs
+
+
+def images(batch: int, model: Model, seed: int = 1) -> np.ndarray:
+    """Normally distributed images for a model, float32."""
+    shape = (batch, *model.default_cfg["input_size"])
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def double(x: np.ndarray) -> torch.Tensor:
+    return torch.tensor(np.asarray(x), dtype=torch.float64)
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Relative L2 distance, or a tenth of max|distance| over max|value| if that is greater."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    distance = ours - theirs
+    return max(
+        float(np.linalg.norm(distance) / np.linalg.norm(theirs)),
+        float(np.abs(distance).max() / np.abs(theirs).max() / 10),
+    )
+
+
+def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
+    """`relative` of every gradient; q, k and v apart, and the k part of a bias against the q part.
+
+    A constant added to all keys moves no softmax, so the true gradient of that part is zero.
+    """
+    errors = {}
+    expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        if ".qkv." not in name:
+            errors[name] = relative(parameter.grad, expected[name])
+            continue
+        q, k, v = zip(np.split(parameter.grad, 3), np.split(expected[name], 3), strict=True)
+        errors[name + " q"], errors[name + " v"] = relative(*q), relative(*v)
+        bias = name.endswith("bias")
+        size = float(np.linalg.norm(k[0]) / np.linalg.norm(q[1]))
+        errors[name + " k"] = size if bias else relative(*k)
+    return errors

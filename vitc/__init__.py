@@ -1,0 +1,54 @@
+"""vitc: Vision Transformers on CPUs, from training to prediction.
+
+    model = vitc.create_model("vit_tiny_patch16_224", num_classes=2)
+    vitc.Trainer(max_epochs=10).fit(module, train_loader, val_loader)
+
+`vitc.show_config()` prints what this build and machine can do. Everything below is imported when it
+is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# What `vitc.<name>` is and where it lives: (module, attribute), the attribute empty for a module.
+_PLACES = {
+    "Classifier": ("vitc.training.classifier", "Classifier"),
+    "LightningModule": ("vitc.training.module", "Module"),
+    "Module": ("vitc.training.module", "Module"),
+    "Trainer": ("vitc.training.trainer", "Trainer"),
+    "VitcError": ("vitc.errors", "VitcError"),
+    "callbacks": ("vitc.training.callbacks", ""),
+    "create_model": ("vitc.models", "create_model"),
+    "data": ("vitc.data", ""),
+    "enable_grad": ("vitc.tape", "enable_grad"),
+    "functional": ("vitc.functional", ""),
+    "get_num_threads": ("vitc.runtime", "get_num_threads"),
+    "list_models": ("vitc.models", "list_models"),
+    "loggers": ("vitc.training.loggers", ""),
+    "models": ("vitc.models", ""),
+    "nn": ("vitc.nn", ""),
+    "no_grad": ("vitc.tape", "no_grad"),
+    "optim": ("vitc.optim", ""),
+    "program": ("vitc.program", ""),
+    "seed_everything": ("vitc.runtime", "seed_everything"),
+    "set_num_threads": ("vitc.runtime", "set_num_threads"),
+    "show_config": ("vitc.runtime", "show_config"),
+}
+
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'vitc' has no attribute {name!r}")
+    place, attribute = _PLACES[name]
+    module = importlib.import_module(place)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

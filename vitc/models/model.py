@@ -1,0 +1,158 @@
+"""What every model is: a table of parameters and the programs that read it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+
+from vitc import _vitc, engine
+from vitc.arrays import Array
+from vitc.models.init import Row, initial
+from vitc.models.weights import IncompatibleKeys, check_state, load_file, save_file
+from vitc.parameters import Layer, Parameter
+from vitc.program import Program
+from vitc.tape import Output, Window, clock
+
+DTYPES = ("float32", "float64")
+
+
+class Model:
+    """Parameters, and programs built on demand.
+
+    rows: the parameters in the order of the state dict. dtype: of the parameters, the arithmetic
+    and the outputs; "float64" is the slow reference. A new model is in training mode, as in torch.
+    """
+
+    name = "model"
+
+    def __init__(self, rows: Sequence[Row], dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+        self.training = True
+        self._adopt(rows, dtype, {})
+
+    def _adopt(self, rows: Sequence[Row], dtype: str, old: Mapping[str, Parameter]) -> None:
+        """Makes the table. Rows start as the old parameters of their name, else from their draw."""
+        self._rows = tuple(rows)
+        self.shapes = {row.name: row.shape for row in rows}
+        self.params = _vitc.Params([(row.name, row.shape) for row in rows], dtype)
+        for i, row in enumerate(rows):
+            before = old.get(row.name)
+            self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
+            self.params.set_requires_grad(i, before is None or before.requires_grad)
+        self.window = Window(self.params)
+        self._parameters = {
+            row.name: Parameter(row.name, self.params, i, self.window) for i, row in enumerate(rows)
+        }
+        self._layers = Layer("", self._parameters)
+        self._pool = engine.Pool(self.params)
+        self._programs: dict[tuple[Any, ...], Program] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """An independent model with the same weights and settings, without the gradients."""
+        twin = copy(self)
+        twin._adopt(self._rows, self.params.dtype, self._parameters)
+        return twin
+
+    # ------------------------------------------------------------------------------- running
+
+    def __call__(self, x: Any) -> Any:
+        return self.forward(x)
+
+    def forward(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _program(self, key: tuple[Any, ...], build: Callable[[], Program]) -> Program:
+        """The program of this key, built the first time."""
+        if key not in self._programs:
+            self._programs[key] = build()
+        return self._programs[key]
+
+    def _run(self, program: Program, x: Any, *, draws: bool = False) -> tuple[Output, ...]:
+        return engine.forward(program, self._pool, self.window, [x], draws=draws)
+
+    def train(self, mode: bool = True) -> Self:
+        """Dropout and drop path act from now on (or not)."""
+        self.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Dropout and drop path are off; gradients are still recorded, unless under `no_grad`."""
+        return self.train(False)
+
+    # ------------------------------------------------------------------------------- parameters
+
+    def parameters(self) -> Iterator[Parameter]:
+        yield from self._parameters.values()
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        yield from self._parameters.items()
+
+    def requires_grad_(self, flag: bool = True) -> Self:
+        """Freezes or unfreezes every parameter."""
+        self._layers.requires_grad_(flag)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        self.params.zero_gradients()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._layers, name)
+
+    # ------------------------------------------------------------------------------- weights
+
+    def state_dict(self) -> dict[str, Array]:
+        """Read-only views of the values, by name."""
+        return {name: parameter.data for name, parameter in self._parameters.items()}
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True, *, allow_nonfinite: bool = False
+    ) -> IncompatibleKeys:
+        """Writes the values of state; nothing is written if it raises.
+
+        Raises `ValueError` listing the faults by name: missing and unexpected keys (unless
+        strict=False), wrong shapes, and infinite or NaN values (unless allow_nonfinite=True).
+        """
+        ready, keys = check_state(
+            state, self.shapes, self.params.dtype, strict=strict, allow_nonfinite=allow_nonfinite
+        )
+        for name, value in ready.items():
+            self.params.write(self._parameters[name].index, value)
+        return keys
+
+    @contextmanager
+    def edit(self) -> Iterator[dict[str, Array]]:
+        """Writable copies of the values by name, written back at the end of the block.
+
+        Nothing is written if the block, or the check of what it left, raises.
+        """
+        weights = {name: np.array(value) for name, value in self.state_dict().items()}
+        yield weights
+        self.load_state_dict(weights)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the weights to a `.safetensors` file under the names of the state dict."""
+        save_file(path, self.state_dict(), {"format": "pt", "architecture": self.name})
+
+    def load(
+        self, path: str | PathLike[str], strict: bool = True, *, allow_nonfinite: bool = False
+    ) -> IncompatibleKeys:
+        """Reads a `.safetensors` file, like `load_state_dict`; the errors name the path."""
+        state = load_file(path)
+        try:
+            return self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return f"{type(self).__name__}({self._described()}, {count:,} parameters)"
+
+    def _described(self) -> str:
+        return self.name

@@ -1,0 +1,166 @@
+"""Programs: a model's forward pass as a flat list of plain operations over numbered values.
+
+A `Builder` writes the list. Its methods are the vocabulary, one per operation, and read like the
+layers of a model; `vitc/models/` holds the architectures written with it, and an own architecture
+is a function of the same kind:
+
+    rows = {"fc.weight": (10, 64), "fc.bias": (10,)}
+    b = Builder(rows)
+    x = b.input((1, 64), vector=True)
+    program = b.finish(b.linear(x, "fc"), vector=True)
+
+Parameters are named as in a state dict. Where an operation takes a layer name such as "fc", it uses
+the rows "fc.weight" and, if there is one, "fc.bias". Shapes are those of one image, without the
+batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NewType, Self
+
+from vitc import _vitc
+from vitc.errors import nearest
+
+Shape = tuple[int, ...]
+Value = NewType("Value", int)  # the number of a value: inputs first, then one per operation
+
+
+class Port(NamedTuple):
+    """An input or output of a program: its shape for one image, inside and as the user sees it."""
+
+    inner: Shape
+    outer: Shape  # without the leading 1 of a vector, which is a matrix of one row inside
+
+
+def _port(shape: Shape, vector: bool) -> Port:
+    if vector and shape[0] != 1:
+        raise ValueError(f"a vector is one row, got a value of shape {shape}")
+    return Port(shape, shape[1:] if vector else shape)
+
+
+class Program(NamedTuple):
+    """A checked program with the shapes at its border."""
+
+    core: _vitc.Program
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    used: frozenset[int]  # the parameters that some operation reads, as indices into the table
+
+    @classmethod
+    def close(cls, core: _vitc.Program, inputs: tuple[Port, ...], vector: bool) -> Self:
+        """Reads the shapes of the outputs and the parameters in use from the checked list."""
+        shapes = [*core.inputs, *(op["shape"] for op in core.operations)]
+        outputs = tuple(_port(tuple(shapes[value]), vector) for value in core.outputs)
+        used = frozenset(i for op in core.operations for i in op["params"] if i >= 0)
+        return cls(core, inputs, outputs, used)
+
+
+class Builder:
+    """Collects the operations of one program.
+
+    rows: every parameter of the model by name with its shape, in the order of its state dict,
+    whether this program uses it or not: all programs of a model share one table.
+    """
+
+    def __init__(self, rows: Mapping[str, Shape]) -> None:
+        self._index = {name: i for i, name in enumerate(rows)}
+        self._shapes = tuple(rows.values())
+        self._inputs: list[Port] = []
+        self._operations: list[tuple[str, list[int], list[int], dict[str, int | float | str]]] = []
+
+    # ------------------------------------------------------------------------------- border
+
+    def input(self, shape: Shape, *, vector: bool = False) -> Value:
+        """An input of this shape, before all operations. vector: (1, D) inside, (D,) outside."""
+        if self._operations:
+            raise ValueError("inputs are declared before the first operation")
+        self._inputs.append(_port(shape, vector))
+        return Value(len(self._inputs) - 1)
+
+    def finish(self, *outputs: Value, vector: bool = False) -> Program:
+        """Checks and closes the list. Raises `ValueError` naming an operation that does not fit."""
+        core = _vitc.Program(
+            [port.inner for port in self._inputs], self._shapes, self._operations, outputs
+        )
+        return Program.close(core, tuple(self._inputs), vector)
+
+    # ------------------------------------------------------------------------------- vocabulary
+
+    def patchify(self, image: Value, patch: tuple[int, int]) -> Value:
+        """(C, H, W) -> (H//p * W//q, C*p*q): patches, row by row; a rest at the border is cut."""
+        return self._add("patchify", [image], patch_height=patch[0], patch_width=patch[1])
+
+    def linear(self, x: Value, layer: str) -> Value:
+        """(N, K) -> (N, M): x @ weight.T + bias, weight (M, K) or (M, ...) with K elements each."""
+        dot = f"{layer}." if layer else ""
+        return self._add("linear", [x], [f"{dot}weight"], [f"{dot}bias"])
+
+    def norm(self, x: Value, layer: str, eps: float = 1e-6) -> Value:
+        """(N, D) -> (N, D): layer normalisation over D with weight and bias."""
+        return self._add("norm", [x], [f"{layer}.weight", f"{layer}.bias"], eps=eps)
+
+    def attention(self, qkv: Value, heads: int) -> Value:
+        """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side."""
+        return self._add("attention", [qkv], heads=heads)
+
+    def attention_probs(self, qkv: Value, heads: int) -> Value:
+        """(N, 3D) -> (heads*N, N): the softmax of `attention`, to look at; it has no backward."""
+        return self._add("attention_probs", [qkv], heads=heads)
+
+    def tokens(self, x: Value) -> Value:
+        """(N, D) -> (P+N, D): cls_token and dist_token, if they exist, then x; plus pos_embed."""
+        return self._add("tokens", [x], [], ["cls_token", "dist_token", "pos_embed"])
+
+    def select(self, x: Value, start: int, count: int) -> Value:
+        """(N, D) -> (count, D): rows start to start + count."""
+        return self._add("select", [x], start=start, count=count)
+
+    def gelu(self, x: Value) -> Value:
+        """x * Phi(x), with the exact normal distribution function."""
+        return self._add("activation", [x], function="gelu")
+
+    def add(self, a: Value, b: Value) -> Value:
+        """a + b, of equal shapes."""
+        return self._add("add", [a, b])
+
+    def scale(self, x: Value, factor: float) -> Value:
+        """factor * x."""
+        return self._add("scale", [x], factor=factor)
+
+    def dropout(self, x: Value, rate: float, site: str) -> Value:
+        """Zeroes elements with probability rate, divides the others by 1 - rate; x if rate is 0."""
+        return self._add("dropout", [x], rate=rate, site=site) if rate else x
+
+    def drop_path(self, x: Value, rate: float, site: str) -> Value:
+        """Like dropout, but all elements of an image together (Huang et al. 2016)."""
+        return self._add("drop_path", [x], rate=rate, site=site) if rate else x
+
+    # ------------------------------------------------------------------------------- helpers
+
+    def _add(
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        params: Sequence[str] = (),
+        optional: Sequence[str] = (),
+        **attributes: int | float | str,
+    ) -> Value:
+        rows = [self._row(name) for name in params] + [self._index.get(n, -1) for n in optional]
+        self._operations.append((kind, list(inputs), rows, attributes))
+        return Value(len(self._inputs) + len(self._operations) - 1)
+
+    def _row(self, name: str) -> int:
+        if name not in self._index:
+            raise ValueError(f"there is no parameter {name!r}; {nearest(name, self._index)}")
+        return self._index[name]
+
+
+def with_attention_probs(program: Program) -> Program:
+    """The program up to its last attention; its outputs are the probabilities of each one."""
+    core, start = program.core, len(program.core.inputs)
+    rows = [(op["kind"], op["inputs"], op["params"], op["attributes"]) for op in core.operations]
+    places = [i for i, row in enumerate(rows) if row[0] == "attention"]
+    kept = rows[: places[-1] + 1] if places else []
+    looks = [("attention_probs", rows[i][1], (), {"heads": rows[i][3]["heads"]}) for i in places]
+    outputs = range(start + len(kept), start + len(kept) + len(looks))
+    rewritten = _vitc.Program(core.inputs, core.params, [*kept, *looks], outputs)
+    return Program.close(rewritten, program.inputs, vector=False)
