@@ -11,7 +11,7 @@ Array = NDArray[Any]
 class VitcError(Exception): ...
 
 class Buffer:
-    """One array per row of a `Params`, in one flat block with the layout of the values: a moment, an EMA."""
+    """One array per row of a `Params`, in one flat block of its layout: a moment, an EMA."""
 
     nbytes: int
     def view(self, index: int) -> Array: ...  # read-only, shape of the row
@@ -43,8 +43,8 @@ class Program:
     """A checked, immutable list of plain operations over numbered values.
 
     Values are numbered: the inputs first, then the output of each operation in order. A shape is
-    that of one image, without the batch. `params` are shapes; operations name them by index, -1 where an
-    optional parameter is left out.
+    that of one image, without the batch. `params` are shapes; operations name them by index, -1
+    where an optional parameter is left out.
     """
 
     inputs: tuple[tuple[int, ...], ...]

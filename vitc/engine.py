@@ -72,6 +72,13 @@ class Pool:
             )
         return lease
 
+    def nbytes(self, program: Program, batch: int, keep: bool) -> int:
+        """What `lend` allocates for this many images, and in inference the packed weights."""
+        with self._lock:
+            home = self._planned(program, keep, input_gradients=False)
+            packed = 0 if keep else home.plan.fixed_bytes
+            return home.plan.nbytes(batch, home.threads) + packed
+
     def take_back(self, run: _vitc.Run, home: _Planned, live: int) -> None:
         with self._lock:
             home.idle.append(run)

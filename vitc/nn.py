@@ -26,7 +26,10 @@ class Linear(Model):
         super().__init__(rows, dtype)
 
     def forward(self, x: Any) -> Any:
-        return self._run(self._program((), self._build), x)[0]
+        return self._run(self._forward_program(self.training), x)[0]
+
+    def _forward_program(self, training: bool) -> Program:
+        return self._program((), self._build)
 
     def _build(self) -> Program:
         b = Builder(self.shapes)

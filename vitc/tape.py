@@ -31,18 +31,32 @@ def grad_enabled() -> bool:
     return getattr(_mode, "enabled", True)
 
 
-class no_grad(ContextDecorator):
-    """Within it (or in a function it decorates) this thread's forward passes keep nothing."""
+class _Mode(ContextDecorator):
+    """Sets this thread's gradient mode within a block, or in a function that it decorates."""
+
+    enabled: bool
 
     def __init__(self) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
         self._before.append(grad_enabled())
-        _mode.enabled = False
+        _mode.enabled = self.enabled
 
     def __exit__(self, *error: object) -> None:
         _mode.enabled = self._before.pop()
+
+
+class no_grad(_Mode):
+    """Within it this thread's forward passes keep nothing for a backward pass."""
+
+    enabled = False
+
+
+class enable_grad(_Mode):
+    """Within it they do, also inside `no_grad`."""
+
+    enabled = True
 
 
 # ------------------------------------------------------------------------------------ random draws

@@ -71,6 +71,17 @@ class Model:
             self._programs[key] = build()
         return self._programs[key]
 
+    def _forward_program(self, training: bool) -> Program:
+        """The program that `forward` runs, in training or evaluation mode."""
+        raise NotImplementedError
+
+    def run_bytes(self, batch: int, *, training: bool, mode: bool) -> int:
+        """What `forward` of so many images holds, to the byte: training: until its backward.
+
+        mode: whether the model is in training mode, where dropout acts.
+        """
+        return self._pool.nbytes(self._forward_program(mode), batch, keep=training)
+
     def _run(self, program: Program, x: Any, *, draws: bool = False) -> tuple[Output, ...]:
         return engine.forward(program, self._pool, self.window, [x], draws=draws)
 

@@ -1,7 +1,7 @@
 """Models by name."""
 
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from fnmatch import fnmatchcase
 from os import PathLike
 from typing import Any
@@ -66,3 +66,17 @@ def architecture_config(architecture: Architecture, arguments: dict[str, Any]) -
     given = {name: value for name, value in arguments.items() if value is not None}
     own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
     return Config(**{**own, **architecture.arguments, **given})
+
+
+def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
+    """The arguments, besides num_classes, in which a model differs from its architecture."""
+    known = ARCHITECTURES.get(model.name)
+    default = architecture_config(known, {}) if known else Config()
+    given, own = _plain(model.config), _plain(default)
+    return {name: value for name, value in given.items() if value != own[name]}
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    values = {**asdict(config), "img_size": config.image, "patch_size": config.patch}
+    del values["num_classes"]
+    return values

@@ -229,9 +229,16 @@ class VisionTransformer(Model):
 
     def _outputs(self, part: str, x: Any) -> Any:
         draws = self.training and self.config.draws
-        program = self._program((part, draws, self._head_mode()), lambda: self._build(part, draws))
-        outputs = self._run(program, x, draws=draws)
+        outputs = self._run(self._part(part, draws), x, draws=draws)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _part(self, part: str, draws: bool) -> Program:
+        """The program of one part of the forward pass, built the first time."""
+        key = (part, draws, self._head_mode())
+        return self._program(key, lambda: self._build(part, draws))
+
+    def _forward_program(self, training: bool) -> Program:
+        return self._part("forward", training and self.config.draws)
 
     def _head_mode(self) -> bool:
         """What else, besides dropout, the head depends on."""

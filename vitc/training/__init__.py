@@ -1,0 +1,1 @@
+"""Training under Lightning's names: trainer, module, callbacks, loggers, checkpoints."""

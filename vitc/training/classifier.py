@@ -1,0 +1,92 @@
+"""A ready module: an image classifier, what `vitc fit` trains."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+import vitc.functional as F
+from vitc.arrays import Array
+from vitc.models.registry import create_model
+from vitc.optim import AdamW, Schedule, cosine, param_groups_weight_decay
+from vitc.tape import Loss
+from vitc.training.module import Module
+
+
+class Classifier(Module):
+    """Cross entropy on (images, labels) batches, AdamW, and a cosine with warm-up.
+
+    architecture, checkpoint_path and further arguments: as `create_model` takes them. num_classes:
+    by default as many as class_names. lr: at the peak. warmup: share of all steps in which it
+    rises. class_weights: one per class, for unbalanced data. Labels are whole numbers (batch,) or
+    probabilities (batch, classes).
+
+    Logs train_loss, val_loss and val_acc; `predict_step` gives probabilities (batch, classes).
+    """
+
+    def __init__(
+        self,
+        architecture: str = "vit_tiny_patch16_224",
+        num_classes: int | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        lr: float = 5e-4,
+        weight_decay: float = 0.05,
+        betas: Sequence[float] = (0.9, 0.999),
+        warmup: float = 0.05,
+        label_smoothing: float = 0.1,
+        class_weights: Sequence[float] | None = None,
+        checkpoint_path: str | PathLike[str] = "",
+        **model_arguments: Any,
+    ) -> None:
+        super().__init__()
+        # The weights of checkpoint_path are where training starts; a checkpoint has its own.
+        self.save_hyperparameters(ignore="checkpoint_path")
+        if num_classes is None and not class_names:
+            raise ValueError("a classifier needs num_classes or class_names")
+        classes = len(class_names or ()) if num_classes is None else num_classes
+        if class_names and classes != len(class_names):
+            raise ValueError(f"num_classes is {classes}, and class_names has {len(class_names)}")
+        self.model = create_model(
+            architecture, num_classes=classes, checkpoint_path=checkpoint_path, **model_arguments
+        )
+        self.class_weights = (
+            None if class_weights is None else np.asarray(class_weights, np.float32)
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """The given names, or the numbers of the classes."""
+        given = self.hparams["class_names"]
+        return list(given) if given else [str(i) for i in range(self.model.num_classes)]
+
+    def forward(self, images: Any) -> Any:
+        """Images (batch, C, H, W) -> logits (batch, classes)."""
+        return self.model(images)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Loss:
+        images, labels = batch
+        loss = self._loss(self(images), labels, self.hparams.label_smoothing)
+        self.log("train_loss", loss, prog_bar=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.log("val_loss", self._loss(logits, labels, 0.0), prog_bar=True)
+        hard = labels if np.ndim(labels) == 1 else np.argmax(labels, axis=1)
+        self.log("val_acc", float(np.mean(logits.argmax(dim=1) == hard)), prog_bar=True)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Array:
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        return F.softmax(self(images))
+
+    def configure_optimizers(self) -> tuple[AdamW, Schedule]:
+        hparams = self.hparams
+        groups = param_groups_weight_decay(self.model, hparams.weight_decay)
+        optimizer = AdamW(groups, lr=hparams.lr, betas=tuple(hparams.betas))
+        return optimizer, cosine(hparams.warmup)
+
+    def _loss(self, logits: Any, labels: Any, smoothing: float) -> Loss:
+        return F.cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
