@@ -60,9 +60,13 @@ class Config:
         return int(self.embed_dim * self.mlp_ratio)
 
     @property
-    def num_patches(self) -> int:
+    def grid(self) -> tuple[int, int]:
         (height, width), (ph, pw) = self.image, self.patch
-        return (height // ph) * (width // pw)
+        return height // ph, width // pw
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
 
     @property
     def draws(self) -> bool:
@@ -266,6 +270,11 @@ class VisionTransformer(Model):
         return self.config.embed_dim
 
     num_features = head_hidden_size = embed_dim
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.config.grid
 
     @property
     def num_classes(self) -> int:

@@ -1,6 +1,6 @@
 """A ready module: an image classifier, what `vitc fit` trains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -19,8 +19,9 @@ class Classifier(Module):
 
     architecture, checkpoint_path and further arguments: as `create_model` takes them. num_classes:
     by default as many as class_names. lr: at the peak. warmup: share of all steps in which it
-    rises. class_weights: one per class, for unbalanced data. Labels are whole numbers (batch,) or
-    probabilities (batch, classes).
+    rises. class_weights: one per class, for unbalanced data. data_config: how images are prepared
+    where it is not as the architecture says (mean, std, crop_pct, interpolation). Labels are whole
+    numbers (batch,) or probabilities (batch, classes).
 
     Logs train_loss, val_loss and val_acc; `predict_step` gives probabilities (batch, classes).
     """
@@ -37,6 +38,7 @@ class Classifier(Module):
         warmup: float = 0.05,
         label_smoothing: float = 0.1,
         class_weights: Sequence[float] | None = None,
+        data_config: Mapping[str, Any] | None = None,
         checkpoint_path: str | PathLike[str] = "",
         **model_arguments: Any,
     ) -> None:
@@ -51,9 +53,7 @@ class Classifier(Module):
         self.model = create_model(
             architecture, num_classes=classes, checkpoint_path=checkpoint_path, **model_arguments
         )
-        self.class_weights = (
-            None if class_weights is None else np.asarray(class_weights, np.float32)
-        )
+        self.model.pretrained_cfg |= data_config or {}
 
     @property
     def class_names(self) -> list[str]:
@@ -89,4 +89,6 @@ class Classifier(Module):
         return optimizer, cosine(hparams.warmup)
 
     def _loss(self, logits: Any, labels: Any, smoothing: float) -> Loss:
-        return F.cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=smoothing)
+        given = self.hparams.class_weights
+        weight = None if given is None else np.asarray(given, np.float32)
+        return F.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing)

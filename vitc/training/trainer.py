@@ -30,10 +30,10 @@ class Trainer:
     max_epochs: -1 for no end; 1000 if neither it nor max_steps is given. max_steps: optimizer
     steps, -1 for no limit. accumulate_grad_batches: batches per optimizer step. gradient_clip_val:
     largest L2 norm of all gradients together. limit_train_batches, limit_val_batches: at most so
-    many per epoch. logger: True for a `CSVLogger`, False for none, or an object with log_metrics(metrics,
-    step), or several. callbacks: run besides the progress bar and a `ModelCheckpoint`, which are
-    there unless switched off. accelerator, devices, precision: this version runs one process in
-    float32.
+    many per epoch. logger: True for a `CSVLogger`, False for none, or an object with
+    log_metrics(metrics, step), or several. callbacks: run besides the progress bar and a
+    `ModelCheckpoint`, which are there unless switched off. accelerator, devices, precision: this
+    version runs one process in float32.
 
     Raises `TypeError` for an argument that it does not know, `ValueError` for a bad value.
     """

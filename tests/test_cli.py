@@ -1,0 +1,187 @@
+"""The command line on small folders of generated photographs."""
+
+import csv
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitc.cli import fit as fit_command
+from vitc.cli import main
+from vitc.tape import clock
+
+SMALL = ["--model", "test_vit", "--img-size", "32", "--epochs", "2", "--batch-size", "8"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    yield
+    clock.seed = 0
+    clock.begin(0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Bright and dark images, which a model can tell apart."""
+    generator = np.random.default_rng(0)
+    for name, level in (("bright", 200), ("dark", 50)):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            noise = generator.normal(level, 20, (40, 44, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noise).save(folder / f"{i}.{'jpg' if i % 2 else 'png'}")
+    return tmp_path / "photos"
+
+
+def checkpoint_of(output: Path) -> Path:
+    (found,) = (output / "lightning_logs" / "version_0" / "checkpoints").glob("*.ckpt")
+    return found
+
+
+def test_fit_validate_and_predict(photos: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "run"
+    assert main(["fit", str(photos), *SMALL, "--output", str(output), "--lr", "2e-3"]) == 0
+    out, err = capsys.readouterr()
+    assert "32 images to train on, 8 to validate: bright, dark" in out
+    assert "memory: " in out and "epoch 2/2: " in err
+    checkpoint = checkpoint_of(output)
+    assert f"vitc predict {checkpoint} IMAGE..." in out
+
+    assert main(["validate", str(checkpoint), str(photos)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "40 images" and [line.split()[0] for line in lines[1:4]] == [
+        "accuracy",
+        "balanced",
+        "AUROC",
+    ]
+    accuracy = float(lines[1].split()[1])
+    found = [int(line.split()[1]) for line in lines[4:]]
+    assert accuracy == pytest.approx(100 * sum(found) / 40, abs=0.06) and accuracy > 90
+
+    table = tmp_path / "p.csv"
+    image = str(photos / "dark" / "3.jpg")
+    assert (
+        main(["predict", str(checkpoint), image, str(photos / "bright"), "--csv", str(table)]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21 and lines[0].split()[:2] == [image, "dark"]
+    rows = list(csv.DictReader(table.open()))
+    assert rows[0]["prediction"] == "dark" and list(rows[0]) == [
+        "image",
+        "prediction",
+        "bright",
+        "dark",
+    ]
+    assert float(rows[0]["bright"]) + float(rows[0]["dark"]) == pytest.approx(1, abs=2e-6)
+
+
+def test_grey_images_and_folders_of_their_own(photos: Path, tmp_path: Path, capsys) -> None:
+    both = tmp_path / "both"
+    both.mkdir()
+    (both / "train").symlink_to(photos)
+    (both / "val").symlink_to(photos)
+    assert main(["fit", str(both), *SMALL, "--grey", "--output", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "40 images to train on, 40 to validate" in out and "input 1 x 32 x 32" in out
+    assert main(["predict", str(checkpoint_of(tmp_path / "run")), str(photos / "dark/0.png")]) == 0
+
+
+def test_a_manifest_with_splits(photos: Path, tmp_path: Path, capsys) -> None:
+    manifest = photos / "list.csv"
+    rows = [
+        f"{name}/{i}.{'jpg' if i % 2 else 'png'},{name},{'val' if i > 15 else 'train'}"
+        for name in ("bright", "dark")
+        for i in range(20)
+    ]
+    manifest.write_text("image,label,split\n" + "\n".join(rows) + "\n")
+    assert main(["fit", str(manifest), *SMALL, "--output", str(tmp_path / "run")]) == 0
+    assert "32 images to train on, 8 to validate" in capsys.readouterr().out
+    checkpoint = str(checkpoint_of(tmp_path / "run"))
+    assert main(["validate", checkpoint, str(manifest), "--split", "val"]) == 0
+    assert capsys.readouterr().out.startswith("8 images")
+
+
+def test_fit_goes_on_from_a_checkpoint(photos: Path, tmp_path: Path, capsys) -> None:
+    short = [*SMALL[:4], "--epochs", "1", "--batch-size", "8"]
+    assert main(["fit", str(photos), *short, "--output", str(tmp_path / "a")]) == 0
+    checkpoint = str(checkpoint_of(tmp_path / "a"))
+    options = [*SMALL, "--output", str(tmp_path / "b"), "--resume", checkpoint]
+    assert main(["fit", str(photos), *options]) == 0
+    assert "epoch 1/2" not in capsys.readouterr().err.split("epoch 1/1")[1]
+
+
+def test_errors_are_one_sentence_on_stderr(photos: Path, tmp_path: Path, capsys) -> None:
+    def fails(*arguments: str) -> str:
+        assert main(list(arguments)) == 1
+        out, err = capsys.readouterr()
+        assert err.startswith("vitc: ") and "Traceback" not in err
+        return err
+
+    assert "nowhere" in fails("fit", str(tmp_path / "nowhere"))
+    assert "'vit_tinny'" in fails("fit", str(photos), "--model", "vit_tinny")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails("fit", str(tmp_path / "empty"))
+    assert "nowhere" in fails("validate", str(tmp_path / "nowhere"), str(photos))
+    assert "not a checkpoint" in fails("predict", str(photos), str(photos / "dark/0.png"))
+    (photos / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
+    assert "broken.jpg" in fails("fit", str(photos), *SMALL, "--output", str(tmp_path / "run"))
+
+
+def test_classes_that_differ_are_named(photos: Path, tmp_path: Path, capsys) -> None:
+    assert main(["fit", str(photos), *SMALL, "--output", str(tmp_path / "run")]) == 0
+    other = tmp_path / "other"
+    (other / "red").mkdir(parents=True)
+    (other / "red" / "a.png").write_bytes((photos / "dark" / "0.png").read_bytes())
+    assert main(["validate", str(checkpoint_of(tmp_path / "run")), str(other)]) == 1
+    assert "the images also red" in capsys.readouterr().err
+    assert main(["fit", str(photos), *SMALL, "--val", str(other)]) == 1
+    assert "those to validate red" in capsys.readouterr().err
+
+
+def test_the_parts_of_a_split_do_not_share_their_transform(photos: Path) -> None:
+    train, val = fit_command._split(photos, "RGB", 0.25)
+    assert train.dataset is not val.dataset
+    assert not set(train.indices) & set(val.indices) and len(train) + len(val) == 40
+
+
+# ------------------------------------------------------------------------------- the demo
+
+
+def stand_in(monkeypatch) -> None:
+    """Generated cells in place of the photographs: defects are dark stripes."""
+    generator = np.random.default_rng(0)
+    images = generator.normal(150, 15, (64, 300, 300)).clip(0, 255).astype(np.uint8)
+    defect = np.tile([0.0, 1.0, 1 / 3, 1.0], 16)
+    images[defect > 0.5, 100:160] = 20
+    module = types.ModuleType("elpv_dataset.utils")
+    module.load_dataset = lambda: (images, defect, np.tile(["mono", "poly"], 32))
+    monkeypatch.setitem(sys.modules, "elpv_dataset", types.ModuleType("elpv_dataset"))
+    monkeypatch.setitem(sys.modules, "elpv_dataset.utils", module)
+
+
+def test_the_demo_trains_reports_and_writes(monkeypatch, tmp_path: Path, capsys) -> None:
+    stand_in(monkeypatch)
+    output = tmp_path / "demo"
+    assert main(["demo", "--epochs", "1", "--batch-size", "16", "--output", str(output)]) == 0
+    out = capsys.readouterr().out
+    assert "CC BY-NC-SA 4.0" in out and "Deitsch" in out
+    assert "On 16 photographs it has not seen" in out
+    for row in ("more frequent class", "logistic regression", "this Vision Transformer"):
+        assert row in out
+    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    assert len(rows) == 16 and list(rows[0])[2:] == ["functional", "defective"]
+    assert Image.open(output / "attention.png").size[0] > 500
+    checkpoint = checkpoint_of(output)
+    assert f"vitc predict {checkpoint} IMAGE..." in out
+    image = tmp_path / "cell.png"
+    Image.fromarray(np.full((300, 300), 150, np.uint8)).save(image)
+    assert main(["predict", str(checkpoint), str(image)]) == 0
+
+
+def test_the_demo_says_what_it_lacks(monkeypatch, tmp_path: Path, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "elpv_dataset", None)
+    assert main(["demo", "--output", str(tmp_path)]) == 1
+    assert 'pip install "vitc[demo]"' in capsys.readouterr().err

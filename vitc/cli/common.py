@@ -1,0 +1,67 @@
+"""What several commands share: options, the user's images, and the module of a checkpoint."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitc import data
+from vitc.arrays import Array
+from vitc.runtime import set_num_threads
+from vitc.training.classifier import Classifier
+from vitc.training.trainer import Trainer
+
+
+def add_run_options(parser: argparse.ArgumentParser, batch_size: int = 32) -> None:
+    """Options of every command that runs a model."""
+    parser.add_argument("--batch-size", type=int, default=batch_size, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="threads that load images (default: 2)"
+    )
+
+
+def apply_run_options(options: argparse.Namespace) -> None:
+    if options.threads is not None:
+        set_num_threads(options.threads)
+
+
+def labelled_images(path: str | Path, transform: Any, mode: str, split: str | None = None) -> Any:
+    """The data set at path: a CSV manifest, or a folder with one folder of images per class."""
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        return data.CSVDataset(path, transform=transform, mode=mode, split=split)
+    return data.ImageFolder(path, transform=transform, mode=mode)
+
+
+def mode_of(model: Any) -> str:
+    """How images are decoded for a model: in colour, or grey."""
+    channels = model.default_cfg["input_size"][0]
+    if channels not in (1, 3):
+        raise ValueError(f"the model takes {channels} channels, image files give 1 or 3")
+    return "L" if channels == 1 else "RGB"
+
+
+def evaluation_transform(model: Any) -> Any:
+    """How a model's images are prepared, read from what its checkpoint keeps."""
+    return data.create_transform(**data.resolve_data_config(model=model))
+
+
+def load_classifier(path: str) -> Classifier:
+    """The classifier of a checkpoint that `vitc fit` or `vitc demo` wrote."""
+    return Classifier.load_from_checkpoint(path).eval()
+
+
+def probabilities(module: Classifier, loader: Iterable[Any]) -> Array:
+    """(images, classes), for all images of a loader."""
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    found = trainer.predict(module, loader)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return np.concatenate(found)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

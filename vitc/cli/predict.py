@@ -1,0 +1,66 @@
+"""Predict the classes of image files.
+
+vitc predict lightning_logs/version_0/checkpoints/epoch=9-val_acc=0.930.ckpt a.jpg b.png
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitc import data
+from vitc.arrays import Array
+from vitc.cli import common
+from vitc.data.datasets import IMG_EXTENSIONS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="image files, or folders of them"
+    )
+    parser.add_argument("--csv", metavar="FILE", help="also write all probabilities here")
+    common.add_run_options(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    common.apply_run_options(options)
+    module = common.load_classifier(options.checkpoint)
+    paths = image_paths(options.images)
+    transform, mode = common.evaluation_transform(module.model), common.mode_of(module.model)
+    images = data.ImageList(paths, transform, mode=mode)
+    loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
+    found = common.probabilities(module, loader)
+    names, width = module.class_names, max(len(str(path)) for path in paths)
+    for path, row in zip(paths, found, strict=True):
+        best = int(row.argmax())
+        print(f"{path!s:{width}}  {names[best]}  {common.percent(row[best])}")
+    if options.csv:
+        write_csv(options.csv, paths, found, names)
+
+
+def image_paths(given: Sequence[str]) -> list[Path]:
+    """The files, and those below the folders. Raises `FileNotFoundError` for what is absent."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+            if not below:
+                raise FileNotFoundError(f"{path}: there are no image files in this folder")
+            found += below
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: there is no such file")
+    return found
+
+
+def write_csv(
+    path: str | Path, images: Sequence[Path | str], probabilities: Array, names: Sequence[str]
+) -> None:
+    """One row per image: its path, the class, and the probability of each class."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "prediction", *names])
+        for image, row in zip(images, probabilities, strict=True):
+            writer.writerow([image, names[int(row.argmax())], *(f"{p:.6f}" for p in row)])

@@ -1,0 +1,63 @@
+"""Evaluate a checkpoint on labelled images.
+
+vitc validate lightning_logs/version_0/checkpoints/epoch=9-val_acc=0.930.ckpt photos/
+"""
+
+import argparse
+
+import numpy as np
+
+from vitc import data
+from vitc.arrays import Array
+from vitc.cli import common
+from vitc.training.metrics import classification_metrics
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV manifest")
+    parser.add_argument("--split", metavar="NAME", help="only these rows of a CSV manifest")
+    common.add_run_options(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    common.apply_run_options(options)
+    module = common.load_classifier(options.checkpoint)
+    transform = common.evaluation_transform(module.model)
+    mode = common.mode_of(module.model)
+    images = common.labelled_images(options.data, transform, mode, options.split)
+    labels = _labels(images, module.class_names)
+    loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
+    found = common.probabilities(module, loader)
+    print(report(found, labels, module.class_names))
+
+
+def _labels(images: object, names: list[str]) -> Array:
+    """The labels of the images as the checkpoint numbers its classes."""
+    classes = list(getattr(images, "classes", []))
+    unknown = [name for name in classes if name not in names]
+    if unknown:
+        raise ValueError(
+            f"the checkpoint has the classes {', '.join(names)}, the images also "
+            f"{', '.join(unknown)}"
+        )
+    place = np.array([names.index(name) for name in classes])
+    return place[np.asarray(getattr(images, "targets", []))]
+
+
+def report(probabilities: Array, labels: Array, names: list[str]) -> str:
+    """The figures, and per class how many images there are and how many are found."""
+    figures = classification_metrics(probabilities, labels)
+    lines = [
+        f"{len(labels)} images",
+        f"accuracy           {common.percent(figures['accuracy'])}",
+        f"balanced accuracy  {common.percent(figures['balanced_accuracy'])}",
+        f"AUROC              {figures['auroc']:.3f}",
+    ]
+    chosen, width = probabilities.argmax(axis=1), max(map(len, names))
+    for label, name in enumerate(names):
+        there = labels == label
+        if np.any(there):
+            right = int(np.sum(chosen[there] == label))
+            lines.append(f"  {name:{width}}  {right} of {int(there.sum())} found")
+    return "\n".join(lines)
