@@ -39,11 +39,10 @@ def torch_worker(model_name, batch, training, threads, weights):
     import numpy as np
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import timm
     import torch
     from safetensors.torch import load_file
 
-    import oracle  # noqa: F401  lets CPU torch import torchvision, and so timm
+    from oracle import timm
 
     torch.set_num_threads(threads)
     model = timm.create_model(model_name)

@@ -1,25 +1,29 @@
-"""Settings of the process: how many threads forward, backward and optimizer passes use."""
+"""Settings of the process: threads and seed; and what this build runs on this machine."""
 
 import operator
+import platform
 import random
+import textwrap
+from typing import TextIO
 
 import numpy as np
 
-from vitc import _vitc
+from vitc import __version__, _vitc
 from vitc.tape import clock
 
 _threads: int | None = None
+_MOST_THREADS = 1024  # the core's limit: beyond, a slip of the keyboard would exhaust the system
 
 
 def set_num_threads(threads: int) -> None:
     """Sets the number of threads of every later call. It never changes a bit of a result.
 
-    Raises `ValueError` for a number below 1.
+    Raises `ValueError` for a number below 1 or above 1024.
     """
     global _threads
     threads = operator.index(threads)
-    if threads < 1:
-        raise ValueError(f"the number of threads is {threads}, expected 1 or more")
+    if not 1 <= threads <= _MOST_THREADS:
+        raise ValueError(f"the number of threads is {threads}, expected 1 to {_MOST_THREADS}")
     _threads = threads
 
 
@@ -41,6 +45,35 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
         raise ValueError(f"the seed is {seed}, expected 0 to {2**32 - 1}")
     random.seed(seed)
     np.random.seed(seed)
-    clock.seed = seed
-    clock.begin(0)
+    clock.restart(seed)
     return seed
+
+
+def show_config(file: TextIO | None = None) -> None:
+    """Prints what runs here: versions, instruction set, threads, and the level of every kernel."""
+    print(config_text(), file=file)
+
+
+def config_text() -> str:
+    """What `show_config` prints."""
+    c = _vitc.config()
+    isa = c["isa"] if c["isa"] != "native" else f"native ({c['best_isa']} kernels)"
+    rows = {
+        "version": f"{__version__} (Python {platform.python_version()}, NumPy {np.__version__})",
+        "oneDNN": c["onednn"]
+        if c["onednn"] != "none"
+        else "none: plain C products, slow but right",
+        "instruction set": f"{isa}; VITC_ISA may be {', '.join(c['isas'])}",
+        "CPU features": c["features"] or "none that the kernels use",
+        "threads": f"{get_num_threads()} ({'OpenMP' if c['openmp'] else 'built without OpenMP'})",
+    }
+    for level in dict.fromkeys(c["kernels"].values()):
+        rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
+    rows["float64"] = "ref kernels, plain C products"
+    return "\n".join(["vitc", *(_row(name, value) for name, value in rows.items())])
+
+
+def _row(name: str, value: str) -> str:
+    """A name and its value in two columns; a long value goes on below itself."""
+    lines = textwrap.wrap(value, 76, break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), " " * 19).replace(" " * 19, f"  {name:<17}", 1)

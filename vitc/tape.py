@@ -70,7 +70,13 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.seed = 0
+        self.restarts = 0  # how often a seed was set
+        self.restart(0)
+
+    def restart(self, seed: int) -> None:
+        """Sets the seed, which begins everything anew, also if it is the same one."""
+        self.seed = seed
+        self.restarts += 1
         self.begin(0)
 
     def begin(self, step: int, row: int = 0) -> None:

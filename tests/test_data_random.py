@@ -1,0 +1,87 @@
+"""vitc.data.random: draws depend on their key and on nothing else."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from vitc.data import random
+from vitc.tape import clock
+
+
+@pytest.fixture(autouse=True)
+def seed_kept():
+    before = clock.seed
+    yield
+    clock.seed = before
+    clock.restart(clock.seed)
+
+
+def drawn(seed: int, epoch: int, sample: int, repeat: int = 0, calls: int = 1) -> list[float]:
+    with random.item(seed, epoch, sample, repeat):
+        return [random.generator().random() for _ in range(calls)]
+
+
+def test_every_part_of_the_key_counts() -> None:
+    keys = [(1, 2, 3, 0), (0, 2, 3, 0), (1, 3, 3, 0), (1, 2, 4, 0), (1, 2, 3, 1)]
+    values = [value for key in keys for value in drawn(*key, calls=3)]
+    assert len(set(values)) == 15
+    assert drawn(1, 2, 3, calls=3) == values[:3]
+
+
+def test_an_operation_does_not_move_those_after_it() -> None:
+    with random.item(0, 0, 0):
+        random.generator().random(1000)
+        after = random.generator().random()
+    assert after == drawn(0, 0, 0, calls=2)[1]
+
+
+def test_draws_are_uniform_over_samples_and_epochs() -> None:
+    values = np.array([drawn(7, epoch, sample) for epoch in range(20) for sample in range(100)])
+    counts = np.histogram(values, 10, (0, 1))[0]
+    assert np.sum((counts - 200) ** 2 / 200) < 27.9  # chi square, 9 degrees of freedom, 0.1 %
+
+
+def test_any_seed_and_index_will_do() -> None:
+    assert drawn(-1, 0, -1) != drawn(2**64 - 1, 0, 0)
+    assert drawn(2**70, 0, 5) == drawn(0, 0, 5)
+
+
+def test_items_nest_and_belong_to_their_thread() -> None:
+    seen = []
+    with random.item(0, 0, 1):
+        thread = threading.Thread(target=lambda: seen.extend(drawn(0, 0, 2)))
+        thread.start()
+        thread.join()
+        assert drawn(0, 0, 3) == drawn(0, 0, 3)
+        assert random.generator().random() == drawn(0, 0, 1)[0]
+    assert seen == drawn(0, 0, 2)
+
+
+def test_elsewhere_the_seed_of_the_clock_and_a_count_take_the_place() -> None:
+    def three() -> list[float]:
+        return [random.generator().random() for _ in range(3)]
+
+    clock.seed = 5
+    first, second = three(), three()
+    assert len({*first, *second}) == 6
+    clock.seed = 6
+    assert not {*three()} & {*first, *second}
+    clock.seed = 5
+    assert three() == first
+    clock.restart(clock.seed)
+    assert three() == first
+
+
+def test_orders_are_permutations_keyed_by_seed_and_epoch() -> None:
+    orders = [random.order(seed, epoch, 1000) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(np.array_equal(np.sort(order), np.arange(1000)) for order in orders)
+    assert len({order.tobytes() for order in orders}) == 4
+    assert np.array_equal(random.order(0, 1, 1000), orders[1])
+
+
+def test_every_place_of_an_order_is_as_likely() -> None:
+    places = np.zeros((4, 4))
+    for epoch in range(2000):
+        places[np.arange(4), random.order(0, epoch, 4)] += 1
+    assert np.sum((places - 500) ** 2 / 500) < 27.9  # 9 degrees of freedom, 0.1 %

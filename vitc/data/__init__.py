@@ -1,0 +1,32 @@
+"""Data: datasets, transforms and the loader, under torchvision's, timm's and torch's names.
+
+    transform = vitc.data.create_transform(224, is_training=True)
+    photos = vitc.data.ImageFolder("photos/", transform)          # one folder per class
+    loader = vitc.data.DataLoader(photos, 32, shuffle=True, num_workers=2)
+
+An image is a Pillow image until `ToTensor` makes it an array (C, H, W). Every random draw is keyed
+by (seed, epoch, sample, operation), so the bits of a batch depend neither on the number of workers
+nor on where a run was resumed.
+"""
+
+from vitc.data.collate import default_collate
+from vitc.data.datasets import ArrayDataset, CSVDataset, ImageFolder, ImageList
+from vitc.data.decode import open_image
+from vitc.data.factory import create_transform, resolve_data_config, resolve_model_data_config
+from vitc.data.loader import DataLoader
+from vitc.data.subset import Subset, train_test_split
+
+__all__ = [
+    "ArrayDataset",
+    "CSVDataset",
+    "DataLoader",
+    "ImageFolder",
+    "ImageList",
+    "Subset",
+    "create_transform",
+    "default_collate",
+    "open_image",
+    "resolve_data_config",
+    "resolve_model_data_config",
+    "train_test_split",
+]

@@ -1,0 +1,166 @@
+"""The transforms that timm trains and evaluates with, and the settings a model asks for."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitc.data import transforms as T
+from vitc.data.functional import pair
+from vitc.errors import nearest
+
+IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
+DEFAULT_CROP_PCT = 0.875
+
+CROP_MODES = ("center", "squash", "border")
+
+
+def create_transform(
+    input_size: int | Sequence[int] = 224,
+    is_training: bool = False,
+    no_aug: bool = False,
+    *,
+    scale: tuple[float, float] | None = None,
+    ratio: tuple[float, float] | None = None,
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    color_jitter: float | Sequence[float] | None = 0.4,
+    color_jitter_prob: float | None = None,
+    grayscale_prob: float = 0.0,
+    interpolation: str = "bilinear",
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
+    **unknown: Any,
+) -> T.Compose:
+    """Pillow image -> float32 (C, H, W): timm's transform of the same arguments and defaults.
+
+    input_size: of the result: one number, (height, width) or (channels, height, width).
+    is_training: random crop (scale: share of the area, 0.08 to 1; ratio: width / height, 3/4 to
+    4/3), flips with probability hflip and vflip, colour jitter (one number for brightness, contrast
+    and saturation, or three, or four with hue). no_aug: none of this, a resize and a crop.
+    Otherwise the evaluation: resize to input_size / crop_pct (0.875) and crop the middle.
+    crop_mode: "center" resizes the shorter edge, "squash" both, "border" the longer one, with the
+    mean colour around. interpolation: "bilinear", "bicubic", ..., or in training "random".
+
+    Raises `TypeError` for an argument that timm has and this version has not.
+    """
+    if unknown:
+        name, known = next(iter(unknown)), inspect.signature(create_transform).parameters
+        hint = nearest(name, set(known) - {"unknown"})
+        raise TypeError(f"create_transform has no argument {name!r} in this version; {hint}")
+    size = input_size if isinstance(input_size, int) else tuple(input_size)[-2:]
+    if is_training and interpolation == "random" and no_aug:
+        interpolation = "bilinear"
+    if is_training and no_aug:
+        steps: list[T.Step] = [T.Resize(size, interpolation), T.CenterCrop(size)]
+    elif is_training:
+        steps = [
+            T.RandomResizedCrop(size, scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3), interpolation),
+            *_flips(hflip, vflip),
+            *_colours(color_jitter, color_jitter_prob, grayscale_prob),
+        ]
+    else:
+        steps = _evaluation(size, interpolation, mean, crop_pct, crop_mode)
+    return T.Compose([*steps, T.ToTensor(), T.Normalize(mean, std)])
+
+
+def _flips(hflip: float, vflip: float) -> list[T.Step]:
+    flips: list[T.Step] = [T.RandomHorizontalFlip(hflip)] if hflip else []
+    return [*flips, T.RandomVerticalFlip(vflip)] if vflip else flips
+
+
+def _colours(
+    jitter: float | Sequence[float] | None, jitter_prob: float | None, grayscale_prob: float
+) -> list[T.Step]:
+    steps: list[T.Step] = []
+    if jitter:
+        strengths = (jitter,) * 3 if isinstance(jitter, int | float) else tuple(jitter)
+        if len(strengths) not in (3, 4):
+            raise ValueError(f"color_jitter is {jitter}, expected one, three or four numbers")
+        steps = [T.ColorJitter(*strengths)]
+        if jitter_prob is not None:
+            steps = [T.RandomApply(steps, jitter_prob)]
+    return [*steps, T.RandomGrayscale(grayscale_prob)] if grayscale_prob else steps
+
+
+def _evaluation(
+    size: int | tuple[int, ...],
+    interpolation: str,
+    mean: Sequence[float],
+    crop_pct: float | None,
+    crop_mode: str | None,
+) -> list[T.Step]:
+    if (crop_mode or "center") not in CROP_MODES:
+        raise ValueError(f"crop_mode is {crop_mode!r}, expected one of {', '.join(CROP_MODES)}")
+    share = crop_pct or DEFAULT_CROP_PCT
+    if not 0 < share <= 1:
+        raise ValueError(f"crop_pct is {crop_pct}, expected a share above 0, at most 1")
+    height, width = (math.floor(edge / share) for edge in pair(size, "input_size"))
+    if crop_mode == "squash":
+        return [T.Resize((height, width), interpolation), T.CenterCrop(size)]
+    if crop_mode == "border":
+        colour = [round(255 * value) for value in mean]
+        fit = T.ResizeKeepRatio((height, width), 1.0, interpolation)
+        return [fit, T.CenterCropOrPad(size, colour)]
+    if height == width:
+        return [T.Resize(height, interpolation), T.CenterCrop(size)]
+    return [T.ResizeKeepRatio((height, width), 0.0, interpolation), T.CenterCrop(size)]
+
+
+# ------------------------------------------------------------------------------- settings
+
+# What `resolve_data_config` gives, and what it is if neither arguments nor model say otherwise.
+_SETTINGS: dict[str, Any] = {
+    "input_size": (3, 224, 224),
+    "interpolation": "bicubic",
+    "mean": IMAGENET_DEFAULT_MEAN,
+    "std": IMAGENET_DEFAULT_STD,
+    "crop_pct": DEFAULT_CROP_PCT,
+    "crop_mode": "center",
+}
+
+
+def resolve_data_config(
+    args: Mapping[str, Any] | None = None,
+    pretrained_cfg: Mapping[str, Any] | None = None,
+    model: Any = None,
+) -> dict[str, Any]:
+    """What `create_transform` needs for a model: input_size, interpolation, mean, std, crop_pct and
+    crop_mode, from args, else from pretrained_cfg (else the model's own), else timm's defaults.
+
+    args: also takes img_size and in_chans. A single mean or std holds for all channels.
+
+        transform = create_transform(**resolve_data_config(model=model), is_training=True)
+
+    Raises `ValueError` if mean or std have neither one value nor one per channel.
+    """
+    given = {name: value for name, value in (args or {}).items() if value is not None}
+    config = pretrained_cfg or getattr(model, "default_cfg", {})
+    chosen = {
+        name: given.get(name, config.get(name) or default) for name, default in _SETTINGS.items()
+    }
+    chosen["input_size"] = _input_size(given, chosen["input_size"])
+    channels = chosen["input_size"][0]
+    for name in ("mean", "std"):
+        values = tuple(chosen[name])
+        values = values * channels if len(values) == 1 else values
+        if name in given and len(values) != channels:
+            raise ValueError(f"{name} is {given[name]}, expected one value or {channels}")
+        chosen[name] = values
+    return chosen
+
+
+def _input_size(given: Mapping[str, Any], chosen: Sequence[int]) -> tuple[int, ...]:
+    channels, *edges = chosen
+    if "input_size" not in given:
+        channels = given.get("in_chans", channels)
+        edges = list(pair(given.get("img_size", edges), "img_size"))
+    return channels, *edges
+
+
+def resolve_model_data_config(model: Any, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`resolve_data_config` with the model first, as in timm."""
+    return resolve_data_config(args, model=model)

@@ -1,0 +1,336 @@
+"""What the transforms do to an image once their parameters are drawn: torchvision's functions.
+
+Names, arguments and results are those of torchvision.transforms.functional on Pillow images, to the
+bit. An image is a Pillow image, a size (height, width), a number of pixels an int.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.errors import nearest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image, Resampling
+
+Size = int | Sequence[int]
+Fill = float | Sequence[float]
+
+
+class InterpolationMode(StrEnum):
+    """How pixels between pixels are found; the names may be passed as strings."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+PADDINGS = ("constant", "edge", "reflect", "symmetric")
+
+
+def interpolation_mode(value: Any) -> InterpolationMode:
+    """The mode of this name; torchvision's own enumeration is taken too."""
+    name = getattr(value, "value", value)
+    names = [mode.value for mode in InterpolationMode]
+    if name not in names:
+        known = nearest(str(name), names)
+        raise ValueError(f"interpolation is {value!r}; {known}")
+    return InterpolationMode(name)
+
+
+def _filter(interpolation: str) -> "Resampling":
+    """Pillow's number of an interpolation."""
+    from PIL.Image import Resampling
+
+    return Resampling[interpolation_mode(interpolation).name]
+
+
+def pair(size: Size, what: str = "size") -> tuple[int, int]:
+    """size as (height, width). Raises `ValueError` unless it is one or two numbers above 0."""
+    sizes = (size,) if isinstance(size, int) else tuple(size)
+    if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"{what} is {size!r}, expected one or two whole numbers above 0")
+    return sizes[0], sizes[-1]
+
+
+def dimensions(img: "Image") -> tuple[int, int]:
+    """(height, width). Raises `TypeError` for what is not a Pillow image."""
+    if not hasattr(img, "getbands"):
+        raise TypeError(
+            f"expected a Pillow image, got {type(img).__name__}: transforms of images stand before "
+            "ToTensor()"
+        )
+    return img.height, img.width
+
+
+# ------------------------------------------------------------------------------------ geometry
+
+
+def resize(
+    img: "Image", size: Size, interpolation: str = "bilinear", max_size: int | None = None
+) -> "Image":
+    """The image with another number of pixels; shrinking averages (antialiasing), always.
+
+    size: (height, width), or one number for the shorter edge, the other following in proportion.
+    max_size: the longer edge is at most this, whatever size says.
+    """
+    height, width = resized_shape(dimensions(img), size, max_size)
+    if (height, width) == (img.height, img.width):
+        return img
+    return img.resize((width, height), _filter(interpolation))
+
+
+def resized_shape(
+    shape: tuple[int, int], size: Size, max_size: int | None = None
+) -> tuple[int, int]:
+    """The (height, width) that `resize` gives an image of this shape."""
+    if not isinstance(size, int) and len(size) == 2:
+        return size[0], size[1]
+    short, long = min(shape), max(shape)
+    new_short = pair(size)[0]
+    new_long = int(new_short * long / short)
+    if max_size is not None and new_long > max_size:
+        new_short, new_long = int(max_size * new_short / new_long), max_size
+    return (new_long, new_short) if shape[0] > shape[1] else (new_short, new_long)
+
+
+def crop(img: "Image", top: int, left: int, height: int, width: int) -> "Image":
+    """A rectangle of the image; black where it sticks out."""
+    return img.crop((left, top, left + width, top + height))
+
+
+def center_crop(img: "Image", output_size: Size, fill: Fill = 0) -> "Image":
+    """The middle of the image, which is first padded with fill where it is too small."""
+    height, width = pair(output_size)
+    img_height, img_width = dimensions(img)
+    tall, wide = max(height - img_height, 0), max(width - img_width, 0)
+    if tall or wide:
+        img = pad(img, (wide // 2, tall // 2, (wide + 1) // 2, (tall + 1) // 2), fill)
+    # Python rounds halves to the even number, and so does torchvision.
+    top, left = round((img.height - height) / 2), round((img.width - width) / 2)
+    return crop(img, top, left, height, width)
+
+
+def resized_crop(
+    img: "Image",
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    size: Size,
+    interpolation: str = "bilinear",
+) -> "Image":
+    """`crop`, then `resize`: no pixel outside of the rectangle has any weight."""
+    return resize(crop(img, top, left, height, width), size, interpolation)
+
+
+def pad(img: "Image", padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> "Image":
+    """The image with a border.
+
+    padding: one number for all edges, (left and right, top and bottom), or (left, top, right,
+    bottom). fill: the border's value, or one per channel. padding_mode: "constant", or what the
+    border is made from: "edge", "reflect" (without the edge itself) or "symmetric" (with it).
+    """
+    from PIL import Image, ImageOps
+
+    left, top, right, bottom = _borders(padding)
+    if padding_mode == "constant":
+        return ImageOps.expand(img, (left, top, right, bottom), _fill(fill, img))
+    pixels = np.asarray(img)
+    borders = ((top, bottom), (left, right), (0, 0))[: pixels.ndim]
+    return Image.fromarray(np.pad(pixels, borders, padding_mode))  # type: ignore[call-overload]
+
+
+def _borders(padding: Size) -> tuple[int, int, int, int]:
+    sizes = (padding,) if isinstance(padding, int) else tuple(padding)
+    if len(sizes) not in (1, 2, 4):
+        raise ValueError(f"padding is {padding!r}, expected one, two or four whole numbers")
+    left, top, right, bottom = sizes * (4 // len(sizes))
+    return left, top, right, bottom
+
+
+def _fill(fill: Fill, img: "Image") -> Any:
+    """fill as Pillow wants it: one value per channel, whole numbers unless the image is not."""
+    channels = len(img.getbands())
+    values = (fill,) * channels if isinstance(fill, int | float) else tuple(fill)
+    if len(values) == 1:
+        values *= channels
+    if len(values) != channels:
+        raise ValueError(f"fill is {fill!r}, expected one value or {channels}, one per channel")
+    values = tuple(value if img.mode == "F" else int(value) for value in values)
+    return values[0] if channels == 1 else values
+
+
+def hflip(img: "Image") -> "Image":
+    """Left and right exchanged."""
+    from PIL.Image import Transpose
+
+    return img.transpose(Transpose.FLIP_LEFT_RIGHT)
+
+
+def vflip(img: "Image") -> "Image":
+    """Top and bottom exchanged."""
+    from PIL.Image import Transpose
+
+    return img.transpose(Transpose.FLIP_TOP_BOTTOM)
+
+
+def rotate(
+    img: "Image",
+    angle: float,
+    interpolation: str = "nearest",
+    expand: bool = False,
+    center: Sequence[float] | None = None,
+    fill: Fill = 0,
+) -> "Image":
+    """The image turned by `angle` degrees against the clock around center (x, y), or its middle.
+
+    expand: make the output large enough to hold all of it.
+    """
+    middle = None if center is None else (center[0], center[1])
+    return img.rotate(
+        angle, _filter(interpolation), expand=expand, center=middle, fillcolor=_fill(fill, img)
+    )
+
+
+def affine(
+    img: "Image",
+    angle: float,
+    translate: Sequence[float],
+    scale: float,
+    shear: Sequence[float],
+    interpolation: str = "nearest",
+    fill: Fill = 0,
+    center: Sequence[float] | None = None,
+) -> "Image":
+    """The image sheared, turned clockwise and scaled around its middle or center, then moved.
+
+    angle and shear (x, y) are in degrees, translate (x, y) and center (x, y) in pixels.
+    """
+    from PIL.Image import Transform
+
+    middle = (img.width / 2, img.height / 2) if center is None else center
+    matrix = _inverse(angle, translate, scale, shear, middle)
+    return img.transform(
+        img.size, Transform.AFFINE, matrix, _filter(interpolation), fillcolor=_fill(fill, img)
+    )
+
+
+def _inverse(
+    angle: float,
+    translate: Sequence[float],
+    scale: float,
+    shear: Sequence[float],
+    center: Sequence[float],
+) -> tuple[float, ...]:
+    """Where a pixel of the output comes from, row by row: x = a i + b j + c, y = d i + e j + f.
+
+    Forward is out = center + translate + scale R(angle) Y(-shear y) X(-shear x) (in - center); of
+    this it is the inverse, in which each factor is undone in reverse order.
+    """
+    turn, (x, y) = math.radians(angle), np.tan(np.radians(shear))
+    cos, sin = math.cos(turn), math.sin(turn)
+    undone = np.array([[1, x], [0, 1]]) @ np.array([[1, 0], [y, 1]])
+    undone = undone @ np.array([[cos, sin], [-sin, cos]]) / scale
+    offset = np.asarray(center) - undone @ np.add(center, translate)
+    return tuple(np.column_stack([undone, offset]).ravel().tolist())
+
+
+# ------------------------------------------------------------------------------------ colour
+
+
+def adjust_brightness(img: "Image", brightness_factor: float) -> "Image":
+    """0 is black, 1 the image itself, 2 twice as bright."""
+    from PIL import ImageEnhance
+
+    return ImageEnhance.Brightness(img).enhance(brightness_factor)
+
+
+def adjust_contrast(img: "Image", contrast_factor: float) -> "Image":
+    """0 is an even grey, 1 the image itself, 2 twice the contrast."""
+    from PIL import ImageEnhance
+
+    return ImageEnhance.Contrast(img).enhance(contrast_factor)
+
+
+def adjust_saturation(img: "Image", saturation_factor: float) -> "Image":
+    """0 is grey, 1 the image itself, 2 twice as colourful. It leaves a grey image as it is."""
+    from PIL import ImageEnhance
+
+    return ImageEnhance.Color(img).enhance(saturation_factor)
+
+
+def adjust_hue(img: "Image", hue_factor: float) -> "Image":
+    """The hue turned by hue_factor, from -0.5 to 0.5 turns. It leaves a grey image as it is."""
+    from PIL import Image
+
+    if not -0.5 <= hue_factor <= 0.5:
+        raise ValueError(f"hue_factor is {hue_factor}, expected -0.5 to 0.5")
+    if img.mode in ("1", "L", "I", "F"):
+        return img
+    hue, saturation, value = img.convert("HSV").split()
+    steps = int(hue_factor * 255)  # towards zero, as torchvision
+    turned = hue.point([(level + steps) % 256 for level in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert(img.mode)
+
+
+def to_grayscale(img: "Image", num_output_channels: int = 1) -> "Image":
+    """The luma of the image, in 1 channel or repeated in 3."""
+    from PIL import Image
+
+    if num_output_channels not in (1, 3):
+        raise ValueError(f"num_output_channels is {num_output_channels}, expected 1 or 3")
+    grey = img.convert("L")
+    return grey if num_output_channels == 1 else Image.merge("RGB", (grey, grey, grey))
+
+
+# ------------------------------------------------------------------------------------ arrays
+
+
+def to_tensor(pic: Any) -> Array:
+    """A Pillow image or an array (H, W) or (H, W, C) as (C, H, W), C-contiguous.
+
+    8-bit values become float32 from 0 to 1, and so do single bits. Others keep their value:
+    floating point its dtype too, 16 and 32-bit whole numbers become float32 (torchvision gives
+    int16, which overflows).
+    """
+    if not isinstance(pic, np.ndarray):
+        dimensions(pic)
+    pixels = np.asarray(pic)
+    if pixels.ndim not in (2, 3):
+        raise ValueError(f"the image has shape {pixels.shape}, expected (H, W) or (H, W, C)")
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    if planes.dtype == np.uint8:
+        return np.divide(planes, np.float32(255), dtype=np.float32)
+    return planes if planes.dtype.kind == "f" else planes.astype(np.float32)
+
+
+def normalize(tensor: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """(tensor - mean) / std of (C, H, W) floating point, by channel; of the same dtype.
+
+    mean, std: C numbers, or one for all channels. The input is left as it is.
+    """
+    if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
+        kind = getattr(tensor, "dtype", type(tensor).__name__)
+        raise TypeError(
+            f"expected an array of floating point numbers, as ToTensor() gives; got {kind}"
+        )
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, tensor.shape[-3]):
+            raise ValueError(
+                f"{name} has {len(values)} values, the image has shape {tensor.shape}: expected "
+                "one value per channel"
+            )
+    shape = (-1, 1, 1)
+    out = tensor - np.reshape(mean, shape).astype(tensor.dtype)
+    out /= np.reshape(std, shape).astype(tensor.dtype)
+    return out

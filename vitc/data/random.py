@@ -1,0 +1,105 @@
+"""Random draws of datasets and transforms, keyed by place and never by history.
+
+While a loader loads an item, a draw is keyed by (seed, epoch, sample, ordinal of the draw within
+the item). Elsewhere, as in a notebook, the seed of `vitc.tape.clock` and a count of the process
+take the place of these. There is no state to save, and no two keys share a stream: they are the key
+and the counter of Philox themselves, not a hash of them.
+
+A transform of one's own takes its randomness from here too:
+
+    def noise(image):
+        return image + generator().normal(0, 0.1, image.shape).astype("float32")
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.tape import clock
+
+# What a draw is for: half of the Philox key, so that the families never meet.
+_ITEM, _ORDER, _FREE = 1, 2, 3
+_MASK = (1 << 64) - 1
+
+
+def _philox(seed: int, family: int, *place: int) -> np.random.Philox:
+    """The stream of a place, which is up to three numbers below 2**64."""
+    # The lowest word counts the numbers drawn from this stream.
+    counter = np.zeros(4, np.uint64)
+    counter[1 : 1 + len(place)] = place
+    return np.random.Philox(key=np.array([seed & _MASK, family], np.uint64), counter=counter)
+
+
+# ------------------------------------------------------------------------------------ items
+
+
+class _Item(threading.local):
+    """What this thread is loading, and how many operations have drawn for it."""
+
+    place: tuple[int, int, int] | None = None  # seed, sample, epoch and repeat
+    draws = 0
+
+
+_item = _Item()
+
+
+@contextmanager
+def item(seed: int, epoch: int, sample: int, repeat: int = 0) -> Iterator[None]:
+    """Within it, this thread's draws belong to a sample of an epoch.
+
+    repeat: how often the epoch has had this sample before; each time it is augmented anew.
+    """
+    before = _item.place, _item.draws
+    _item.place, _item.draws = (seed, sample & _MASK, epoch | repeat << 32), 0
+    try:
+        yield
+    finally:
+        _item.place, _item.draws = before
+
+
+def generator() -> np.random.Generator:
+    """The generator of the next random operation; every call gives another one.
+
+    An operation asks once and takes all its numbers from it. How many it takes, such as the tries
+    of a random crop, does not move the draws of the operations after it.
+    """
+    if _item.place is None:
+        return np.random.Generator(_philox(clock.seed, _FREE, _free.next()))
+    seed, sample, pass_ = _item.place
+    _item.draws += 1
+    return np.random.Generator(_philox(seed, _ITEM, _item.draws, sample, pass_))
+
+
+# ------------------------------------------------------------------------------------ elsewhere
+
+
+class _Free:
+    """The draws outside of a loader since the seed was set."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._start, self._count = (clock.seed, clock.restarts), 0
+
+    def next(self) -> int:
+        with self._lock:
+            start = (clock.seed, clock.restarts)
+            if self._start != start:
+                self._start, self._count = start, 0
+            self._count += 1
+            return self._count
+
+
+_free = _Free()
+
+
+# ------------------------------------------------------------------------------------ order
+
+
+def order(seed: int, epoch: int, length: int) -> Array:
+    """The order of the samples in an epoch: a permutation of range(length), int64."""
+    # Sorting raw numbers, because NumPy promises that those stay the same from version to version,
+    # and does not promise it of `Generator.permutation`.
+    return np.argsort(_philox(seed, _ORDER, epoch).random_raw(length), kind="stable")
