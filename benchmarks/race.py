@@ -1,43 +1,68 @@
-"""vitc against torch + timm, side by side on one machine.
+"""vitc against what people use now, side by side on one machine.
 
     python benchmarks/race.py [--threads 2] [--rounds 15] [--only tiny] [--out results/FILE.json]
 
-One process per engine, both loaded and warmed up. In each round the engines take turns in a random
-order, and the one that waits is stopped (SIGSTOP), so that its spinning threads cost nothing.
-Shared machines drift; so the figure that counts is the ratio of the two times of one round, and its
-median and quartiles over the rounds. Every pair is first checked to compute the same logits.
+One process per engine, all loaded and warmed up. In each round the engines take turns in a random
+order, and those that wait are stopped (SIGSTOP), so that their spinning threads cost nothing.
+Shared machines drift; so the figure that counts is the ratio of the times of one round, and its
+median and quartiles over the rounds. The first engine of a workload is the one that the others are
+divided by: above 1, it is the faster. All are first checked to give nearly the same logits.
 """
 
 import argparse
 import json
-import os
 import platform
 import random
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-# name: model, batch, training, calls per slice
+
+class Workload(NamedTuple):
+    """calls: per slice. tolerance: of the logits between engines, relative to the largest."""
+
+    model: str
+    batch: int
+    training: bool
+    calls: int
+    engines: tuple[str, ...]
+    tolerance: float = 1e-4
+
+
+FLOAT = ("vitc", "torch")
+SMALL = ("vitc int8", "vitc bf16", "vitc", "onnxruntime int8", "openvino bf16")
 WORKLOADS = {
-    "tiny inference 1": ("vit_tiny_patch16_224", 1, False, 30),
-    "tiny inference 8": ("vit_tiny_patch16_224", 8, False, 6),
-    "base inference 1": ("vit_base_patch16_224", 1, False, 6),
-    "base inference 8": ("vit_base_patch16_224", 8, False, 2),
-    "tiny training 16": ("vit_tiny_patch16_224", 16, True, 2),
-    "base training 4": ("vit_base_patch16_224", 4, True, 1),
+    "tiny inference 1": Workload("vit_tiny_patch16_224", 1, False, 30, FLOAT),
+    "tiny inference 8": Workload("vit_tiny_patch16_224", 8, False, 6, FLOAT),
+    "base inference 1": Workload("vit_base_patch16_224", 1, False, 6, FLOAT),
+    "base inference 8": Workload("vit_base_patch16_224", 8, False, 2, FLOAT),
+    "tiny training 16": Workload("vit_tiny_patch16_224", 16, True, 2, FLOAT),
+    "base training 4": Workload("vit_base_patch16_224", 4, True, 1, FLOAT),
+    "tiny deployment 1": Workload("vit_tiny_patch16_224", 1, False, 30, SMALL, 0.1),
+    "base deployment 1": Workload("vit_base_patch16_224", 1, False, 6, SMALL, 0.1),
 }
-ENGINES = ("vitc", "torch")
 
 
 # ---------------------------------------------------------------- in the process of one engine
 
+Run = Callable[[], Any]  # one call; gives the logits, or the loss
 
-def torch_worker(model_name, batch, training, threads, weights):
+
+def inputs(batch: int) -> tuple[Any, Any]:
     import numpy as np
 
+    generator = np.random.default_rng(0)
+    images = generator.standard_normal((batch, 3, 224, 224)).astype(np.float32)
+    return images, generator.integers(0, 1000, batch)
+
+
+def torch_worker(work: Workload, threads: int, weights: str) -> Run:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     import torch
     from safetensors.torch import load_file
@@ -45,75 +70,119 @@ def torch_worker(model_name, batch, training, threads, weights):
     from oracle import timm
 
     torch.set_num_threads(threads)
-    model = timm.create_model(model_name)
+    model = timm.create_model(work.model)
     model.load_state_dict(load_file(weights))
-    x, y = inputs(np, batch)
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
-    if not training:
+    x, y = map(torch.from_numpy, inputs(work.batch))
+    if not work.training:
         model.eval()
 
         @torch.inference_mode()
-        def run():
+        def infer():
             return model(x).numpy()
 
-        return run
+        return infer
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
-    def run():
+    def step():
         loss = torch.nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.detach().numpy()
 
-    return run
+    return step
 
 
-def vitc_worker(model_name, batch, training, threads, weights):
+def vitc_worker(work: Workload, threads: int, weights: str, kind: str = "float32") -> Run:
     import numpy as np
 
     import vitc
     import vitc.functional as F
 
     vitc.set_num_threads(threads)
-    model = vitc.create_model(model_name, checkpoint_path=weights)
-    x, y = inputs(np, batch)
-    if not training:
+    model = vitc.create_model(work.model, checkpoint_path=weights)
+    x, y = inputs(work.batch)
+    if not work.training:
         model.eval()
+        if kind == "int8":
+            model = vitc.quantize(model)
+        elif kind == "bf16":
+            model.precision = "bf16"
 
-        def run():
+        def infer():
             with vitc.no_grad():
                 return np.asarray(model(x))
 
-        return run
+        return infer
     optimizer = vitc.optim.AdamW(model.parameters(), lr=1e-4)
 
-    def run():
+    def step():
         loss = F.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return np.asarray(loss.item())
 
-    return run
+    return step
 
 
-def inputs(np, batch):
-    generator = np.random.default_rng(0)
-    images = generator.standard_normal((batch, 3, 224, 224)).astype(np.float32)
-    return images, generator.integers(0, 1000, batch)
+def exported(work: Workload, weights: str) -> Path:
+    """The model as an ONNX file beside its weights."""
+    import vitc
+
+    path = Path(weights).with_name(f"{work.model}-{time.monotonic_ns()}.onnx")
+    model = vitc.create_model(work.model, checkpoint_path=weights).eval()
+    return Path(vitc.export.onnx(model, path))
 
 
-def worker(engine, workload, threads, weights):
+def onnxruntime_int8_worker(work: Workload, threads: int, weights: str) -> Run:
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source = exported(work, weights)
+    path = source.with_suffix(".int8.onnx")
+    quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    x, _ = inputs(work.batch)
+    return lambda: session.run(None, {"input": x})[0]
+
+
+def openvino_bf16_worker(work: Workload, threads: int, weights: str) -> Run:
+    import openvino
+
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    network = openvino.Core().read_model(exported(work, weights))
+    network.reshape([work.batch, 3, 224, 224])
+    request = openvino.Core().compile_model(network, "CPU", options).create_infer_request()
+    x, _ = inputs(work.batch)
+    return lambda: request.infer([x])[0]
+
+
+ENGINES: dict[str, Callable[[Workload, int, str], Run]] = {
+    "vitc": vitc_worker,
+    "vitc bf16": lambda *arguments: vitc_worker(*arguments, "bf16"),
+    "vitc int8": lambda *arguments: vitc_worker(*arguments, "int8"),
+    "torch": torch_worker,
+    "onnxruntime int8": onnxruntime_int8_worker,
+    "openvino bf16": openvino_bf16_worker,
+}
+
+
+def worker(engine: str, workload: str, threads: int, weights: str) -> None:
     """Say what the first call gave, then time slices on demand: one line in, one line out."""
-    model_name, batch, training, calls = WORKLOADS[workload]
-    make = {"vitc": vitc_worker, "torch": torch_worker}[engine]
-    run = make(model_name, batch, training, threads, weights)
+    work = WORKLOADS[workload]
+    run = ENGINES[engine](work, threads, weights)
     print(json.dumps(run().astype(float).ravel()[:1000].tolist()), flush=True)
     run()
     for _ in sys.stdin:
         times = []
-        for _ in range(calls):
+        for _ in range(work.calls):
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
@@ -124,74 +193,104 @@ def worker(engine, workload, threads, weights):
 
 
 class Engine:
-    def __init__(self, name, workload, threads, weights):
+    def __init__(self, name: str, workload: str, threads: int, weights: str) -> None:
         command = [sys.executable, __file__, "--worker", name, "--only", workload]
         command += ["--threads", str(threads), "--weights", weights]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.first = json.loads(self.process.stdout.readline())
+        self.first = self._answer()
         self.process.send_signal(signal.SIGSTOP)
 
-    def slice(self):
+    def _answer(self) -> Any:
+        """The next line of JSON; libraries may print others."""
+        for line in self.process.stdout:
+            if line[:1] in "[0123456789":
+                return json.loads(line)
+        raise SystemExit(f"{self.process.args} ended")
+
+    def slice(self) -> float:
         self.process.send_signal(signal.SIGCONT)
         print("go", file=self.process.stdin, flush=True)
-        seconds = json.loads(self.process.stdout.readline())
+        seconds = self._answer()
         self.process.send_signal(signal.SIGSTOP)
         return seconds
 
-    def close(self):
+    def close(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def race(workload, threads, rounds, weights):
-    engines = {name: Engine(name, workload, threads, weights) for name in ENGINES}
+def race(name: str, threads: int, rounds: int, weights: str) -> list[dict[str, Any]]:
+    """A row per engine."""
+    work = WORKLOADS[name]
+    engines = {engine: Engine(engine, name, threads, weights) for engine in work.engines}
     try:
-        difference = max(
-            abs(a - b) for a, b in zip(engines["vitc"].first, engines["torch"].first, strict=True)
-        )
-        times = {name: [] for name in ENGINES}
+        differences = compare(engines, work)
+        times: dict[str, list[float]] = {engine: [] for engine in engines}
         for _ in range(rounds):
-            for name in random.sample(ENGINES, len(ENGINES)):
-                times[name].append(engines[name].slice())
+            for engine in random.sample(work.engines, len(work.engines)):
+                times[engine].append(engines[engine].slice())
     finally:
         for engine in engines.values():
             engine.close()
-    ratios = [t / v for v, t in zip(times["vitc"], times["torch"], strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return {
-        "workload": workload,
-        "vitc_ms": 1e3 * statistics.median(times["vitc"]),
-        "torch_ms": 1e3 * statistics.median(times["torch"]),
-        "ratio": median,
-        "ratio_quartiles": [low, high],
-        "largest_difference": difference,
-    }
+    rows = []
+    for engine in work.engines:
+        ratios = [b / a for a, b in zip(times[work.engines[0]], times[engine], strict=True)]
+        low, median, high = statistics.quantiles(ratios, n=4)
+        rows.append(
+            {
+                "workload": name,
+                "engine": engine,
+                "ms": round(1e3 * statistics.median(times[engine]), 3),
+                "ratio": round(median, 3),
+                "quartiles": [round(low, 3), round(high, 3)],
+                "difference": differences[engine],
+            }
+        )
+    return rows
 
 
-def save_weights(model_name, path):
+def compare(engines: dict[str, Engine], work: Workload) -> dict[str, float]:
+    """The largest difference of each engine's first answer from the plainest one's, as a share of
+    the largest value."""
+    plain = engines["vitc"].first
+    largest = max(map(abs, plain))
+    found = {}
+    for name, engine in engines.items():
+        difference = max(abs(a - b) for a, b in zip(plain, engine.first, strict=True)) / largest
+        found[name] = float(f"{difference:.1e}")
+        if difference > work.tolerance:
+            raise SystemExit(f"{name} differs from vitc by {difference:.1e} of the largest value")
+    return found
+
+
+def save_weights(model_name: str, folder: str) -> str:
+    """Weights drawn anew, as in the tests: what timm draws would make every answer the same."""
     import vitc
 
-    vitc.create_model(model_name).save(path)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from oracle import redrawn
+
+    model = vitc.create_model(model_name)
+    model.load_state_dict(redrawn(model.shapes, "float32"))
+    path = f"{folder}/{model_name}.safetensors"
+    model.save(path)
+    return path
 
 
-def versions():
-    import torch
-
-    import vitc
+def versions() -> dict[str, str]:
+    from importlib import metadata
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    return {
-        "vitc": vitc.__version__,
-        "torch": torch.__version__,
-        "cpu": cpu,
-        "python": platform.python_version(),
-    }
+    names = ("vitc", "torch", "timm", "onnxruntime", "openvino")
+    installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
+    found = {name: metadata.version(name) for name in names if name in installed}
+    return {**found, "cpu": cpu, "python": platform.python_version()}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
@@ -204,17 +303,19 @@ def main():
         worker(args.worker, args.only, args.threads, args.weights)
         return
     results = []
-    for workload in [name for name in WORKLOADS if args.only in name]:
-        weights = f"/tmp/race-{os.getpid()}.safetensors"
-        save_weights(WORKLOADS[workload][0], weights)
-        results.append(race(workload, args.threads, args.rounds, weights))
-        os.unlink(weights)
-        print(
-            "{workload}: vitc {vitc_ms:.1f} ms, torch {torch_ms:.1f} ms, ratio {ratio:.2f} "
-            "[{ratio_quartiles[0]:.2f}, {ratio_quartiles[1]:.2f}], largest difference "
-            "{largest_difference:.1e}".format(**results[-1]),
-            flush=True,
-        )
+    for name in [name for name in WORKLOADS if args.only in name]:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = save_weights(WORKLOADS[name].model, folder)
+            rows = race(name, args.threads, args.rounds, weights)
+        for row in rows:
+            print(
+                "{workload}: {engine:16} {ms:9.2f} ms, ratio {ratio:.2f} "
+                "[{quartiles[0]:.2f}, {quartiles[1]:.2f}], difference {difference:.0e}".format(
+                    **row
+                ),
+                flush=True,
+            )
+        results += rows
     if args.out:
         report = {**versions(), "threads": args.threads, "rounds": args.rounds, "results": results}
         Path(args.out).write_text(json.dumps(report, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The command line: `vitc fit`, `vitc validate`, `vitc predict`, `vitc demo`."""
+"""The command line: `vitc fit`, `vitc validate`, `vitc predict`, `vitc export`, `vitc demo`."""
 
 import argparse
 import importlib
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vitc import __version__
 from vitc.errors import VitcError
 
-COMMANDS = ("demo", "fit", "validate", "predict")
+COMMANDS = ("demo", "fit", "validate", "predict", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Train a Vision Transformer from scratch on photographs of solar cells, in five minutes.
+"""Train a Vision Transformer from scratch on photographs of solar cells, in minutes.
 
 2,624 electroluminescence photographs; a cell counts as defective if its probability of a defect is
 1/2 or more. A quarter of them, drawn by label and cell type, is only looked at when training is
@@ -25,19 +25,20 @@ from vitc.training.trainer import Trainer
 
 CLASSES = ["functional", "defective"]
 
-# The recipe, chosen on a part of the training photographs.
-EPOCHS, BATCH_SIZE, PIXELS = 28, 32, 144
+# The recipe, chosen on a part of the training photographs. Random crops and quarter turns cost more
+# than they bring (AUROC there 0.81 with them, 0.87 without): they hide where the wires run.
+EPOCHS, BATCH_SIZE, PIXELS = 60, 16, 96
 MODEL: dict[str, Any] = dict(
-    img_size=PIXELS, patch_size=24, embed_dim=128, depth=6, num_heads=4, in_chans=1
+    img_size=PIXELS, patch_size=12, embed_dim=96, depth=4, num_heads=4, in_chans=1
 )
 TRAINING: dict[str, Any] = dict(
     lr=1e-3, weight_decay=0.05, warmup=0.1, label_smoothing=0.0, drop_path_rate=0.1
 )
+CLIP = 1.0
 # Mean and standard deviation of the training photographs; the whole cell is shown.
 PREPARATION: dict[str, Any] = dict(
-    mean=(0.597,), std=(0.161,), crop_pct=1.0, interpolation="bilinear"
+    mean=(0.595,), std=(0.158,), crop_pct=1.0, interpolation="bilinear"
 )
-CLIP = 1.0
 
 NOTICE = """\
 Data: ELPV, 2,624 photographs of solar cells, licence CC BY-NC-SA 4.0 (not for commercial use).
@@ -115,29 +116,31 @@ def load_cells() -> tuple[Cells, Cells]:
 def training_loader(cells: Cells, options: argparse.Namespace) -> data.DataLoader:
     """The target is the defect probability itself: it says more than a label."""
     targets = np.stack([1 - cells.defect, cells.defect], axis=1).astype(np.float32)
-    images = data.ArrayDataset(cells.images, targets, augmentation(), mode="L")
+    small = shrunk(cells.images, T.Resize(PIXELS, "bilinear"))
+    images = data.ArrayDataset(small, targets, augmentation(), mode="L")
     return data.DataLoader(
         images, options.batch_size, shuffle=True, drop_last=True, num_workers=options.workers
     )
 
 
+def shrunk(images: Array, resize: T.Resize) -> Array:
+    """(N, 300, 300) -> (N, size, size): once, instead of in every epoch."""
+    from PIL import Image
+
+    return np.stack([np.asarray(resize(Image.fromarray(image))) for image in images])
+
+
 def augmentation() -> T.Compose:
-    """A cell may lie in any of its eight positions, a little nearer or brighter."""
+    """A cell may be mirrored, and a little brighter."""
     return T.Compose(
         [
-            T.RandomResizedCrop(PIXELS, scale=(0.7, 1.0), ratio=(0.9, 1.1)),
             T.RandomHorizontalFlip(),
             T.RandomVerticalFlip(),
             T.ColorJitter(brightness=0.1, contrast=0.1),
             T.ToTensor(),
-            T.RandomApply([T.Lambda(_transposed)], p=0.5),
             T.Normalize(PREPARATION["mean"], PREPARATION["std"]),
         ]
     )
-
-
-def _transposed(pixels: Array) -> Array:
-    return pixels.swapaxes(1, 2)
 
 
 def test_images(cells: Cells, module: Classifier) -> data.ArrayDataset:
@@ -158,19 +161,12 @@ def logistic_regression(train: Cells, test: Cells) -> Array:
     """Probabilities (N, 2) of scikit-learn's logistic regression on 32 x 32 pixels."""
     from sklearn.linear_model import LogisticRegression
 
-    small = [_shrunk(cells.images) for cells in (train, test)]
-    model = LogisticRegression(max_iter=1000).fit(small[0], train.labels)
-    return np.asarray(model.predict_proba(small[1]))
-
-
-def _shrunk(images: Array) -> Array:
-    from PIL import Image
-
-    small = [
-        np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BOX))
-        for image in images
-    ]
-    return np.reshape(small, (len(small), -1)) / 255
+    resize = T.Resize(32, "box")
+    pixels, unseen = (
+        shrunk(cells.images, resize).reshape(len(cells.images), -1) / 255 for cells in (train, test)
+    )
+    model = LogisticRegression(max_iter=1000).fit(pixels, train.labels)
+    return np.asarray(model.predict_proba(unseen))
 
 
 # ------------------------------------------------------------------------------------- the result

@@ -75,6 +75,12 @@ class Model:
         """The program that `forward` runs, in training or evaluation mode."""
         raise NotImplementedError
 
+    def program(self) -> Program:
+        """What `forward` runs in evaluation mode, whatever the mode is now: for who reads it."""
+        evaluating = copy(self)
+        evaluating.training = False
+        return evaluating._forward_program(False)
+
     def run_bytes(self, batch: int, *, training: bool, mode: bool) -> int:
         """What `forward` of so many images holds, to the byte: training: until its backward.
 

@@ -1,0 +1,31 @@
+"""What goes along with an exported model, so that whoever runs it knows what it is."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vitc import __version__
+from vitc.models.model import Model
+
+_PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode")  # of the images
+
+
+def properties(model: Model, labels: Sequence[str] | None = None) -> dict[str, str]:
+    """Architecture, preparation of the images, labels, hash of the weights, version of vitc.
+
+    Text stands as it is, numbers and lists as JSON.
+    """
+    prepared = getattr(model, "default_cfg", {})
+    found: dict[str, Any] = {"architecture": model.name}
+    found |= {name: prepared[name] for name in _PREPARATION if name in prepared}
+    found |= {} if labels is None else {"labels": list(labels)}
+    found |= {"weights_sha256": weights_sha256(model), "vitc_version": __version__}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
+
+
+def weights_sha256(model: Model) -> str:
+    """The SHA-256 of the model.safetensors that a checkpoint of this model holds."""
+    from safetensors.numpy import save
+
+    return hashlib.sha256(save(model.state_dict(), {"format": "pt"})).hexdigest()

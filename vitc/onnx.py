@@ -1,0 +1,109 @@
+"""ONNX under torch's names: `vitc.onnx.export` is called as `torch.onnx.export` is.
+
+`vitc.export.onnx` is the same with a shorter signature.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import as_array
+from vitc.errors import nearest
+from vitc.export.onnx_file import onnx
+from vitc.models.model import Model
+from vitc.program import Port
+
+# torch's other options, which have one meaning here, and what that is; None: it does not matter.
+_FIXED: dict[str, Any] = {
+    "do_constant_folding": None,
+    "dynamo": None,
+    "export_params": True,
+    "external_data": None,
+    "keep_initializers_as_inputs": False,
+    "optimize": None,
+    "verbose": None,
+}
+
+Axes = Mapping[str, Mapping[int, str] | Sequence[int]]
+
+
+def export(
+    model: Model,
+    args: Any,
+    f: str | PathLike[str],
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Axes | None = None,
+    opset_version: int | None = 17,
+    **options: Any,
+) -> Path:
+    """Writes what a model does in evaluation mode to the ONNX file f; returns its path.
+
+    args: a batch of images (or the tuple of it), of which only the shape is looked at.
+    dynamic_axes: {"input": {0: "batch_size"}, "output": {0: "batch_size"}} leaves the size of the
+    batch open; without it, it is that of args. opset_version: 13 to 23. Names are "input" and
+    "output" unless they are given. Of torch's other options, those that would change the file are
+    refused.
+
+    Raises what `vitc.export.onnx` does; `ValueError` for a wrong shape or another dynamic axis, and
+    `TypeError` for an unknown option.
+    """
+    _check_options(options)
+    inputs, outputs = list(input_names or ("input",)), list(output_names or ("output",))
+    name = _batch_name(dynamic_axes or {}, [*inputs, *outputs])
+    batch = _batch_size(args, model.program().inputs) if isinstance(model, Model) else 1
+    opset = 17 if opset_version is None else opset_version
+    return onnx(
+        model, f, opset=opset, input_names=inputs, output_names=outputs, batch=name or batch
+    )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name not in _FIXED:
+            own = set(inspect.signature(export).parameters) - {"options"}
+            raise TypeError(
+                f"export has no option {name!r} in this version; {nearest(name, own | {*_FIXED})}"
+            )
+        if _FIXED[name] is not None and value != _FIXED[name]:
+            raise ValueError(f"{name} is {value!r}, in this version it is always {_FIXED[name]}")
+
+
+def _batch_size(args: Any, ports: Sequence[Port]) -> int:
+    """The size of the batch of args, whose shapes are checked."""
+    given = args if isinstance(args, tuple) else (args,)
+    if len(given) != len(ports):
+        raise ValueError(f"args holds {len(given)} inputs, the model takes {len(ports)}")
+    shapes = [np.shape(as_array(x)) for x in given]
+    for shape, port in zip(shapes, ports, strict=True):
+        if shape[1:] != port.outer or shape[:1] in ((), (0,)):
+            wanted = ", ".join(map(str, port.outer))
+            raise ValueError(f"args has the shape {shape}, the model takes (batch, {wanted})")
+    return int(shapes[0][0])
+
+
+def _batch_name(dynamic_axes: Axes, known: Sequence[str]) -> str:
+    """What dynamic_axes calls the batch; "" if it does not mention it."""
+    found: list[str] = []
+    for name, axes in dynamic_axes.items():
+        if name not in known:
+            raise ValueError(f"dynamic_axes: there is no {name!r}; {nearest(name, known)}")
+        found += [_axis_name(name, axis, axes) for axis in axes]
+    if len(set(found)) > 1:
+        names = " and ".join(sorted(set(found)))
+        raise ValueError(f"dynamic_axes: the batch is one axis, give it one name, not {names}")
+    return found[0] if found else ""
+
+
+def _axis_name(name: str, axis: int, axes: Mapping[int, str] | Iterable[int]) -> str:
+    if axis != 0:
+        raise ValueError(
+            f"dynamic_axes: axis {axis} of {name!r} cannot be left open, only axis 0, the batch: "
+            "make the model with another img_size instead"
+        )
+    return axes[axis] if isinstance(axes, Mapping) else "batch"
