@@ -36,6 +36,7 @@ ARITHMETIC = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fas
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 STRICT = ["-O2", "-ffp-contract=off"]
+CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 # Flags by the name of the source; the first pattern that matches. The rest is STRICT.
 FLAGS = {
     r"kernels/isa_avx2\.c": [*ARITHMETIC, *AVX2],
@@ -59,7 +60,8 @@ def onednn_from_packages() -> tuple[Path, Path, list[Path]]:
     except metadata.PackageNotFoundError as missing:
         raise SystemExit(
             f"vitc: the build needs oneDNN, and the package {missing.name} is not installed; "
-            f"install it, or set VITC_ONEDNN_ROOT to a oneDNN >= 3.2, or VITC_ONEDNN=0 to build without"
+            "install it, or set VITC_ONEDNN_ROOT to a oneDNN >= 3.2, or VITC_ONEDNN=0 to build "
+            "without"
         ) from None
     found = {file.as_posix().rpartition("../")[2]: Path(str(file.locate())) for file in files}
     header = found["include/oneapi/dnnl/dnnl.h"]
@@ -73,10 +75,10 @@ def check_onednn(include: Path) -> None:
     folder = include / "oneapi" / "dnnl"
     try:
         text = (folder / "dnnl_version.h").read_text() + (folder / "dnnl_config.h").read_text()
-    except OSError as error:
+        defined = dict(re.findall(r"#define\s+(DNNL_\w+)\s+(\w+)", text))
+        major, minor = (int(defined[f"DNNL_VERSION_{part}"]) for part in ("MAJOR", "MINOR"))
+    except (OSError, KeyError) as error:
         raise SystemExit(f"vitc: {include} has no headers of oneDNN >= 3.2 ({error})") from None
-    defined = dict(re.findall(r"#define\s+(DNNL_\w+)\s+(\w+)", text))
-    major, minor = (int(defined[f"DNNL_VERSION_{part}"]) for part in ("MAJOR", "MINOR"))
     if major != 3 or minor < 2:
         raise SystemExit(f"vitc: {include} is oneDNN {major}.{minor}, expected 3.2 or a later 3.x")
     if defined.get("DNNL_CPU_RUNTIME") != "DNNL_RUNTIME_OMP":
@@ -99,22 +101,32 @@ def compiler_file(compiler: list[str], name: str) -> Path | None:
     return path if path.is_absolute() and path.exists() else None
 
 
-def stage_libraries(folder: Path, compiler: list[str]) -> Path:
-    """Fill `folder` with what goes into vitc/_lib; returns the include directory of oneDNN.
+def stage_onednn(folder: Path) -> list[str]:
+    """Put oneDNN and its licences into `folder`; returns the flags that find its headers."""
+    root = os.environ.get("VITC_ONEDNN_ROOT")
+    include, library, licenses = onednn_from_root(Path(root)) if root else onednn_from_packages()
+    check_onednn(include)
+    copy_renamed(library, folder / PRIVATE_SONAME)
+    for path in filter(Path.exists, licenses):
+        shutil.copy(path, folder / path.name)
+    return ["-isystem", str(include)]
+
+
+def stage_libraries(folder: Path, compiler: list[str]) -> list[str]:
+    """Fill `folder` with what goes into vitc/_lib; returns the flags that find the headers.
 
     libgomp is taken along under its own SONAME, as torch does: slim images lack it, and where
     another copy is loaded already the loader uses that one.
     """
-    root = os.environ.get("VITC_ONEDNN_ROOT")
-    include, library, licenses = onednn_from_root(Path(root)) if root else onednn_from_packages()
-    check_onednn(include)
     folder.mkdir(parents=True, exist_ok=True)
-    copy_renamed(library, folder / PRIVATE_SONAME)
-    for path in filter(Path.exists, licenses):
-        shutil.copy(path, folder / path.name)
-    if gomp := compiler_file(compiler, "libgomp.so.1"):
+    if OPENMP and (gomp := compiler_file(compiler, "libgomp.so.1")):
         shutil.copy(gomp.resolve(), folder / "libgomp.so.1")
-    return include
+    return stage_onednn(folder) if ONEDNN else []
+
+
+def library_flags(folder: Path) -> list[str]:
+    """What is linked with, besides the system's; `folder` is that of stage_libraries."""
+    return [str(folder / PRIVATE_SONAME)] if ONEDNN else []
 
 
 def common_flags() -> list[str]:
@@ -129,7 +141,7 @@ def common_flags() -> list[str]:
 def link_flags() -> list[str]:
     """Flags of compiling and linking alike."""
     flags = ["-fopenmp"] if OPENMP else []
-    return flags + ([f"-fsanitize={SANITIZE}", "-g"] if SANITIZE else [])
+    return flags + ([f"-fsanitize={SANITIZE}", *CHECKED] if SANITIZE else [])
 
 
 def source_flags(source: str) -> list[str]:
@@ -142,14 +154,21 @@ def target_flags(flags: list[str], compiler: list[str]) -> list[str]:
     return flags if target.startswith("x86_64") else [f for f in flags if not f.startswith("-m")]
 
 
+def replace_file(source: str, target: str) -> None:
+    """Copy to a new file: the old one may be in use, and must not change under its users."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target)
+
+
 class BuildExt(build_ext):
     """Compiles the sources in parallel, each with its flags, and puts the libraries beside."""
 
     def run(self) -> None:
         super().run()
-        staged, package = self.staged(), Path(self.get_ext_fullpath("vitc._vitc")).parent
-        if ONEDNN:
-            shutil.copytree(staged, package / "_lib", dirs_exist_ok=True)
+        package = Path(self.get_ext_fullpath("vitc._vitc")).parent
+        shutil.copytree(
+            self.staged(), package / "_lib", dirs_exist_ok=True, copy_function=replace_file
+        )
 
     def staged(self) -> Path:
         return Path(self.build_temp) / "_lib"
@@ -161,10 +180,11 @@ class BuildExt(build_ext):
                 f"vitc: the build needs a C compiler and {compiler[0]!r} was not found; install "
                 f"gcc, or set CC to another one"
             )
-        flags, libraries = common_flags(), []
-        if ONEDNN:
-            flags += ["-isystem", str(stage_libraries(self.staged(), compiler))]
-            libraries = [str(self.staged() / PRIVATE_SONAME), "-Wl,-rpath,$ORIGIN/_lib"]
+        flags = [*common_flags(), *stage_libraries(self.staged(), compiler)]
+        libraries = [*library_flags(self.staged()), "-Wl,-rpath,$ORIGIN/_lib"]
+        # Python was linked with search paths of its own, perhaps: of this machine, and before ours.
+        linker = self.compiler.linker_so
+        self.compiler.linker_so = [f for f in linker if not f.startswith("-Wl,-rpath")]
         objects = self.compile_all(ext, compiler, flags)
         self.compiler.link_shared_object(
             objects,
@@ -199,9 +219,12 @@ def core_files(*suffixes: str) -> list[str]:
     )
 
 
-setup(
-    ext_modules=[
-        Extension("vitc._vitc", core_files(".c"), depends=["setup.py", *core_files(".h", ".inc")])
-    ],
-    cmdclass={"build_ext": BuildExt},
-)
+if __name__ == "__main__":  # csrc/tools/build.py reads the flags above
+    setup(
+        ext_modules=[
+            Extension(
+                "vitc._vitc", core_files(".c"), depends=["setup.py", *core_files(".h", ".inc")]
+            )
+        ],
+        cmdclass={"build_ext": BuildExt},
+    )

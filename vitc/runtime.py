@@ -4,7 +4,7 @@ import operator
 import platform
 import random
 import textwrap
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -60,9 +60,7 @@ def config_text() -> str:
     isa = c["isa"] if c["isa"] != "native" else f"native ({c['best_isa']} kernels)"
     rows = {
         "version": f"{__version__} (Python {platform.python_version()}, NumPy {np.__version__})",
-        "oneDNN": c["onednn"]
-        if c["onednn"] != "none"
-        else "none: plain C products, slow but right",
+        "oneDNN": _onednn(c),
         "instruction set": f"{isa}; VITC_ISA may be {', '.join(c['isas'])}",
         "CPU features": c["features"] or "none that the kernels use",
         "threads": f"{get_num_threads()} ({'OpenMP' if c['openmp'] else 'built without OpenMP'})",
@@ -71,6 +69,12 @@ def config_text() -> str:
         rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
     rows["float64"] = "ref kernels, plain C products"
     return "\n".join(["vitc", *(_row(name, value) for name, value in rows.items())])
+
+
+def _onednn(c: dict[str, Any]) -> str:
+    if c["onednn"] == "none":
+        return "none: plain C products, slow but right"
+    return c["onednn"] if c["isa"] != "ref" else f"{c['onednn']}, not used at this level"
 
 
 def _row(name: str, value: str) -> str:

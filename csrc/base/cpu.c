@@ -13,10 +13,11 @@ const char *vt_isa_name(vt_isa isa) {
 #if defined(__x86_64__)
 
 /* The compiler's builtin also asks whether the operating system saves the registers. */
-#define VT_CPU_FEATURES(X)                                                                    \
-    X("avx2")                                                                                 \
-    X("fma") X("f16c") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl") X("avx512vnni") \
-        X("avx512bf16") X("avxvnni") X("amx-tile") X("amx-bf16") X("amx-int8")
+/* clang-format off */
+#define VT_CPU_FEATURES(X)                                                                   \
+    X("avx2") X("fma") X("f16c") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl")      \
+    X("avx512vnni") X("avx512bf16") X("avxvnni") X("amx-tile") X("amx-bf16") X("amx-int8")
+/* clang-format on */
 
 static char features[128];
 
@@ -64,7 +65,7 @@ vt_status vt_isa_select(const char *name, vt_error *error) {
         if (!vt_isa_available((vt_isa)isa)) {
             return vt_fail(error, VT_VALUE,
                            "instruction set '%s' is not available on this CPU (%s)", name,
-                           features);
+                           *features ? features : "no AVX2");
         }
         selected = (vt_isa)isa;
         return VT_OK;

@@ -61,6 +61,7 @@ static void run_serially(int64_t tasks, vt_body body, void *context) {
 }
 
 void vt_parallel_for(int64_t tasks, int threads, vt_body body, void *context) {
+    if (threads > VT_MAX_THREADS) threads = VT_MAX_THREADS;
     if (threads > tasks) threads = (int)tasks;
     if (threads <= 1 || vt_forked()) {
         run_serially(tasks, body, context);

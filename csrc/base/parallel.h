@@ -18,6 +18,9 @@ typedef struct vt_worker {
 
 typedef void (*vt_body)(void *context, vt_worker worker);
 
+/* A wish for more is cut: the run-time library ends the process when it cannot start a thread. */
+enum { VT_MAX_THREADS = 1024 };
+
 void vt_parallel_for(int64_t tasks, int threads, vt_body body, void *context);
 
 /* Threads used when nobody says otherwise: the processors that this process may run on, cut by a

@@ -108,9 +108,15 @@ const vt_op vt_op_scale = {
 enum { RATE, SITE, ROW };
 
 static vt_status random_infer(vt_signature *s, vt_error *error) {
+    const int64_t most = (int64_t)1 << 30; /* times a number of columns it still fits */
     const double rate = s->node->attributes[RATE].f;
+    const int64_t row = s->node->attributes[ROW].i;
     if (!(rate >= 0 && rate <= 1)) {
         return vt_fail(error, VT_VALUE, "rate is %g, expected a number from 0 to 1", rate);
+    }
+    if (row < 0 || row > most) {
+        return vt_fail(error, VT_VALUE, "row is %lld, expected 0 to %lld", (long long)row,
+                       (long long)most);
     }
     return vt_infer_same(s, error);
 }

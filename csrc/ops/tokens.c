@@ -207,8 +207,8 @@ static vt_status select_infer(vt_signature *s, vt_error *error) {
     const int64_t start = s->node->attributes[START].i, count = s->node->attributes[COUNT].i;
     const int64_t rows = s->input[0].dim[0];
     if (start < 0 || count < 1 || start > rows - count) {
-        return vt_fail(error, VT_VALUE, "rows %lld to %lld cannot be selected from %lld",
-                       (long long)start, (long long)(start + count), (long long)rows);
+        return vt_fail(error, VT_VALUE, "%lld rows from row %lld on cannot be selected from %lld",
+                       (long long)count, (long long)start, (long long)rows);
     }
     s->node->shape = (vt_shape){2, {count, s->input[0].dim[1]}};
     return VT_OK;

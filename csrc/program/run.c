@@ -23,17 +23,22 @@ size_t vt_run_bytes(const vt_plan *plan, int64_t capacity, int threads) {
     return sizeof(vt_run) + bytes[0] + bytes[1] + bytes[2];
 }
 
-vt_status vt_run_open(vt_run **out, vt_plan *plan, vt_params *params, int64_t capacity, int threads,
-                      vt_error *error) {
-    *out = NULL;
-    if (capacity < 1 || threads < 1) {
+vt_status vt_run_check(const vt_plan *plan, int64_t capacity, int threads, vt_error *error) {
+    if (capacity < 1 || threads < 1 || threads > VT_MAX_THREADS) {
         return vt_fail(error, VT_VALUE,
-                       "a run needs at least one image and one thread, got %lld and %d",
-                       (long long)capacity, threads);
+                       "a run needs at least one image and 1 to %d threads, got %lld and %d",
+                       VT_MAX_THREADS, (long long)capacity, threads);
     }
     if (plan->image_bytes > 0 && (size_t)capacity > SIZE_MAX / 2 / plan->image_bytes) {
         return vt_fail(error, VT_MEMORY, "%lld images do not fit into memory", (long long)capacity);
     }
+    return VT_OK;
+}
+
+vt_status vt_run_open(vt_run **out, vt_plan *plan, vt_params *params, int64_t capacity, int threads,
+                      vt_error *error) {
+    *out = NULL;
+    VT_TRY(vt_run_check(plan, capacity, threads, error));
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_run), error));
     vt_run *run = block;
@@ -97,7 +102,8 @@ static const char *fixed_pointer(const vt_run *run, int buffer) {
     return block + run->plan->buffers[buffer].offset;
 }
 
-static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node) {
+/* Gradients only where they are written: elsewhere another run may be writing them just now. */
+static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node, vt_pass pass) {
     const vt_params *params = run->params;
     for (int i = 0; i < VT_MAX_PARAMS; i++) {
         t->param[i] = t->dparam[i] = NULL;
@@ -105,7 +111,7 @@ static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node) 
         const int row = node->params[i];
         if (row < 0) continue;
         t->param[i] = vt_params_at(params, params->data, row);
-        if (!run->plan->covered[row]) continue;
+        if (pass != VT_ACCUMULATE || !run->plan->covered[row]) continue;
         t->dparam[i] = vt_params_at(params, params->gradient, row);
         t->accumulate[i] = params->rows[row].has_gradient;
     }
@@ -139,7 +145,7 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     t.rows = w->rows;
     t.part = w->part;
     t.scratch = w->local + plan->local_bytes;
-    point_to_params(&t, w->run, node);
+    point_to_params(&t, w->run, node, step->pass);
     point_to_values(&t, w, step);
     for (int i = 0; i < VT_MAX_PACKS; i++) t.packed[i] = fixed_pointer(w->run, step->packed[i]);
     switch (step->pass) {

@@ -19,7 +19,11 @@ typedef struct vt_run {
     uint64_t first_row;
 } vt_run;
 
-/* Bytes that vt_run_open allocates, exactly. */
+/* VT_VALUE for a capacity or a number of threads out of range, VT_MEMORY if the bytes cannot even
+ * be counted. */
+vt_status vt_run_check(const vt_plan *plan, int64_t capacity, int threads, vt_error *error);
+
+/* Bytes that vt_run_open allocates, exactly, for sizes that vt_run_check accepts. */
 size_t vt_run_bytes(const vt_plan *plan, int64_t capacity, int threads);
 
 /* Plan and params are borrowed and must outlive the run. */

@@ -3,6 +3,7 @@
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #include <numpy/arrayobject.h>
+#include <stdio.h>
 
 int vt_array_import(void) { return PyArray_ImportNumPyAPI(); }
 
@@ -26,19 +27,22 @@ static const char *type_name(char type) {
 
 char vt_array_type(vt_dtype dtype) { return dtype == VT_F64 ? 'd' : 'f'; }
 
+enum { SPEC_TEXT = 128 };
+
 /* "(any, 3, 224, 224)" */
-static PyObject *spec_shape(const vt_array_spec *spec) {
-    PyObject *shape = PyTuple_New(spec->ndim);
-    for (int i = 0; shape != NULL && i < spec->ndim; i++) {
-        PyObject *size =
-            spec->dim[i] < 0 ? PyUnicode_FromString("any") : PyLong_FromLongLong(spec->dim[i]);
-        if (size == NULL) {
-            Py_CLEAR(shape);
-            break;
-        }
-        PyTuple_SET_ITEM(shape, i, size);
+static const char *spec_text(char text[SPEC_TEXT], const vt_array_spec *spec) {
+    int used = snprintf(text, SPEC_TEXT, "(");
+    for (int i = 0; i < spec->ndim && used < SPEC_TEXT; i++) {
+        char *end = text + used;
+        const size_t room = (size_t)(SPEC_TEXT - used);
+        const char *comma = i == 0 ? "" : ", ";
+        used += spec->dim[i] < 0 ? snprintf(end, room, "%sany", comma)
+                                 : snprintf(end, room, "%s%lld", comma, (long long)spec->dim[i]);
     }
-    return shape;
+    if (used < SPEC_TEXT) {
+        snprintf(text + used, (size_t)(SPEC_TEXT - used), spec->ndim == 1 ? ",)" : ")");
+    }
+    return text;
 }
 
 static bool fits(PyArrayObject *array, const vt_array_spec *spec) {
@@ -50,12 +54,12 @@ static bool fits(PyArrayObject *array, const vt_array_spec *spec) {
 }
 
 static void raise_shape(PyObject *object, const vt_array_spec *spec) {
-    PyObject *given = PyObject_GetAttrString(object, "shape"), *expected = spec_shape(spec);
-    if (given != NULL && expected != NULL) {
-        PyErr_Format(PyExc_ValueError, "%s has shape %S, expected %S", spec->name, given, expected);
-    }
-    Py_XDECREF(given);
-    Py_XDECREF(expected);
+    char text[SPEC_TEXT];
+    PyObject *given = PyObject_GetAttrString(object, "shape");
+    if (given == NULL) return;
+    PyErr_Format(PyExc_ValueError, "%s has shape %S, expected %s", spec->name, given,
+                 spec_text(text, spec));
+    Py_DECREF(given);
 }
 
 /* An array of the type, or NULL with a TypeError. */

@@ -35,7 +35,7 @@ int vt_parse_shape(PyObject *object, vt_shape *shape) {
                      VT_MAX_DIMS);
     } else {
         shape->ndim = (int)count;
-        for (Py_ssize_t i = 0; i < count; i++) {
+        for (Py_ssize_t i = 0; i < count && PyErr_Occurred() == NULL; i++) {
             shape->dim[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(sizes, i));
         }
     }

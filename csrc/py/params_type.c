@@ -9,8 +9,13 @@
 /* (name, shape) of every row; the names are borrowed from `rows`. */
 static int parse_rows(PyObject *rows, const char **names, vt_shape *shapes) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(rows); i++) {
-        PyObject *shape;
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(rows, i), "sO", &names[i], &shape)) return -1;
+        PyObject *row = PyTuple_GET_ITEM(rows, i), *shape;
+        if (!PyTuple_Check(row)) {
+            PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %s",
+                         Py_TYPE(row)->tp_name);
+            return -1;
+        }
+        if (!PyArg_ParseTuple(row, "sO", &names[i], &shape)) return -1;
         if (vt_parse_shape(shape, &shapes[i]) < 0) return -1;
     }
     return 0;

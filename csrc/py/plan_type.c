@@ -37,6 +37,9 @@ static PyObject *plan_nbytes(PyObject *self, PyObject *args) {
     long long capacity;
     int threads;
     if (!PyArg_ParseTuple(args, "Li:nbytes", &capacity, &threads)) return NULL;
+    vt_error error;
+    const vt_status status = vt_run_check(plan_of(self), capacity, threads, &error);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     return PyLong_FromSize_t(vt_run_bytes(plan_of(self), capacity, threads));
 }
 

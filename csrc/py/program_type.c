@@ -109,8 +109,8 @@ static int parse_attributes(PyObject *mapping, const vt_op *op, vt_node *node) {
     const Py_ssize_t given = PyMapping_Size(mapping);
     if (given == known) return 0;
     if (given >= 0) {
-        PyErr_Format(PyExc_ValueError, "%s has an attribute that it does not know in %R", op->name,
-                     mapping);
+        PyErr_Format(PyExc_ValueError, "%s got %zd attributes, of which it knows %zd", op->name,
+                     given, known);
     }
     return -1;
 }
@@ -127,7 +127,8 @@ static int parse_node(PyObject *row, vt_node *node) {
     PyObject *inputs, *params, *attributes;
     if (!PyTuple_Check(row)) {
         PyErr_Format(PyExc_TypeError,
-                     "an operation is a tuple (kind, inputs, params, attributes), got %R", row);
+                     "an operation is a tuple (kind, inputs, params, attributes), got a %s",
+                     Py_TYPE(row)->tp_name);
         return -1;
     }
     if (!PyArg_ParseTuple(row, "sOOO", &kind, &inputs, &params, &attributes)) return -1;

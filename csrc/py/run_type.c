@@ -98,6 +98,20 @@ static void array_list_point(array_list *list) {
     }
 }
 
+/* A run serves one thread at a time. -1 with an exception if it is in use. */
+static int claim(PyObject *self) {
+    vt_run_object *run = (vt_run_object *)self;
+    if (run->busy) {
+        PyErr_SetString(vt_state_of_type(Py_TYPE(self))->error,
+                        "this run is in use by another thread");
+        return -1;
+    }
+    run->busy = true;
+    return 0;
+}
+
+static void release(PyObject *self) { ((vt_run_object *)self)->busy = false; }
+
 /* ---------------------------------------------------------------- forward */
 
 static PyObject *outputs_tuple(const vt_run *run) {
@@ -142,8 +156,10 @@ static PyObject *run_forward(PyObject *self, PyObject *args, PyObject *kwargs) {
     }
     array_list inputs = {0};
     PyObject *outputs = NULL;
-    if (array_list_open(&inputs, sequence, run_of(self)->plan->lowered->input_count) == 0) {
+    if (array_list_open(&inputs, sequence, run_of(self)->plan->lowered->input_count) == 0 &&
+        claim(self) == 0) {
         outputs = forward_arrays(self, &inputs, (vt_rng_key){seed, step, forward}, row);
+        release(self);
     }
     array_list_close(&inputs);
     return outputs;
@@ -187,8 +203,10 @@ static PyObject *backward_arrays(PyObject *self, array_list *gradients) {
 static PyObject *run_backward(PyObject *self, PyObject *sequence) {
     array_list gradients = {0};
     PyObject *result = NULL;
-    if (array_list_open(&gradients, sequence, run_of(self)->plan->lowered->output_count) == 0) {
+    if (array_list_open(&gradients, sequence, run_of(self)->plan->lowered->output_count) == 0 &&
+        claim(self) == 0) {
         result = backward_arrays(self, &gradients);
+        release(self);
     }
     array_list_close(&gradients);
     return result;

@@ -1,5 +1,6 @@
 /* Tests of base, ops, program and optim without Python, to be run under sanitizers: a small
- * transformer against central differences, allocation failures, hostile programs, threads. */
+ * transformer against central differences, allocation failures, hostile programs, threads.
+ * VITC_ISA chooses the level. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,134 +9,17 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "optim/adamw.h"
-#include "ops/operations.h"
 #include "program/run.h"
 #include "tools/check.h"
-
-/* ---------------------------------------------------------------- a small transformer */
-
-enum { CHANNELS = 3, IMAGE = 12, PATCH = 4, TOKENS = 10, DIM = 16, HIDDEN = 24, CLASSES = 5 };
-enum { MAX_ROWS = 40, MAX_STEPS = 40, BATCH = 3 };
-
-typedef struct builder {
-    vt_shape params[MAX_ROWS];
-    const char *names[MAX_ROWS];
-    vt_node nodes[MAX_STEPS];
-    int param_count, node_count;
-} builder;
-
-static int param(builder *b, vt_shape shape) {
-    b->params[b->param_count] = shape;
-    b->names[b->param_count] = "p";
-    return b->param_count++;
-}
-
-/* Append an operation with up to two inputs and parameters (-1: none); returns its value. */
-static int op(builder *b, const vt_op *kind, int x, int y, int p, int q) {
-    vt_node *node = &b->nodes[b->node_count++];
-    *node = (vt_node){.op = kind, .inputs = {x, y}, .params = {p, q, -1}};
-    return b->node_count; /* value 0 is the input */
-}
-
-static vt_attribute *attribute(builder *b, int index) {
-    return &b->nodes[b->node_count - 1].attributes[index];
-}
-
-static int linear(builder *b, int x, int64_t out, int64_t in) {
-    const int w = param(b, (vt_shape){2, {out, in}}), bias = param(b, (vt_shape){1, {out}});
-    return op(b, &vt_op_linear, x, 0, w, bias);
-}
-
-static int norm(builder *b, int x) {
-    const int w = param(b, (vt_shape){1, {DIM}}), bias = param(b, (vt_shape){1, {DIM}});
-    const int y = op(b, &vt_op_norm, x, 0, w, bias);
-    attribute(b, 0)->f = 1e-6;
-    return y;
-}
-
-static int drop(builder *b, const vt_op *kind, int x, const char *site) {
-    const int y = op(b, kind, x, 0, -1, -1);
-    attribute(b, 0)->f = 0.25;
-    strcpy(attribute(b, 1)->name, site);
-    return y;
-}
-
-static int block(builder *b, int x) {
-    int h = linear(b, norm(b, x), 3 * DIM, DIM);
-    h = op(b, &vt_op_attention, h, 0, -1, -1);
-    attribute(b, 0)->i = 2;
-    h = drop(b, &vt_op_drop_path, linear(b, h, DIM, DIM), "path");
-    x = op(b, &vt_op_add, x, h, -1, -1);
-    h = op(b, &vt_op_activation, linear(b, norm(b, x), HIDDEN, DIM), 0, -1, -1);
-    strcpy(attribute(b, 0)->name, "gelu");
-    h = linear(b, drop(b, &vt_op_dropout, h, "hidden"), DIM, HIDDEN);
-    return op(b, &vt_op_add, x, h, -1, -1);
-}
-
-static vt_status build(vt_program **program, vt_params **params, vt_dtype dtype, vt_error *error) {
-    builder b = {.param_count = 0};
-    int x = op(&b, &vt_op_patchify, 0, 0, -1, -1);
-    attribute(&b, 0)->i = attribute(&b, 1)->i = PATCH;
-    x = linear(&b, x, DIM, CHANNELS * PATCH * PATCH);
-    const int cls = param(&b, (vt_shape){3, {1, 1, DIM}});
-    const int pos = param(&b, (vt_shape){3, {1, TOKENS, DIM}});
-    x = op(&b, &vt_op_tokens, x, 0, cls, -1);
-    b.nodes[b.node_count - 1].params[2] = pos;
-    x = norm(&b, block(&b, x));
-    x = op(&b, &vt_op_select, x, 0, -1, -1);
-    attribute(&b, 1)->i = 1;
-    int output = linear(&b, x, CLASSES, DIM);
-    vt_shape image = {3, {CHANNELS, IMAGE, IMAGE}};
-    const vt_program description = {.input_count = 1,
-                                    .inputs = &image,
-                                    .param_count = b.param_count,
-                                    .params = b.params,
-                                    .node_count = b.node_count,
-                                    .nodes = b.nodes,
-                                    .output_count = 1,
-                                    .outputs = &output};
-    *params = NULL;
-    VT_TRY(vt_program_open(program, &description, error));
-    const vt_status status = vt_params_open(params, b.param_count, b.names, b.params, dtype, error);
-    if (status == VT_OK) return VT_OK;
-    vt_program_close(*program);
-    *program = NULL;
-    return status;
-}
-
-/* Uniform in [-1, 1), a function of the index alone. */
-static double noise(uint64_t row, uint32_t index) {
-    uint32_t word[4];
-    vt_rng_draw(word, (vt_rng_key){7, 0, 0}, row, 0, index);
-    return (double)word[0] / 2147483648.0 - 1.0;
-}
-
-static void put(void *array, vt_dtype dtype, int64_t i, double value) {
-    if (dtype == VT_F64) {
-        ((double *)array)[i] = value;
-    } else {
-        ((float *)array)[i] = (float)value;
-    }
-}
-
-static void fill(void *array, vt_dtype dtype, int64_t count, uint64_t row, double scale) {
-    for (int64_t i = 0; i < count; i++) put(array, dtype, i, scale * noise(row, (uint32_t)i));
-}
-
-static void randomize(vt_params *params) {
-    for (int i = 0; i < params->count; i++) {
-        fill(vt_params_at(params, params->data, i), params->dtype, params->rows[i].elements,
-             (uint64_t)i + 1, 0.5);
-    }
-    params->version++;
-}
+#include "tools/transformer.h"
 
 /* ---------------------------------------------------------------- one whole step */
 
 static double image[BATCH * CHANNELS * IMAGE * IMAGE], upstream[BATCH * CLASSES];
 static double logits[BATCH * CLASSES];
 
-/* Everything from a program to an optimizer step; all memory is given back. */
+/* Everything from a program to an optimizer step; all memory is given back. The numbers do not
+ * matter: in float the image is read as whatever its bytes say. */
 static vt_status whole_step(vt_dtype dtype, vt_error *error) {
     vt_program *program = NULL;
     vt_params *params = NULL;
@@ -170,14 +54,14 @@ static vt_status whole_step(vt_dtype dtype, vt_error *error) {
     return status;
 }
 
-static void test_allocation_failures(void) {
+static void test_allocation_failures(vt_dtype dtype) {
     vt_error error;
-    VT_CHECK(whole_step(VT_F64, &error) == VT_OK); /* fills caches */
+    VT_CHECK(whole_step(dtype, &error) == VT_OK); /* fills caches */
     const vt_memory_stats before = vt_memory_read();
     int64_t n = 1;
     for (; n < 10000; n++) {
         vt_memory_fail_at(n);
-        const vt_status status = whole_step(VT_F64, &error);
+        const vt_status status = whole_step(dtype, &error);
         vt_memory_fail_at(0);
         const vt_memory_stats now = vt_memory_read();
         if (now.bytes != before.bytes || now.blocks != before.blocks) {
@@ -290,61 +174,95 @@ static void test_threads(void) {
 /* ---------------------------------------------------------------- hostile programs */
 
 static uint32_t state = 1;
-static uint32_t draw(uint32_t limit) {
+static uint32_t pick(uint32_t limit) {
     state = state * 1664525u + 1013904223u;
     return (state >> 8) % limit;
 }
 
 /* Sizes of 4 as a rule, so that some lists fit together; now and then anything. */
 static vt_shape random_shape(void) {
-    const int64_t odd = draw(8) == 0 ? (int64_t)1 << draw(63) : 4 - (int64_t)draw(6);
-    return (vt_shape){(int)draw(16) == 0 ? (int)draw(9) - 2 : 1 + (int)draw(3),
-                      {4, draw(4) == 0 ? odd : 4, 4, 4}};
+    const int64_t odd = pick(8) == 0 ? (int64_t)1 << pick(63) : 4 - (int64_t)pick(6);
+    return (vt_shape){(int)pick(16) == 0 ? (int)pick(9) - 2 : 1 + (int)pick(3),
+                      {4, pick(4) == 0 ? odd : 4, 4, 4}};
+}
+
+static uint32_t operation_count(void) {
+    uint32_t count = 0;
+    while (vt_op_table[count] != NULL) count++;
+    return count;
+}
+
+/* A small number as a rule, else one at the borders of its type or near a power of two. */
+static int64_t random_integer(void) {
+    if (pick(8) != 0) return (int64_t)pick(4);
+    if (pick(8) == 0) return pick(2) == 0 ? INT64_MAX : INT64_MIN;
+    const int64_t far = ((int64_t)1 << pick(63)) - 1 + (int64_t)pick(3);
+    return pick(2) == 0 ? far : -far;
 }
 
 static void random_operation(builder *b, int index) {
-    const int x = draw(16) == 0 ? (int)draw(20) - 5 : (int)draw((uint32_t)index + 1);
-    const int y = draw(16) == 0 ? (int)draw(20) - 5 : x;
-    const int p = (int)draw(8) - 1, q = (int)draw(8) - 1;
-    const vt_op *kind = vt_op_table[draw(12)];
+    const int x = pick(16) == 0 ? (int)pick(20) - 5 : (int)pick((uint32_t)index + 1);
+    const int y = pick(16) == 0 ? (int)pick(20) - 5 : x;
+    const int p = (int)pick(8) - 1, q = (int)pick(8) - 1;
+    const vt_op *kind = vt_op_table[pick(operation_count())];
     op(b, kind, x, y, p, q);
     for (int i = 0; kind->attributes[i].name != NULL; i++) {
         vt_attribute *a = attribute(b, i);
-        if (kind->attributes[i].type == VT_ATTR_FLOAT) a->f = draw(4) == 0 ? NAN : 0.5;
-        if (kind->attributes[i].type == VT_ATTR_NAME) strcpy(a->name, draw(2) == 0 ? "gelu" : "");
-        if (kind->attributes[i].type != VT_ATTR_INT) continue;
-        a->i = draw(8) == 0 ? -((int64_t)1 << draw(63)) : (int64_t)draw(4);
+        if (kind->attributes[i].type == VT_ATTR_FLOAT) a->f = pick(4) == 0 ? NAN : 0.5;
+        if (kind->attributes[i].type == VT_ATTR_NAME) strcpy(a->name, pick(4) == 0 ? "" : "gelu");
+        if (kind->attributes[i].type == VT_ATTR_INT) a->i = random_integer();
     }
 }
 
-/* A list that was accepted must also lower and plan, if its parameters fit into this machine. */
-static void plan_hostile(const vt_program *program) {
-    for (int i = 0; i < 6; i++) {
-        if (vt_shape_elements(&program->params[i]) > 1 << 20) return;
+enum { HOSTILE_ROWS = 6, HOSTILE_SIZE = 4 * 12 * 4 };
+
+/* Forward and backward of a plan, two images at a time. */
+static void run_hostile(vt_plan *plan, vt_params *params) {
+    static const double pixels[2 * HOSTILE_SIZE];
+    const void *inputs[1] = {pixels}, *gradients[1] = {NULL};
+    vt_run *run;
+    vt_error error;
+    const vt_status status = vt_run_open(&run, plan, params, 2, 2, &error);
+    VT_CHECK(status == VT_OK || status == VT_MEMORY);
+    if (status != VT_OK) return;
+    VT_CHECK(vt_run_forward(run, 2, inputs, (vt_rng_key){0, 0, 0}, 0, &error) == VT_OK);
+    VT_CHECK(vt_run_backward(run, gradients, &error) == VT_OK);
+    vt_run_close(run);
+}
+
+/* A list that was accepted must also lower, plan and run, if it fits into this machine; 1 if it
+ * ran. */
+static int plan_hostile(const vt_program *program) {
+    for (int i = 0; i < HOSTILE_ROWS; i++) {
+        if (vt_shape_elements(&program->params[i]) > 1 << 20) return 0;
     }
-    static const char *const names[6] = {"a", "b", "c", "d", "e", "f"};
+    static const char *const names[HOSTILE_ROWS] = {"a", "b", "c", "d", "e", "f"};
     vt_params *params;
     vt_plan *plan;
     vt_error error;
     const vt_plan_options options = {.training = true, .input_gradients = true, .fuse = true};
-    if (vt_params_open(&params, 6, names, program->params, VT_F64, &error) != VT_OK) return;
+    if (vt_params_open(&params, HOSTILE_ROWS, names, program->params, VT_F64, &error) != VT_OK) {
+        return 0;
+    }
     const vt_status status = vt_plan_open(&plan, program, params, options, &error);
     VT_CHECK(status == VT_OK || status == VT_VALUE || status == VT_MEMORY);
+    const int runs = status == VT_OK && plan->image_bytes < 1 << 20;
+    if (runs) run_hostile(plan, params);
     if (status == VT_OK) vt_plan_close(plan);
     vt_params_close(params);
+    return runs;
 }
 
-/* Lists of random operations with random indices and attributes are refused or planned, never more.
- */
+/* Lists of random operations with random indices and attributes are refused or run, never more. */
 static void test_hostile_programs(void) {
-    enum { TRIALS = 20000 };
-    int accepted = 0;
+    enum { TRIALS = 100000 };
+    int accepted = 0, ran = 0;
     for (int trial = 0; trial < TRIALS; trial++) {
         builder b = {.param_count = 0};
-        for (int i = 0; i < 6; i++) param(&b, random_shape());
+        for (int i = 0; i < HOSTILE_ROWS; i++) param(&b, random_shape());
         for (int i = 0; i < 3; i++) random_operation(&b, i);
-        vt_shape input = {2 + (int)draw(2), {4, 12, 4, 1}};
-        int output = (int)draw(5);
+        vt_shape input = {2 + (int)pick(2), {4, 12, pick(2) == 0 ? 4 : 1, 1}};
+        int output = (int)pick(5);
         const vt_program description = {.input_count = 1,
                                         .inputs = &input,
                                         .param_count = b.param_count,
@@ -359,11 +277,11 @@ static void test_hostile_programs(void) {
         VT_CHECK(status == VT_OK || (status == VT_VALUE && error.message[0] != '\0'));
         if (status != VT_OK) continue;
         accepted++;
-        plan_hostile(program);
+        ran += plan_hostile(program);
         vt_program_close(program);
     }
-    printf("hostile programs: %d of %d accepted\n", accepted, TRIALS);
-    VT_CHECK(accepted > 100);
+    printf("hostile programs: %d of %d accepted, %d run\n", accepted, TRIALS, ran);
+    VT_CHECK(accepted > 100 && ran > 100);
 }
 
 /* ---------------------------------------------------------------- base */
@@ -409,7 +327,8 @@ int main(void) {
     test_parallel();
     test_random_words();
     test_hostile_programs();
-    test_allocation_failures();
+    test_allocation_failures(VT_F64);
+    test_allocation_failures(VT_F32);
     test_gradients(false);
     test_gradients(true);
     test_threads();

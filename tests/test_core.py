@@ -1,0 +1,125 @@
+"""The C core without Python: csrc/tools/test_*.c, as it is shipped and under the sanitizers.
+
+The runners hold their own oracles (central differences, sums in double, the plain C twin of every
+kernel). They are built with the flags of setup.py, warnings being errors, and run at every
+instruction set that this processor has. A sanitizer ends a program at its first finding.
+"""
+
+import functools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vitc import _vitc
+
+ROOT = Path(__file__).parents[1]
+CC = shlex.split(os.environ.get("CC", "gcc"))
+LEVELS = _vitc.config()["isas"]
+ITSELF = ("test_cpu", "test_kernel_values", "test_kernels")
+TOLD = ("test_core", "test_matmul", "test_threads")
+ONEDNN = "0" if _vitc.config()["onednn"] == "none" else "1"
+# Waiting threads sleep: some tests start more of them than there are processors.
+QUIET = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": ""}
+
+# What setup.py is asked for, and what a run needs besides.
+CHECKED = "address,undefined"
+BUILDS = {
+    "plain": ({}, {}),
+    "checked": ({"VITC_SANITIZE": CHECKED}, {"UBSAN_OPTIONS": "print_stacktrace=1"}),
+    # libgomp is unknown to ThreadSanitizer: the core without it, oneDNN's copy on one thread.
+    "raced": ({"VITC_SANITIZE": "thread", "VITC_OPENMP": "0"}, {"OMP_NUM_THREADS": "1"}),
+}
+
+
+def program(source: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Compiles and runs a program of a few lines."""
+    folder.mkdir()
+    (folder / "main.c").write_text(source)
+    command = [*CC, "main.c", *flags, "-o", "main"]
+    built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if built.returncode:
+        return built
+    return subprocess.run([folder / "main"], capture_output=True, text=True)
+
+
+def build(kind: str, folder: Path) -> Path:
+    """All runners of one kind."""
+    environment = {**os.environ, "VITC_ONEDNN": ONEDNN, "VITC_WERROR": "1", **BUILDS[kind][0]}
+    done = subprocess.run(
+        [sys.executable, "csrc/tools/build.py", folder],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+Runner = Callable[[str, str], subprocess.CompletedProcess[str]]
+
+
+def runner(kind: str, folder: Path) -> Runner:
+    """Builds one kind; the result runs a program of it at a level."""
+    environment = {**os.environ, **QUIET, **BUILDS[kind][1]}
+    if sanitizer := BUILDS[kind][0].get("VITC_SANITIZE"):
+        probe = program("int main(void) { return 0; }", folder / "probe", f"-fsanitize={sanitizer}")
+        if probe.returncode:
+            pytest.skip(f"-fsanitize={sanitizer} does not work here: {probe.stderr[-200:]}")
+    if kind == "checked":  # where tracing is forbidden, leaks cannot be looked for
+        leak = "#include <stdlib.h>\nint main(void) { return malloc(8) == (void *)&main; }"
+        probe = program(leak, folder / "leak", "-fsanitize=address")
+        environment["ASAN_OPTIONS"] = f"detect_leaks={int('memory leaks' in probe.stderr)}"
+    programs = build(kind, folder / "programs")
+
+    def run(name: str, level: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [programs / name],
+            env={**environment, "VITC_ISA": level},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Runner]:
+    """The programs of a kind, built when first asked for."""
+    return functools.cache(lambda kind: runner(kind, tmp_path_factory.mktemp(kind)))
+
+
+# Some go through the levels themselves, some are told which; only one starts threads of its own.
+CASES = [
+    *((kind, name, "native") for kind in ("plain", "checked") for name in ITSELF),
+    *((kind, name, level) for kind in ("plain", "checked") for name in TOLD for level in LEVELS),
+    *(("raced", "test_threads", level) for level in LEVELS),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "level"), CASES)
+def test_a_runner_passes(
+    runners: Callable[[str], Runner], kind: str, name: str, level: str
+) -> None:
+    done = runners(kind)(name, level)
+    told = done.stdout[-4000:] + done.stderr[-6000:]
+    assert done.returncode == 0, told
+    closing = re.fullmatch(r"(\d+) passed, 0 failed", done.stdout.splitlines()[-1])
+    assert closing is not None and int(closing[1]) > 50, told
+
+
+def test_every_runner_is_run() -> None:
+    there = {path.stem for path in (ROOT / "csrc/tools").glob("test_*.c")}
+    assert there == {*ITSELF, *TOLD}
+
+
+def test_a_compiler_is_there() -> None:
+    assert shutil.which(CC[0]), f"{CC[0]} was not found: the tests of the core need a C compiler"

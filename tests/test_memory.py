@@ -1,0 +1,226 @@
+"""Memory of the core: known before it is used, still while training, given back after failure.
+
+The oracle is the counter of the core's only allocator, `_vitc.memory()`, compared to the byte.
+"""
+
+import gc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import vitc
+from vitc import _vitc
+from vitc import functional as F
+from vitc.models.model import Model
+from vitc.models.vision_transformer import Config
+from vitc.tape import clock
+
+SIZES = dict(num_classes=5, img_size=48, depth=2, drop_rate=0.1, drop_path_rate=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _start() -> Iterator[None]:
+    gc.collect()
+    clock.seed = 0
+    clock.begin(0)
+    yield
+    _vitc.fail_allocation(0)
+
+
+def alive() -> tuple[int, int]:
+    """(bytes, blocks) that the core holds."""
+    gc.collect()
+    now = _vitc.memory()
+    return now["bytes"], now["blocks"]
+
+
+def make() -> Model:
+    return vitc.create_model("test_vit", **SIZES)
+
+
+def batch(size: int) -> np.ndarray:
+    return np.random.default_rng(size).standard_normal((size, 3, 48, 48)).astype(np.float32)
+
+
+class Loop:
+    """Forward, loss, backward and AdamW by hand."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.moments = [model.params.new_buffer() for _ in range(2)]
+        self.steps = 0
+
+    def step(self, size: int) -> None:
+        params = self.model.params
+        self.model.zero_grad()
+        F.cross_entropy(self.model(batch(size)), np.arange(size)).backward()
+        self.steps += 1
+        _vitc.adamw_step(
+            params,
+            *self.moments,
+            range(len(params)),
+            step=self.steps,
+            lr=1e-3,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            weight_decay=0.01,
+            threads=2,
+        )
+
+
+# ---------------------------------------------------------------------------------------- known
+
+
+def test_the_counter_stands_still_from_step_three_on() -> None:
+    loop = Loop(make())
+    for size in (4, 4):
+        loop.step(size)
+    before = _vitc.memory()
+    for size in (4, 4, 3, 1, 4):  # a smaller batch uses the memory of the larger
+        loop.step(size)
+        assert _vitc.memory() == before
+
+
+def program_of(model: Model) -> _vitc.Program:
+    return model._build("forward", draws=True).core
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("capacity", "threads"), [(1, 1), (3, 2), (16, 8)])
+def test_a_run_holds_what_the_plan_says(training: bool, capacity: int, threads: int) -> None:
+    model = make()
+    plan = _vitc.Plan(program_of(model), model.params, training=training, input_gradients=training)
+    before, _ = alive()
+    run = _vitc.Run(plan, capacity, threads)
+    assert alive()[0] - before == run.nbytes == plan.nbytes(capacity, threads)
+    run.forward([batch(min(capacity, 3))])
+    assert alive()[0] - before == run.nbytes
+
+
+def test_all_of_training_is_the_parts_the_user_is_told() -> None:
+    """Values, gradients and two moments have one layout; besides them there is only the run."""
+    model = make()
+    params = model.params
+    values = params.nbytes
+    rows = sum(4 * np.prod(shape) for shape in params.shapes)
+    assert rows <= values <= rows + 64 * len(params)
+    plan = _vitc.Plan(program_of(model), params, training=True)
+    before, _ = alive()
+    run, moments = _vitc.Run(plan, 4, 2), [params.new_buffer() for _ in range(2)]
+    assert [m.nbytes for m in moments] == [values, values]
+    (logits,) = run.forward([batch(4)])
+    run.backward([np.ones_like(logits)])
+    assert params.nbytes == 2 * values  # gradients are there since the first backward
+    assert alive()[0] - before == plan.nbytes(4, 2) + 3 * values
+    del run, moments
+    assert alive()[0] - before == values
+
+
+def kept_by(c: Config, tokens: int) -> int:
+    """Bytes that backward needs of one image: per block the two residual streams, qkv, the output
+    of attention and the hidden layer before GELU. Norms and GELU are computed again."""
+    return 4 * tokens * c.depth * (2 * c.embed_dim + 3 * c.embed_dim + c.embed_dim + c.hidden)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_224"])
+def test_no_array_of_tokens_by_tokens_exists(name: str) -> None:
+    model = vitc.create_model(name, num_classes=10)
+    c = model.config
+    tokens = c.num_patches + 1
+    plan = _vitc.Plan(model._build("forward", draws=False).core, model.params, training=True)
+    image, hidden = 4 * 3 * 224 * 224, 4 * tokens * c.hidden
+    # What is kept, the image, and in backward two gradients as wide as the hidden layer.
+    bound = kept_by(c, tokens) + image + 2.1 * hidden
+    assert plan.image_bytes <= bound
+    one_layer = 4 * c.num_heads * tokens**2
+    assert bound - plan.image_bytes < one_layer  # there is no room for the scores of a single layer
+
+
+def test_memory_grows_with_the_tokens_not_with_their_square() -> None:
+    per_token = []
+    for size in (224, 448, 896):
+        model = vitc.create_model("vit_tiny_patch16_224", num_classes=10, img_size=size, depth=2)
+        program = model._build("forward", draws=False).core
+        plan = _vitc.Plan(program, model.params, training=True)
+        per_token.append(plan.image_bytes / (model.config.num_patches + 1))
+    assert max(per_token) < 1.02 * min(per_token)
+
+
+# ---------------------------------------------------------------------------------------- failing
+
+
+def fail_each_allocation(work: Callable[[], None]) -> int:
+    """Lets the n-th allocation of work fail, n = 1, 2, ... until there is none left; how many."""
+    work()  # the products it opens stay in their cache
+    before = alive()
+    for n in range(1, 10_000):
+        _vitc.fail_allocation(n)
+        failed = False
+        try:
+            work()
+        except MemoryError:
+            failed = True  # what the exception holds on to goes with it
+        _vitc.fail_allocation(0)
+        assert alive() == before, f"allocation {n}"
+        if not failed:
+            return n - 1
+    raise AssertionError("no end")
+
+
+def test_every_allocation_of_the_core_may_fail() -> None:
+    """From parameters to an optimizer step, with the objects of the core."""
+    rows = [("w", (3, 4)), ("b", (3,)), ("g", (3,)), ("h", (3,))]
+    operations = [("linear", (0,), (0, 1), {}), ("norm", (1,), (2, 3), {"eps": 1e-6})]
+
+    def work() -> None:
+        params = _vitc.Params(rows)
+        program = _vitc.Program([(2, 4)], [shape for _, shape in rows], operations, [2])
+        plan = _vitc.Plan(program, params, training=True, input_gradients=True)
+        run = _vitc.Run(plan, 2, 2)
+        (y,) = run.forward([np.ones((2, 2, 4), np.float32)])
+        run.backward([y])
+        m, v = params.new_buffer(), params.new_buffer()
+        options = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+        _vitc.adamw_step(params, m, v, range(4), step=1, threads=1, **options)
+        _vitc.Run(_vitc.Plan(program.lower(), params), 1, 1).forward(
+            [np.ones((1, 2, 4), np.float32)]
+        )
+
+    assert fail_each_allocation(work) > 40
+
+
+def test_every_allocation_of_a_model_may_fail() -> None:
+    def work() -> None:
+        loop = Loop(make())
+        loop.step(2)
+        loop.step(3)
+
+    assert fail_each_allocation(work) > 60
+
+
+def test_a_model_is_usable_after_each_failure() -> None:
+    """The step that failed, tried again, gives the bits that it gives without a failure."""
+    expected: dict[str, np.ndarray] = {}
+    n = 0
+    while True:
+        n += 1
+        model = make()
+        clock.begin(0)
+        _vitc.fail_allocation(n)
+        failed = False
+        try:
+            Loop(model).step(2)
+        except MemoryError:
+            failed = True
+        _vitc.fail_allocation(0)
+        if failed:
+            assert model._pool._live == 0
+            clock.begin(0)
+            Loop(model).step(2)
+        state = {name: np.array(value) for name, value in model.state_dict().items()}
+        expected = expected or state if failed else state
+        if not failed:
+            break
+        assert all(np.array_equal(state[name], expected[name]) for name in state), n
+    assert n > 20
