@@ -39,7 +39,7 @@ STRICT = ["-O2", "-ffp-contract=off"]
 CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 # Flags by the name of the source; the first pattern that matches. The rest is STRICT.
 FLAGS = {
-    r"kernels/isa_avx2\.c": [*ARITHMETIC, *AVX2],
+    r"kernels/isa_avx2\.c|linalg/int8_avx2\.c": [*ARITHMETIC, *AVX2],
     r"kernels/isa_avx512\.c": [*ARITHMETIC, *AVX2, *AVX512],
     r"kernels/ref_|linalg/plain_": ARITHMETIC,
 }

@@ -35,6 +35,7 @@ _PLACES = {
     "onnx": ("vitc.onnx", ""),
     "optim": ("vitc.optim", ""),
     "program": ("vitc.program", ""),
+    "quantize": ("vitc.quantization", "quantize"),
     "seed_everything": ("vitc.runtime", "seed_everything"),
     "set_num_threads": ("vitc.runtime", "set_num_threads"),
     "show_config": ("vitc.runtime", "show_config"),

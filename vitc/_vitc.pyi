@@ -21,12 +21,15 @@ class Params:
     """The parameters of a model: rows of (name, shape) over one flat, 64-byte aligned buffer."""
 
     dtype: str  # "float32" or "float64"
+    dtypes: tuple[str, ...]  # of the rows: that of the table, or "int8"
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
     def __init__(
-        self, rows: Sequence[tuple[str, tuple[int, ...]]], dtype: str = "float32"
+        self,
+        rows: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],
+        dtype: str = "float32",
     ) -> None: ...
     def __len__(self) -> int: ...
     def view(self, index: int) -> Array: ...  # read-only view of the values
@@ -81,6 +84,7 @@ class Plan:
         training: bool = False,
         input_gradients: bool = False,
         fuse: bool = True,
+        bf16: bool = False,  # products of bfloat16, for inference
     ) -> None: ...
     def nbytes(self, capacity: int, threads: int) -> int: ...  # exactly what a Run allocates
 

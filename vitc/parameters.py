@@ -53,7 +53,7 @@ class Parameter:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.owner.dtype)
+        return np.dtype(self.owner.dtypes[self.index])
 
     @property
     def ndim(self) -> int:

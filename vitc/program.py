@@ -14,8 +14,8 @@ the rows "fc.weight" and, if there is one, "fc.bias". Shapes are those of one im
 batch.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NewType, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, NewType, Self
 
 from vitc import _vitc
 from vitc.errors import nearest
@@ -164,3 +164,22 @@ def with_attention_probs(program: Program) -> Program:
     outputs = range(start + len(kept), start + len(kept) + len(looks))
     rewritten = _vitc.Program(core.inputs, core.params, [*kept, *looks], outputs)
     return Program.close(rewritten, program.inputs, vector=False)
+
+
+def with_int8(program: Program, rows: Collection[int]) -> Program:
+    """The program with 8-bit linear layers where the weight is one of these rows of the table; its
+    scales are the row behind it."""
+    if not rows:
+        return program
+    core = program.core
+
+    def rewritten(op: dict[str, Any]) -> tuple[Any, ...]:
+        kind, params = op["kind"], list(op["params"])
+        if kind == "linear" and params[0] in rows:
+            kind, params = "linear_int8", [params[0], params[0] + 1, *params[1:]]
+        return kind, op["inputs"], params, op["attributes"]
+
+    operations = [rewritten(op) for op in core.operations]
+    vector = any(port.inner != port.outer for port in program.outputs)
+    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs)
+    return Program.close(changed, program.inputs, vector)

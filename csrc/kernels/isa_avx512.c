@@ -15,6 +15,8 @@ typedef float real;
 #include "kernels/simd_softmax.inc"
 #include "kernels/simd_gelu.inc"
 #include "kernels/simd_sum_of_squares.inc"
+#include "kernels/simd_quantize.inc"
+#include "kernels/quantize.inc"
 #include "kernels/scale_add.inc"
 #include "kernels/column_sum.inc"
 #include "kernels/adamw.inc"
@@ -31,6 +33,9 @@ const vt_kernels vt_kernels_avx512_f32 = {
     .scale_add = scale_add,
     .column_sum = column_sum,
     .adamw = adamw,
+    .quantize_rows = quantize_rows,
+    .dequantize_rows = dequantize_rows,
+    .to_bf16 = to_bf16,
     .sum_of_squares = sum_of_squares,
     .count_nonfinite = count_nonfinite,
 };

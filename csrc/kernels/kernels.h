@@ -86,7 +86,19 @@ typedef struct vt_dropout {
     /* The sum of squares, accumulated in double in a fixed order. */                                \
     X(sum_of_squares, double, (const void *x, int64_t n))                                            \
     /* How many of the n elements are infinite or not a number. */                                   \
-    X(count_nonfinite, int64_t, (const void *x, int64_t n))
+    X(count_nonfinite, int64_t, (const void *x, int64_t n))                                         \
+    /* Dynamic quantisation of each row to 8 bits (as ONNX's DynamicQuantizeLinear, but by row):     \
+     * lo = min(x, 0), hi = max(x, 0), scale = (hi - lo) / 255, zero = round(-lo / scale),           \
+     * q = round(x / scale) + zero. A row of zeros has scale 1; one that is not finite scale NaN. */ \
+    X(quantize_rows, void,                                                                          \
+      (uint8_t *q, void *scale, int32_t *zero, const void *x, int64_t rows, int64_t cols))           \
+    /* y[r,c] = scale[r] * w_scale[c] * (sum[r,c] - zero[r] * w_sum[c]) + b[c], b may be NULL: the    \
+     * product of quantised rows and weights as a real number. y may be sum where both are as wide. */ \
+    X(dequantize_rows, void,                                                                        \
+      (void *y, const int32_t *sum, const void *scale, const int32_t *zero, const void *w_scale,     \
+       const int32_t *w_sum, const void *b, int64_t rows, int64_t cols))                             \
+    /* y[r,c] = x[r,c] rounded to bfloat16, ties to even, rows of x `ld` elements apart. */           \
+    X(to_bf16, void, (uint16_t *y, const void *x, int64_t rows, int64_t cols, int64_t ld))
 /* clang-format on */
 
 typedef struct vt_kernels {

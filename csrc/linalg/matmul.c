@@ -15,9 +15,12 @@ static vt_matmul *cache;
 static int64_t cache_size;
 
 const char *vt_matmul_text(char text[VT_SHAPE_TEXT], const vt_matmul_shape *s) {
-    snprintf(text, VT_SHAPE_TEXT, "%s a (%lld, %lld) times b (%lld, %lld)%s%s%s%s",
-             vt_dtype_name(s->dtype), (long long)s->m, (long long)s->k, (long long)s->k,
-             (long long)s->n, s->a_transposed ? ", a stored transposed" : "",
+    static const char *const small[VT_OPERANDS_COUNT] = {NULL, "bfloat16", "int8"};
+    const char *name =
+        s->operands == VT_OPERANDS_REAL ? vt_dtype_name(s->dtype) : small[s->operands];
+    snprintf(text, VT_SHAPE_TEXT, "%s a (%lld, %lld) times b (%lld, %lld)%s%s%s%s", name,
+             (long long)s->m, (long long)s->k, (long long)s->k, (long long)s->n,
+             s->a_transposed ? ", a stored transposed" : "",
              s->b_transposed ? ", b stored transposed" : "", s->bias ? ", with bias" : "",
              s->accumulate ? ", added to c" : "");
     return text;
@@ -31,7 +34,7 @@ static vt_status check_leading(const char *name, int64_t leading, int64_t row, v
 }
 
 static vt_status check_shape(const vt_matmul_shape *s, vt_error *error) {
-    if (s->dtype < 0 || s->dtype >= VT_DTYPE_COUNT) {
+    if (s->dtype < 0 || s->dtype >= VT_REAL_COUNT) {
         return vt_fail(error, VT_VALUE, "dtype %d of a matrix product is unknown", (int)s->dtype);
     }
     if (s->m < 1 || s->n < 1 || s->k < 1) {
@@ -39,14 +42,22 @@ static vt_status check_shape(const vt_matmul_shape *s, vt_error *error) {
                        "sizes of a matrix product are m=%lld n=%lld k=%lld, expected at least 1",
                        (long long)s->m, (long long)s->n, (long long)s->k);
     }
+    const bool real = s->operands == VT_OPERANDS_REAL;
+    if (s->operands < 0 || s->operands >= VT_OPERANDS_COUNT || (!real && s->dtype != VT_F32)) {
+        return vt_fail(error, VT_VALUE, "operands %d of a %s matrix product are unknown",
+                       (int)s->operands, vt_dtype_name(s->dtype));
+    }
+    if (s->operands == VT_OPERANDS_INT8 && (s->bias || s->accumulate)) {
+        return vt_fail(error, VT_VALUE, "an int8 matrix product has neither bias nor accumulation");
+    }
     VT_TRY(check_leading("a", s->lda, s->a_transposed ? s->m : s->k, error));
     VT_TRY(check_leading("b", s->ldb, s->b_transposed ? s->k : s->n, error));
     return check_leading("c", s->ldc, s->n, error);
 }
 
 static bool same_shape(const vt_matmul_shape *x, const vt_matmul_shape *y) {
-    return x->dtype == y->dtype && x->m == y->m && x->n == y->n && x->k == y->k &&
-           x->lda == y->lda && x->ldb == y->ldb && x->ldc == y->ldc &&
+    return x->dtype == y->dtype && x->operands == y->operands && x->m == y->m && x->n == y->n &&
+           x->k == y->k && x->lda == y->lda && x->ldb == y->ldb && x->ldc == y->ldc &&
            x->a_transposed == y->a_transposed && x->b_transposed == y->b_transposed &&
            x->bias == y->bias && x->accumulate == y->accumulate && x->pack_b == y->pack_b;
 }
@@ -54,6 +65,16 @@ static bool same_shape(const vt_matmul_shape *x, const vt_matmul_shape *y) {
 static void destroy(vt_matmul *matmul) {
     if (matmul->close != NULL) matmul->close(matmul);
     vt_free(matmul);
+}
+
+/* Let something faster than plain C have the product. */
+static vt_status take_over(vt_matmul *matmul, vt_error *error) {
+    if (matmul->shape.dtype != VT_F32 || vt_isa_selected() == VT_ISA_REF) return VT_OK;
+    if (vt_onednn_multiplies(matmul->shape.operands)) return vt_onednn_open(matmul, error);
+    if (matmul->shape.operands == VT_OPERANDS_INT8 && vt_isa_best() >= VT_ISA_AVX2) {
+        vt_int8_avx2_open(matmul);
+    }
+    return VT_OK;
 }
 
 static vt_status create(vt_matmul **matmul, const vt_matmul_shape *shape, vt_error *error) {
@@ -64,10 +85,8 @@ static vt_status create(vt_matmul **matmul, const vt_matmul_shape *shape, vt_err
                         .implementation = "plain",
                         .scratch_bytes = (size_t)shape->k * VT_PLAIN_PANEL,
                         .run = shape->dtype == VT_F32 ? vt_plain_run_f32 : vt_plain_run_f64};
-    vt_status status = VT_OK;
-    if (shape->dtype == VT_F32 && vt_isa_selected() != VT_ISA_REF) {
-        status = vt_onednn_open(made, error);
-    }
+    if (shape->operands != VT_OPERANDS_REAL) vt_small_open(made);
+    const vt_status status = take_over(made, error);
     if (status == VT_OK) {
         *matmul = made;
     } else {
@@ -144,6 +163,14 @@ size_t vt_matmul_scratch_bytes(const vt_matmul *matmul) { return matmul->scratch
 size_t vt_matmul_packed_bytes(const vt_matmul *matmul) { return matmul->packed_bytes; }
 
 const char *vt_matmul_implementation(const vt_matmul *matmul) { return matmul->implementation; }
+
+bool vt_matmul_has_bf16(void) {
+    if (vt_isa_selected() == VT_ISA_REF) return false;
+    pthread_mutex_lock(&lock);
+    const bool has = vt_onednn_multiplies(VT_OPERANDS_BF16);
+    pthread_mutex_unlock(&lock);
+    return has;
+}
 
 const char *vt_linalg_version(void) { return vt_onednn_version(); }
 

@@ -16,9 +16,19 @@
 #include "base/dtype.h"
 #include "base/status.h"
 
+/* What a and b hold. */
+typedef enum vt_operands {
+    VT_OPERANDS_REAL, /* the dtype of the shape, as bias and c */
+    VT_OPERANDS_BF16, /* bfloat16; bias, c and the sums are float32. vt_matmul_pack takes float32 */
+    VT_OPERANDS_INT8, /* a uint8, b int8, c int32; no bias, no accumulate. Exact: nothing saturates
+                       */
+    VT_OPERANDS_COUNT
+} vt_operands;
+
 /* C (m, n) = A (m, k) B (k, n). Compared field by field; zero-initialise it. */
 typedef struct vt_matmul_shape {
-    vt_dtype dtype;  /* of a, b, bias and c */
+    vt_dtype dtype; /* VT_F32 unless the operands are real */
+    vt_operands operands;
     int64_t m, n, k; /* each >= 1 */
     int64_t lda;     /* elements from one row of the stored a to the next */
     int64_t ldb;
@@ -52,6 +62,9 @@ vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, v
  * this call. Never allocates once a thread has run this matmul before. */
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error);
+
+/* True if products of bfloat16 run on instructions made for them, and not in plain C. */
+bool vt_matmul_has_bf16(void);
 
 /* Which implementation runs: "plain", or oneDNN's own name, e.g. "brg:avx512_core". */
 const char *vt_matmul_implementation(const vt_matmul *matmul);

@@ -112,20 +112,36 @@ static vt_status fail(const vt_matmul_shape *shape, const char *deed, dnnl_statu
 
 /* ---------------------------------------------------------------- descriptions */
 
+typedef struct types {
+    dnnl_data_type_t a, b, c;
+    dnnl_data_type_t given_b; /* what a packed b is made from */
+} types;
+
+static types types_of(const vt_matmul_shape *shape) {
+    static const types of[VT_OPERANDS_COUNT] = {
+        [VT_OPERANDS_REAL] = {dnnl_f32, dnnl_f32, dnnl_f32, dnnl_f32},
+        [VT_OPERANDS_BF16] = {dnnl_bf16, dnnl_bf16, dnnl_f32, dnnl_f32},
+        [VT_OPERANDS_INT8] = {dnnl_u8, dnnl_s8, dnnl_s32, dnnl_s8},
+    };
+    return of[shape->operands];
+}
+
 /* A (rows, columns) matrix, stored by rows or, transposed, by columns. */
-static dnnl_status_t describe(dnnl_memory_desc_t *matrix, int64_t rows, int64_t columns,
-                              int64_t leading, bool transposed) {
+static dnnl_status_t describe(dnnl_memory_desc_t *matrix, dnnl_data_type_t type, int64_t rows,
+                              int64_t columns, int64_t leading, bool transposed) {
     const dnnl_dims_t dims = {rows, columns};
     const dnnl_dims_t strides = {transposed ? 1 : leading, transposed ? leading : 1};
-    return dnnl_memory_desc_create_with_strides(matrix, 2, dims, dnnl_f32, strides);
+    return dnnl_memory_desc_create_with_strides(matrix, 2, dims, type, strides);
 }
 
 static dnnl_status_t describe_operands(vt_onednn *o) {
     const vt_matmul_shape *s = &o->shape;
-    DNNL_TRY(describe(&o->operand[SRC], s->m, s->k, s->lda, s->a_transposed));
-    DNNL_TRY(describe(&o->plain_b, s->k, s->n, s->ldb, s->b_transposed));
-    DNNL_TRY(describe(&o->operand[DST], s->m, s->n, s->ldc, false));
-    return s->bias ? describe(&o->operand[BIAS], 1, s->n, s->n, false) : dnnl_success;
+    const types t = types_of(s);
+    const dnnl_data_type_t b = s->pack_b ? t.given_b : t.b;
+    DNNL_TRY(describe(&o->operand[SRC], t.a, s->m, s->k, s->lda, s->a_transposed));
+    DNNL_TRY(describe(&o->plain_b, b, s->k, s->n, s->ldb, s->b_transposed));
+    DNNL_TRY(describe(&o->operand[DST], t.c, s->m, s->n, s->ldc, false));
+    return s->bias ? describe(&o->operand[BIAS], t.c, 1, s->n, s->n, false) : dnnl_success;
 }
 
 static dnnl_status_t fill_attributes(dnnl_primitive_attr_t attributes, bool accumulate) {
@@ -191,10 +207,10 @@ static void destroy_description(dnnl_memory_desc_t description) {
 
 static dnnl_status_t describe_probe(dnnl_memory_desc_t probe[OPERANDS], const vt_matmul_shape *s) {
     const dnnl_dims_t dims = {s->k, s->n};
-    DNNL_TRY(describe(&probe[SRC], PROBE_ROWS, s->k, s->k, false));
-    DNNL_TRY(describe(&probe[DST], PROBE_ROWS, s->n, s->n, false));
-    return dnnl_memory_desc_create_with_tag(&probe[WEIGHTS], 2, dims, dnnl_f32,
-                                            dnnl_format_tag_any);
+    const types t = types_of(s);
+    DNNL_TRY(describe(&probe[SRC], t.a, PROBE_ROWS, s->k, s->k, false));
+    DNNL_TRY(describe(&probe[DST], t.c, PROBE_ROWS, s->n, s->n, false));
+    return dnnl_memory_desc_create_with_tag(&probe[WEIGHTS], 2, dims, t.b, dnnl_format_tag_any);
 }
 
 static dnnl_status_t is_plain(bool *plain, const_dnnl_memory_desc_t layout,
@@ -202,7 +218,7 @@ static dnnl_status_t is_plain(bool *plain, const_dnnl_memory_desc_t layout,
     *plain = false;
     for (int transposed = 0; transposed < 2 && !*plain; transposed++) {
         dnnl_memory_desc_t dense = NULL;
-        DNNL_TRY(describe(&dense, s->k, s->n, transposed ? s->k : s->n, transposed));
+        DNNL_TRY(describe(&dense, types_of(s).b, s->k, s->n, transposed ? s->k : s->n, transposed));
         *plain = dnnl_memory_desc_equal(layout, dense) != 0;
         dnnl_memory_desc_destroy(dense);
     }
@@ -215,13 +231,14 @@ static dnnl_status_t is_plain(bool *plain, const_dnnl_memory_desc_t layout,
 static dnnl_status_t describe_spread_rows(dnnl_memory_desc_t *rows, const vt_matmul_shape *s) {
     enum { LINE = VT_ALIGN / sizeof(float), CROWDED = 1024 / sizeof(float) };
     if (!s->b_transposed && s->ldb % CROWDED != 0) return dnnl_unimplemented;
-    return describe(rows, s->k, s->n, ((s->n + LINE - 1) / LINE | 1) * LINE, false);
+    return describe(rows, dnnl_f32, s->k, s->n, ((s->n + LINE - 1) / LINE | 1) * LINE, false);
 }
 
 static dnnl_status_t choose_layout(vt_onednn *o, const_dnnl_primitive_desc_t plan) {
     const_dnnl_memory_desc_t liked = dnnl_primitive_desc_query_md(plan, dnnl_query_weights_md, 0);
     bool plain;
     DNNL_TRY(is_plain(&plain, liked, &o->shape));
+    plain = plain && o->shape.operands == VT_OPERANDS_REAL; /* the others are converted anyway */
     return plain ? describe_spread_rows(&o->packed_b, &o->shape)
                  : dnnl_memory_desc_clone(&o->packed_b, liked);
 }
@@ -279,7 +296,7 @@ static dnnl_status_t create(vt_onednn *o) {
     DNNL_TRY(describe_operands(o));
     if (o->shape.pack_b) {
         const dnnl_status_t status = create_packed_product(o);
-        if (status != dnnl_unimplemented) return status;
+        if (status != dnnl_unimplemented || o->shape.operands != VT_OPERANDS_REAL) return status;
         drop_reorder(o);
     }
     return create_product(o, o->plain_b);
@@ -453,6 +470,15 @@ static void take_over(vt_matmul *matmul, vt_onednn *o) {
     matmul->close = close_product;
 }
 
+/* oneDNN multiplies int8 without VNNI too, on an instruction that saturates. */
+bool vt_onednn_multiplies(vt_operands operands) {
+    enum { HAS_VNNI = 0x40, HAS_BF16 = 0x80 }; /* bits of dnnl_cpu_isa_t */
+    static const int needed[VT_OPERANDS_COUNT] = {0, HAS_BF16, HAS_VNNI};
+    if (operands == VT_OPERANDS_REAL) return true;
+    vt_error error; /* why it does not start is told when a product is opened */
+    return start(&error) == VT_OK && ((int)dnnl_get_effective_cpu_isa() & needed[operands]) != 0;
+}
+
 vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
     VT_TRY(start(error));
     vt_onednn *o = NULL;
@@ -467,6 +493,8 @@ vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
 }
 
 #else /* a build without oneDNN: every product stays plain */
+
+bool vt_onednn_multiplies(vt_operands operands) { return operands == VT_OPERANDS_REAL; }
 
 vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
     (void)matmul;

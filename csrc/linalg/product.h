@@ -31,6 +31,17 @@ const char *vt_matmul_text(char text[VT_SHAPE_TEXT], const vt_matmul_shape *shap
 vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error);
 const char *vt_onednn_version(void);
 
+/* Whether oneDNN multiplies these operands exactly and fast under the selected instruction set. */
+bool vt_onednn_multiplies(vt_operands operands);
+
+/* Plain C for uint8 times int8 and for bfloat16, small.c: packed_bytes and pack as they need them.
+ */
+void vt_small_open(vt_matmul *matmul);
+
+/* uint8 times int8 on 16-bit products, int8_avx2.c, for processors without VNNI: their 8-bit
+ * instruction saturates. Changes nothing in a build for other processors. */
+void vt_int8_avx2_open(vt_matmul *matmul);
+
 /* Plain C, plain.inc. Scratch: a panel of k rows of 64 bytes. Each element of c is one sum over k
  * in rising order, whatever m is. */
 enum { VT_PLAIN_PANEL = 64 };

@@ -101,13 +101,17 @@ static size_t layout(head *h, char *start, sizes z, size_t element) {
     return used + 2 * scores;
 }
 
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     const sizes z = sizes_of(s);
+    const vt_dtype dtype = arithmetic.dtype;
+    const vt_operands operands = arithmetic.bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL;
+    kit->bf16 = arithmetic.bf16;
     const int64_t n = z.tokens, d = z.head_size, last = last_block(z);
     /* (block, N) = q k^T; also dp = do v^T */
     VT_TRY(open_pair(kit, SCORES,
                      (vt_matmul_shape){.dtype = dtype,
+                                       .operands = operands,
                                        .m = z.block,
                                        .n = n,
                                        .k = d,
@@ -117,12 +121,17 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool b
                                        .b_transposed = true},
                      last, error));
     /* (block, d) = p v; also dq = ds k */
-    VT_TRY(open_pair(
-        kit, VALUES,
-        (vt_matmul_shape){
-            .dtype = dtype, .m = z.block, .n = d, .k = n, .lda = z.ld, .ldb = d, .ldc = d},
-        last, error));
-    if (backward) { /* (N, d) += p^T do; also dk += ds^T q */
+    VT_TRY(open_pair(kit, VALUES,
+                     (vt_matmul_shape){.dtype = dtype,
+                                       .operands = operands,
+                                       .m = z.block,
+                                       .n = d,
+                                       .k = n,
+                                       .lda = z.ld,
+                                       .ldb = d,
+                                       .ldc = d},
+                     last, error));
+    if (arithmetic.backward) { /* (N, d) += p^T do; also dk += ds^T q */
         VT_TRY(open_pair(kit, KEYS_T,
                          (vt_matmul_shape){.dtype = dtype,
                                            .m = n,
@@ -161,16 +170,27 @@ static void gather(void *dense, const void *source, int64_t first, int64_t width
 static void gather_qkv(const vt_tile *t, const head *h, sizes z) {
     char *const matrices[] = {h->q, h->k, h->v};
     for (int i = 0; i < 3; i++) {
-        gather(matrices[i], t->in[0], column(t, z, i), 3 * z.channels,
-               i == 0 ? z.queries : z.tokens, z.head_size, t->element);
+        const int64_t first = column(t, z, i), rows = i == 0 ? z.queries : z.tokens;
+        if (t->kit->bf16) {
+            t->kernels->to_bf16((uint16_t *)(void *)matrices[i],
+                                vt_const_at(t->in[0], t->element, first), rows, z.head_size,
+                                3 * z.channels);
+        } else {
+            gather(matrices[i], t->in[0], first, 3 * z.channels, rows, z.head_size, t->element);
+        }
     }
+}
+
+/* Bytes of an element of q, k, v and of the probabilities as the products take them. */
+static size_t operand_size(const vt_tile *t) {
+    return t->kit->bf16 ? sizeof(uint16_t) : t->element;
 }
 
 /* p (rows, N) = softmax(q[first:] k^T / sqrt(d)) */
 static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t first,
                                int64_t rows, vt_error *error) {
     const vt_matmul *product = t->kit->matmul[rows == z.block ? SCORES : SCORES_LAST];
-    const void *q = vt_at(h->q, t->element, first * z.head_size);
+    const void *q = vt_at(h->q, operand_size(t), first * z.head_size);
     VT_TRY(vt_matmul_run(product, h->p, q, h->k, NULL, h->product, error));
     t->kernels->softmax_forward(h->p, 1.0 / sqrt((double)z.head_size), rows, z.tokens, z.ld);
     return VT_OK;
@@ -191,8 +211,12 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
         const int64_t rows = block_rows(z, first);
         VT_TRY(probabilities(t, &h, z, first, rows, error));
         const vt_matmul *product = t->kit->matmul[rows == z.block ? VALUES : VALUES_LAST];
-        void *o = vt_at(h.o, t->element, first * z.head_size);
-        VT_TRY(vt_matmul_run(product, o, h.p, h.v, NULL, h.product, error));
+        void *o = vt_at(h.o, t->element, first * z.head_size), *p = h.p;
+        if (t->kit->bf16) {
+            p = h.dp; /* free in forward */
+            t->kernels->to_bf16(p, h.p, rows, z.ld, z.ld);
+        }
+        VT_TRY(vt_matmul_run(product, o, p, h.v, NULL, h.product, error));
     }
     for (int64_t r = 0; r < z.queries; r++) {
         memcpy(vt_at(t->out, t->element, r * z.channels + t->part * z.head_size),

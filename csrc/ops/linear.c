@@ -82,21 +82,31 @@ static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_dtype dtyp
     return VT_OK;
 }
 
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+/* A strip of x, rounded. */
+static size_t bf16_bytes(const vt_signature *s) {
+    return vt_align((size_t)(vt_strip_rows(s->input[0].dim[0]) * in_features(s)) *
+                    sizeof(uint16_t));
+}
+
+static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
-    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD,
-                               (vt_matmul_shape){.dtype = dtype,
-                                                 .m = vt_strip_rows(rows),
-                                                 .n = m,
-                                                 .k = k,
-                                                 .lda = k,
-                                                 .ldb = k,
-                                                 .ldc = m,
-                                                 .b_transposed = true,
-                                                 .bias = s->param[BIAS].ndim != 0},
-                               vt_strip_last(rows), error));
-    return backward ? open_backward(kit, s, dtype, error) : VT_OK;
+    kit->bf16 = arithmetic.bf16;
+    VT_TRY(open_weight_product(
+        kit, FORWARD, VT_PACK_FORWARD,
+        (vt_matmul_shape){.dtype = arithmetic.dtype,
+                          .operands = kit->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
+                          .m = vt_strip_rows(rows),
+                          .n = m,
+                          .k = k,
+                          .lda = k,
+                          .ldb = k,
+                          .ldc = m,
+                          .b_transposed = true,
+                          .bias = s->param[BIAS].ndim != 0},
+        vt_strip_last(rows), error));
+    if (kit->bf16) kit->scratch_bytes += bf16_bytes(s);
+    return arithmetic.backward ? open_backward(kit, s, arithmetic.dtype, error) : VT_OK;
 }
 
 /* The products' scratch comes first; this is what stands behind it. */
@@ -114,7 +124,14 @@ static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, co
 
 /* y = x W^T + b */
 static vt_status forward(const vt_tile *t, vt_error *error) {
-    return strip_product(t, FORWARD, VT_PACK_FORWARD, t->out, t->in[0], t->param[BIAS], error);
+    const void *x = t->in[0];
+    if (t->kit->bf16) {
+        void *rounded = (char *)t->scratch + t->kit->scratch_bytes - bf16_bytes(t->signature);
+        const int64_t k = in_features(t->signature);
+        t->kernels->to_bf16(rounded, x, t->rows, k, k);
+        x = rounded;
+    }
+    return strip_product(t, FORWARD, VT_PACK_FORWARD, t->out, x, t->param[BIAS], error);
 }
 
 /* dx = base + dy W */

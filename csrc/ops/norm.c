@@ -20,9 +20,9 @@ static vt_status infer(vt_signature *s, vt_error *error) {
 }
 
 /* A backward strip leaves its sums for dw and db, each of one row. */
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
-    (void)dtype, (void)backward, (void)error;
+    (void)arithmetic, (void)error;
     kit->partial = 2 * vt_shape_cols(&s->input[0]);
     kit->panels = 1;
     return VT_OK;

@@ -64,6 +64,7 @@ typedef struct vt_attribute_spec {
 typedef struct vt_param_spec {
     const char *name;
     bool optional;
+    bool int8; /* instead of the dtype of the values */
 } vt_param_spec;
 
 typedef union vt_attribute {
@@ -92,9 +93,17 @@ typedef struct vt_signature {
 
 /* ---------------------------------------------------------------- execution: what a tile sees */
 
+/* What a plan computes with. */
+typedef struct vt_arithmetic {
+    vt_dtype dtype; /* of the values */
+    bool backward;  /* what backward and accumulate need as well */
+    bool bf16;      /* products of bfloat16, where an operation has them; not with backward */
+} vt_arithmetic;
+
 /* Made once per node when a program is planned: the products it needs, for its sizes and dtype. */
 typedef struct vt_kit {
     vt_matmul *matmul[VT_MAX_MATMULS];
+    bool bf16;                       /* their operands are bfloat16 */
     size_t pack_bytes[VT_MAX_PACKS]; /* of params[0] in a packed layout; 0 = not packed */
     int pack_slot[VT_MAX_PACKS];     /* the product that it is packed for */
     size_t scratch_bytes;            /* per tile, a multiple of 64 */
@@ -153,10 +162,12 @@ typedef struct vt_op {
 
     /* Check the shapes and attributes and set node->shape. */
     vt_status (*infer)(vt_signature *signature, vt_error *error);
-    /* Fill the kit, with what backward and accumulate need only if asked. What it opened is closed
-     * by the caller, also after an error. NULL: an empty kit will do. */
-    vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_dtype dtype, bool backward,
+    /* Fill the kit. What it opened is closed by the caller, also after an error. NULL: an empty kit
+     * will do. */
+    vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_arithmetic arithmetic,
                       vt_error *error);
+    /* Write what pack_bytes stands for. NULL: what vt_matmul_pack makes of params[0]. */
+    vt_status (*pack)(const vt_tile *tile, void *packed, vt_error *error);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
     double (*flops)(const vt_signature *signature);
 

@@ -6,6 +6,7 @@
 
 extern const vt_op vt_op_patchify;
 extern const vt_op vt_op_linear;
+extern const vt_op vt_op_linear_int8;
 extern const vt_op vt_op_norm;
 extern const vt_op vt_op_attention;
 extern const vt_op vt_op_attention_probs;

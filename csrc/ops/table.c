@@ -5,19 +5,13 @@
 #include "ops/operations.h"
 
 const vt_op *const vt_op_table[] = {
-    &vt_op_patchify,
-    &vt_op_linear,
-    &vt_op_norm,
-    &vt_op_attention,
-    &vt_op_attention_probs,
-    &vt_op_tokens,
-    &vt_op_select,
-    &vt_op_activation,
-    &vt_op_add,
-    &vt_op_scale,
-    &vt_op_dropout,
-    &vt_op_drop_path,
-    NULL,
+    &vt_op_patchify,    &vt_op_linear,
+    &vt_op_linear_int8, &vt_op_norm,
+    &vt_op_attention,   &vt_op_attention_probs,
+    &vt_op_tokens,      &vt_op_select,
+    &vt_op_activation,  &vt_op_add,
+    &vt_op_scale,       &vt_op_dropout,
+    &vt_op_drop_path,   NULL,
 };
 
 const vt_op *vt_op_find(const char *name) {

@@ -119,9 +119,9 @@ static vt_status tokens_infer(vt_signature *s, vt_error *error) {
     return VT_OK;
 }
 
-static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_dtype dtype, bool backward,
+static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                              vt_error *error) {
-    (void)dtype, (void)backward, (void)error;
+    (void)arithmetic, (void)error;
     kit->panels = vt_strip_count(s->node->shape.dim[0]);
     return VT_OK;
 }

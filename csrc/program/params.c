@@ -19,7 +19,7 @@ static vt_status copy_name(vt_param_row *row, const char *name, vt_error *error)
 }
 
 static vt_status fill(vt_params *params, const char *const *names, const vt_shape *shapes,
-                      vt_error *error) {
+                      const bool *int8, vt_error *error) {
     int64_t chunks = 0;
     for (int i = 0; i < params->count; i++) {
         vt_param_row *row = &params->rows[i];
@@ -27,8 +27,9 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
         row->shape = shapes[i];
         row->offset = params->bytes;
         row->elements = vt_shape_elements(&shapes[i]);
-        row->requires_grad = true;
-        params->bytes += vt_align((size_t)row->elements * vt_dtype_size(params->dtype));
+        row->dtype = int8 != NULL && int8[i] ? VT_S8 : params->dtype;
+        row->requires_grad = row->dtype != VT_S8;
+        params->bytes += vt_align((size_t)row->elements * vt_dtype_size(row->dtype));
         chunks += vt_ceil_div(row->elements, CHUNK);
     }
     VT_TRY(vt_alloc_array((void **)&params->squares, (size_t)chunks, sizeof(double), error));
@@ -36,7 +37,8 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
 }
 
 vt_status vt_params_open(vt_params **out, int count, const char *const *names,
-                         const vt_shape *shapes, vt_dtype dtype, vt_error *error) {
+                         const vt_shape *shapes, const bool *int8, vt_dtype dtype,
+                         vt_error *error) {
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_params), error));
     vt_params *params = block;
@@ -47,7 +49,7 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
     params->rows = block;
     if (status == VT_OK) {
         params->count = count;
-        status = fill(params, names, shapes, error);
+        status = fill(params, names, shapes, int8, error);
     }
     if (status != VT_OK) {
         vt_params_close(params);
@@ -74,7 +76,7 @@ vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *err
 
 void vt_params_write(vt_params *params, int row, const void *values) {
     memcpy(vt_params_at(params, params->data, row), values,
-           (size_t)params->rows[row].elements * vt_dtype_size(params->dtype));
+           (size_t)params->rows[row].elements * vt_dtype_size(params->rows[row].dtype));
     params->version++;
 }
 

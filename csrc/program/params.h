@@ -10,7 +10,8 @@
 typedef struct vt_param_row {
     char *name;
     vt_shape shape;
-    size_t offset; /* bytes from the start of a buffer; a multiple of 64 */
+    vt_dtype dtype; /* of the params, or VT_S8: such a row is never trained */
+    size_t offset;  /* bytes from the start of a buffer; a multiple of 64 */
     int64_t elements;
     bool requires_grad;
     bool has_gradient; /* false: the gradient's bytes mean nothing yet */
@@ -28,9 +29,10 @@ typedef struct vt_params {
     pthread_mutex_t lock; /* held while gradients are written */
 } vt_params;
 
-/* Copies names and shapes. All values are 0, all rows require a gradient. */
+/* Copies names and shapes. All values are 0, all real rows require a gradient. int8: one flag per
+ * row, or NULL. */
 vt_status vt_params_open(vt_params **params, int count, const char *const *names,
-                         const vt_shape *shapes, vt_dtype dtype, vt_error *error);
+                         const vt_shape *shapes, const bool *int8, vt_dtype dtype, vt_error *error);
 void vt_params_close(vt_params *params); /* NULL is allowed */
 
 /* The row's first element within a buffer of this layout. */

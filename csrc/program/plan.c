@@ -24,22 +24,43 @@ static vt_status check_params(const vt_program *program, const vt_params *params
     return VT_OK;
 }
 
-static vt_status open_kits(vt_plan *plan, vt_error *error) {
+/* An operation reads a parameter as its record says, so the row must be of that dtype. */
+static vt_status check_dtypes(const vt_program *program, const vt_params *params, vt_error *error) {
+    for (int n = 0; n < program->node_count; n++) {
+        const vt_node *node = &program->nodes[n];
+        for (int i = 0; node->op->params[i].name != NULL; i++) {
+            if (node->params[i] < 0) continue;
+            const vt_param_row *row = &params->rows[node->params[i]];
+            const vt_dtype expected = node->op->params[i].int8 ? VT_S8 : params->dtype;
+            if (row->dtype == expected) continue;
+            return vt_fail(error, VT_VALUE, "%s has dtype %s, operation %s expects %s", row->name,
+                           vt_dtype_name(row->dtype), node->op->name, vt_dtype_name(expected));
+        }
+    }
+    return VT_OK;
+}
+
+static vt_status open_kits(vt_plan *plan, bool bf16, vt_error *error) {
     const vt_program *p = plan->lowered;
+    const vt_arithmetic arithmetic = {plan->dtype, plan->training, bf16};
     VT_TRY(vt_alloc_array((void **)&plan->kits, (size_t)p->node_count, sizeof *plan->kits, error));
     for (int n = 0; n < p->node_count; n++) {
         const vt_op *op = p->nodes[n].op;
         if (op->open == NULL) continue;
-        VT_TRY(op->open(&plan->kits[n], &p->signatures[n], plan->dtype, plan->training, error));
+        VT_TRY(op->open(&plan->kits[n], &p->signatures[n], arithmetic, error));
     }
     return VT_OK;
 }
 
 static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params *params,
                       vt_plan_options options, vt_error *error) {
+    if (options.bf16 && (options.training || plan->dtype != VT_F32)) {
+        return vt_fail(error, VT_VALUE, "bfloat16 is for inference in float32");
+    }
     VT_TRY(check_params(program, params, error));
+    VT_TRY(check_dtypes(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
-    VT_TRY(open_kits(plan, error));
+    VT_TRY(open_kits(plan, options.bf16, error));
     VT_TRY(vt_plan_schedule(plan, params, options.input_gradients, error));
     VT_TRY(vt_plan_store(plan, error));
     return plan->training ? VT_OK : vt_alloc(&plan->packed, plan->fixed_bytes, error);

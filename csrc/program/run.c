@@ -164,6 +164,7 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
                 step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
             char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
                            plan->buffers[step->packed[which]].offset;
+            if (node->op->pack != NULL) return node->op->pack(&t, packed, error);
             return vt_matmul_pack(t.kit->matmul[t.kit->pack_slot[which]], packed, t.param[0],
                                   error);
         }

@@ -12,6 +12,7 @@ static int type_number(char type) {
         case 'f': return NPY_FLOAT32;
         case 'd': return NPY_FLOAT64;
         case 'I': return NPY_UINT32;
+        case 'b': return NPY_INT8;
         default: return NPY_INT64;
     }
 }
@@ -21,11 +22,15 @@ static const char *type_name(char type) {
         case 'f': return "float32";
         case 'd': return "float64";
         case 'I': return "uint32";
+        case 'b': return "int8";
         default: return "int64";
     }
 }
 
-char vt_array_type(vt_dtype dtype) { return dtype == VT_F64 ? 'd' : 'f'; }
+char vt_array_type(vt_dtype dtype) {
+    static const char type[VT_DTYPE_COUNT] = {'f', 'd', 'b'};
+    return type[dtype];
+}
 
 enum { SPEC_TEXT = 128 };
 

@@ -65,10 +65,10 @@ static PyObject *run_cross_entropy(PyObject *module, vt_cross_entropy *loss, los
     double value, weight;
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
-    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(PyModule_GetState(module), status,
-                                                              &error);
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
+    Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
     return Py_BuildValue("(ddO)", value, weight, arrays->dlogits);
 }
 
@@ -209,9 +209,11 @@ static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) 
     if (chosen == NULL) return NULL;
     a.beta1_power = pow(a.beta1, (double)step);
     a.beta2_power = pow(a.beta2, (double)step);
-    Py_BEGIN_ALLOW_THREADS vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data,
-                                        ((vt_buffer_object *)exp_avg_sq)->data, chosen, a, threads);
-    Py_END_ALLOW_THREADS PyMem_Free(chosen);
+    Py_BEGIN_ALLOW_THREADS
+    vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data, ((vt_buffer_object *)exp_avg_sq)->data,
+                 chosen, a, threads);
+    Py_END_ALLOW_THREADS
+    PyMem_Free(chosen);
     Py_RETURN_NONE;
 }
 
@@ -261,8 +263,9 @@ static PyObject *attribute_dict(const vt_attribute_spec *spec) {
 }
 
 static PyObject *param_dict(const vt_param_spec *spec) {
-    return Py_BuildValue("{s:s,s:O}", "name", spec->name, "optional",
-                         spec->optional ? Py_True : Py_False);
+    return Py_BuildValue("{s:s,s:O,s:O}", "name", spec->name, "optional",
+                         spec->optional ? Py_True : Py_False, "int8",
+                         spec->int8 ? Py_True : Py_False);
 }
 
 /* Append a new reference, which may be NULL; -1 with an exception. */
@@ -334,10 +337,11 @@ static PyObject *config(PyObject *module, PyObject *unused) {
 #else
     PyObject *openmp = Py_False;
 #endif
-    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:i,s:N}", "isa", vt_isa_name(vt_isa_selected()),
-                         "best_isa", vt_isa_name(vt_isa_best()), "isas", available_isas(),
-                         "features", vt_cpu_features(), "onednn", vt_linalg_version(), "openmp",
-                         openmp, "threads", vt_default_threads(), "kernels", kernel_slots());
+    return Py_BuildValue(
+        "{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N}", "isa", vt_isa_name(vt_isa_selected()), "best_isa",
+        vt_isa_name(vt_isa_best()), "isas", available_isas(), "features", vt_cpu_features(),
+        "onednn", vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False, "openmp",
+        openmp, "threads", vt_default_threads(), "kernels", kernel_slots());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {

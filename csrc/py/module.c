@@ -57,7 +57,7 @@ PyObject *vt_shape_tuple(const vt_shape *shape) {
 }
 
 int vt_parse_dtype(const char *name, vt_dtype *dtype) {
-    for (int i = 0; i < VT_DTYPE_COUNT; i++) {
+    for (int i = 0; i < VT_REAL_COUNT; i++) {
         if (strcmp(name, vt_dtype_name((vt_dtype)i)) != 0) continue;
         *dtype = (vt_dtype)i;
         return 0;

@@ -6,17 +6,35 @@
 
 /* ---------------------------------------------------------------- making a table */
 
-/* (name, shape) of every row; the names are borrowed from `rows`. */
-static int parse_rows(PyObject *rows, const char **names, vt_shape *shapes) {
+/* The rows of a table that is being made; the names are borrowed from a tuple of Python's. */
+typedef struct row_list {
+    const char **names;
+    vt_shape *shapes;
+    bool *int8;
+} row_list;
+
+/* (name, shape), or (name, shape, "int8") */
+static int parse_row_tuple(PyObject *row, Py_ssize_t index, const row_list *list) {
+    PyObject *shape;
+    const char *dtype = NULL;
+    if (!PyTuple_Check(row)) {
+        PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %s",
+                     Py_TYPE(row)->tp_name);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(row, "sO|z", &list->names[index], &shape, &dtype)) return -1;
+    if (dtype != NULL && strcmp(dtype, "int8") != 0) {
+        PyErr_Format(PyExc_ValueError, "parameter %s has dtype '%s', expected 'int8' or none",
+                     list->names[index], dtype);
+        return -1;
+    }
+    list->int8[index] = dtype != NULL;
+    return vt_parse_shape(shape, &list->shapes[index]);
+}
+
+static int parse_rows(PyObject *rows, const row_list *list) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(rows); i++) {
-        PyObject *row = PyTuple_GET_ITEM(rows, i), *shape;
-        if (!PyTuple_Check(row)) {
-            PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %s",
-                         Py_TYPE(row)->tp_name);
-            return -1;
-        }
-        if (!PyArg_ParseTuple(row, "sO", &names[i], &shape)) return -1;
-        if (vt_parse_shape(shape, &shapes[i]) < 0) return -1;
+        if (parse_row_tuple(PyTuple_GET_ITEM(rows, i), i, list) < 0) return -1;
     }
     return 0;
 }
@@ -37,20 +55,22 @@ static int check_sizes(const vt_shape *shapes, const char *const *names, Py_ssiz
 
 static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
     const Py_ssize_t count = PyTuple_GET_SIZE(rows);
-    const char **names = PyMem_Calloc((size_t)count + 1, sizeof *names);
-    vt_shape *shapes = PyMem_Calloc((size_t)count + 1, sizeof *shapes);
+    row_list list = {.names = PyMem_Calloc((size_t)count + 1, sizeof *list.names),
+                     .shapes = PyMem_Calloc((size_t)count + 1, sizeof *list.shapes),
+                     .int8 = PyMem_Calloc((size_t)count + 1, sizeof *list.int8)};
     int result = -1;
-    if (names == NULL || shapes == NULL) {
+    if (list.names == NULL || list.shapes == NULL || list.int8 == NULL) {
         PyErr_NoMemory();
-    } else if (parse_rows(rows, names, shapes) == 0 && check_sizes(shapes, names, count) == 0) {
+    } else if (parse_rows(rows, &list) == 0 && check_sizes(list.shapes, list.names, count) == 0) {
         vt_error error;
-        const vt_status status =
-            vt_params_open(&self->params, (int)count, names, shapes, dtype, &error);
+        const vt_status status = vt_params_open(&self->params, (int)count, list.names, list.shapes,
+                                                list.int8, dtype, &error);
         result = status == VT_OK ? 0 : -1;
         if (result < 0) vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     }
-    PyMem_Free(names);
-    PyMem_Free(shapes);
+    PyMem_Free(list.names);
+    PyMem_Free(list.shapes);
+    PyMem_Free(list.int8);
     return result;
 }
 
@@ -87,8 +107,8 @@ static int parse_row(PyObject *self, PyObject *argument) {
 }
 
 static PyObject *view_row(PyObject *owner, const vt_params *params, void *buffer, int row) {
-    return vt_array_view(owner, vt_params_at(params, buffer, row), vt_array_type(params->dtype),
-                         &params->rows[row].shape);
+    return vt_array_view(owner, vt_params_at(params, buffer, row),
+                         vt_array_type(params->rows[row].dtype), &params->rows[row].shape);
 }
 
 static PyObject *params_view(PyObject *self, PyObject *index) {
@@ -107,7 +127,7 @@ static PyObject *params_gradient(PyObject *self, PyObject *index) {
 /* An array that fits row `row`, or NULL with an exception. */
 static PyObject *expect_row(const vt_params *params, int row, PyObject *object) {
     const vt_param_row *r = &params->rows[row];
-    vt_array_spec spec = {r->name, vt_array_type(params->dtype), r->shape.ndim, {0}};
+    vt_array_spec spec = {r->name, vt_array_type(r->dtype), r->shape.ndim, {0}};
     for (int i = 0; i < r->shape.ndim; i++) spec.dim[i] = r->shape.dim[i];
     return vt_array_expect(object, &spec);
 }
@@ -134,7 +154,12 @@ static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
     int flag;
     if (!PyArg_ParseTuple(args, "np:set_requires_grad", &row, &flag)) return NULL;
     if (vt_check_row(params_of(self), row) < 0) return NULL;
-    params_of(self)->rows[row].requires_grad = flag != 0;
+    vt_param_row *r = &params_of(self)->rows[row];
+    if (flag && r->dtype == VT_S8) {
+        PyErr_Format(PyExc_ValueError, "%s is quantised and cannot be trained", r->name);
+        return NULL;
+    }
+    r->requires_grad = flag != 0;
     Py_RETURN_NONE;
 }
 
@@ -149,15 +174,19 @@ static PyObject *params_zero_gradients(PyObject *self, PyObject *unused) {
 static PyObject *params_scale_gradients(PyObject *self, PyObject *argument) {
     const double factor = PyFloat_AsDouble(argument);
     if (factor == -1.0 && PyErr_Occurred()) return NULL;
-    Py_BEGIN_ALLOW_THREADS vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS
+    vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *params_gradient_norm(PyObject *self, PyObject *unused) {
     (void)unused;
     double norm;
-    Py_BEGIN_ALLOW_THREADS norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
-    Py_END_ALLOW_THREADS return PyFloat_FromDouble(norm);
+    Py_BEGIN_ALLOW_THREADS
+    norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
+    Py_END_ALLOW_THREADS
+    return PyFloat_FromDouble(norm);
 }
 
 static PyObject *params_new_buffer(PyObject *self, PyObject *unused) {
@@ -210,6 +239,9 @@ static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_param_row *)
 
 static PyObject *name_item(const vt_param_row *row) { return PyUnicode_FromString(row->name); }
 static PyObject *shape_item(const vt_param_row *row) { return vt_shape_tuple(&row->shape); }
+static PyObject *dtype_item(const vt_param_row *row) {
+    return PyUnicode_FromString(vt_dtype_name(row->dtype));
+}
 
 static PyObject *params_names(PyObject *self, void *unused) {
     (void)unused;
@@ -221,8 +253,14 @@ static PyObject *params_shapes(PyObject *self, void *unused) {
     return collect(self, shape_item);
 }
 
+static PyObject *params_dtypes(PyObject *self, void *unused) {
+    (void)unused;
+    return collect(self, dtype_item);
+}
+
 static PyGetSetDef params_getset[] = {
     {"dtype", params_dtype, NULL, "'float32' or 'float64'", NULL},
+    {"dtypes", params_dtypes, NULL, "one dtype per row: that of the table, or 'int8'", NULL},
     {"names", params_names, NULL, "one name per row", NULL},
     {"shapes", params_shapes, NULL, "one tuple of sizes per row", NULL},
     {"version", params_version, NULL, "rises with every write", NULL},
@@ -294,7 +332,7 @@ static PyObject *buffer_write(PyObject *self, PyObject *args) {
     PyObject *array = expect_row(params, (int)row, object);
     if (array == NULL) return NULL;
     memcpy(vt_params_at(params, buffer->data, (int)row), vt_array_data(array),
-           (size_t)params->rows[row].elements * vt_dtype_size(params->dtype));
+           (size_t)params->rows[row].elements * vt_dtype_size(params->rows[row].dtype));
     Py_DECREF(array);
     Py_RETURN_NONE;
 }

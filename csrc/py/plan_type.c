@@ -4,25 +4,30 @@
 static vt_plan *plan_of(PyObject *self) { return ((vt_plan_object *)self)->plan; }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"program", "params", "training", "input_gradients", "fuse", NULL};
+    static char *keywords[] = {"program", "params", "training", "input_gradients",
+                               "fuse",    "bf16",   NULL};
     vt_module_state *state = vt_state_of_type(type);
     PyObject *program, *params;
-    int training = 0, input_gradients = 0, fuse = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$ppp:Plan", keywords, state->program,
+    int training = 0, input_gradients = 0, fuse = 1, bf16 = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$pppp:Plan", keywords, state->program,
                                      &program, state->params, &params, &training, &input_gradients,
-                                     &fuse)) {
+                                     &fuse, &bf16)) {
         return NULL;
     }
     vt_plan_object *self = (vt_plan_object *)PyType_GenericAlloc(type, 0);
     if (self == NULL) return NULL;
     self->params = (vt_params_object *)Py_NewRef(params);
-    const vt_plan_options options = {training != 0, input_gradients != 0, fuse != 0};
+    const vt_plan_options options = {.training = training != 0,
+                                     .input_gradients = input_gradients != 0,
+                                     .bf16 = bf16 != 0,
+                                     .fuse = fuse != 0};
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS status =
-        vt_plan_open(&self->plan, ((vt_program_object *)program)->program, self->params->params,
-                     options, &error);
-    Py_END_ALLOW_THREADS if (status == VT_OK) return (PyObject *)self;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_plan_open(&self->plan, ((vt_program_object *)program)->program,
+                          self->params->params, options, &error);
+    Py_END_ALLOW_THREADS
+    if (status == VT_OK) return (PyObject *)self;
     Py_DECREF(self);
     return vt_raise(state, status, &error);
 }
@@ -125,7 +130,8 @@ static PyMethodDef plan_methods[] = {
 
 static PyType_Slot plan_slots[] = {
     {Py_tp_doc,
-     "Plan(program, params, *, training=False, input_gradients=False, fuse=True)\n--\n\n"
+     "Plan(program, params, *, training=False, input_gradients=False, fuse=True, "
+     "bf16=False)\n--\n\n"
      "How a program is run, for any batch size."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},

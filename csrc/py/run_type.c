@@ -139,9 +139,10 @@ static PyObject *forward_arrays(PyObject *self, array_list *inputs, vt_rng_key k
     const int64_t images = vt_array_dim(inputs->arrays[0], 0);
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS status = vt_run_forward(run, images, inputs->data, key, row, &error);
-    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)),
-                                                              status, &error);
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_run_forward(run, images, inputs->data, key, row, &error);
+    Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     return outputs_tuple(run);
 }
 
@@ -194,9 +195,10 @@ static PyObject *backward_arrays(PyObject *self, array_list *gradients) {
     array_list_point(gradients);
     vt_error error;
     vt_status status;
-    Py_BEGIN_ALLOW_THREADS status = vt_run_backward(run, gradients->data, &error);
-    Py_END_ALLOW_THREADS if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)),
-                                                              status, &error);
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_run_backward(run, gradients->data, &error);
+    Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     return input_gradients_tuple(run);
 }
 

@@ -28,25 +28,30 @@ PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *err
 /* ---------------------------------------------------------------- objects */
 
 typedef struct vt_params_object {
-    PyObject_HEAD vt_params *params;
+    PyObject_HEAD
+    vt_params *params;
 } vt_params_object;
 
 typedef struct vt_buffer_object {
-    PyObject_HEAD vt_params_object *owner; /* whose layout it has */
+    PyObject_HEAD
+    vt_params_object *owner; /* whose layout it has */
     void *data;
 } vt_buffer_object;
 
 typedef struct vt_program_object {
-    PyObject_HEAD vt_program *program;
+    PyObject_HEAD
+    vt_program *program;
 } vt_program_object;
 
 typedef struct vt_plan_object {
-    PyObject_HEAD vt_params_object *params;
+    PyObject_HEAD
+    vt_params_object *params;
     vt_plan *plan;
 } vt_plan_object;
 
 typedef struct vt_run_object {
-    PyObject_HEAD vt_plan_object *plan;
+    PyObject_HEAD
+    vt_plan_object *plan;
     vt_run *run;
     bool busy; /* a thread is in forward or backward, perhaps without the GIL */
 } vt_run_object;

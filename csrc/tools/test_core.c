@@ -241,7 +241,8 @@ static int plan_hostile(const vt_program *program) {
     vt_plan *plan;
     vt_error error;
     const vt_plan_options options = {.training = true, .input_gradients = true, .fuse = true};
-    if (vt_params_open(&params, HOSTILE_ROWS, names, program->params, VT_F64, &error) != VT_OK) {
+    if (vt_params_open(&params, HOSTILE_ROWS, names, program->params, NULL, VT_F64, &error) !=
+        VT_OK) {
         return 0;
     }
     const vt_status status = vt_plan_open(&plan, program, params, options, &error);

@@ -93,7 +93,8 @@ static inline vt_status build(vt_program **program, vt_params **params, vt_dtype
                                     .outputs = &output};
     *params = NULL;
     VT_TRY(vt_program_open(program, &description, error));
-    const vt_status status = vt_params_open(params, b.param_count, b.names, b.params, dtype, error);
+    const vt_status status =
+        vt_params_open(params, b.param_count, b.names, b.params, NULL, dtype, error);
     if (status == VT_OK) return VT_OK;
     vt_program_close(*program);
     *program = NULL;

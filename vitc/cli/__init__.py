@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vitc import __version__
 from vitc.errors import VitcError
 
-COMMANDS = ("demo", "fit", "validate", "predict", "export")
+COMMANDS = ("demo", "fit", "validate", "predict", "quantize", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,6 +36,21 @@ def labelled_images(path: str | Path, transform: Any, mode: str, split: str | No
     return data.ImageFolder(path, transform=transform, mode=mode)
 
 
+def as_labels(images: Any, names: list[str]) -> Array:
+    """The labels of a data set as a checkpoint with these class names numbers them.
+
+    Raises `ValueError` naming the classes that the checkpoint does not know.
+    """
+    unknown = [name for name in images.classes if name not in names]
+    if unknown:
+        raise ValueError(
+            f"the checkpoint has the classes {', '.join(names) or 'none'}, the images also "
+            f"{', '.join(unknown)}"
+        )
+    place = np.array([names.index(name) for name in images.classes])
+    return place[np.asarray(images.targets)]
+
+
 def mode_of(model: Any) -> str:
     """How images are decoded for a model: in colour, or grey."""
     channels = model.default_cfg["input_size"][0]

@@ -26,23 +26,10 @@ def run(options: argparse.Namespace) -> None:
     transform = common.evaluation_transform(module.model)
     mode = common.mode_of(module.model)
     images = common.labelled_images(options.data, transform, mode, options.split)
-    labels = _labels(images, module.class_names)
+    labels = common.as_labels(images, module.class_names)
     loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
     found = common.probabilities(module, loader)
     print(report(found, labels, module.class_names))
-
-
-def _labels(images: object, names: list[str]) -> Array:
-    """The labels of the images as the checkpoint numbers its classes."""
-    classes = list(getattr(images, "classes", []))
-    unknown = [name for name in classes if name not in names]
-    if unknown:
-        raise ValueError(
-            f"the checkpoint has the classes {', '.join(names)}, the images also "
-            f"{', '.join(unknown)}"
-        )
-    place = np.array([names.index(name) for name in classes])
-    return place[np.asarray(getattr(images, "targets", []))]
 
 
 def report(probabilities: Array, labels: Array, names: list[str]) -> str:

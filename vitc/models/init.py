@@ -18,11 +18,15 @@ Draw = Callable[[np.random.Generator, Shape], Array]
 
 
 class Row(NamedTuple):
-    """One parameter: its name in the state dict, its shape, and how it starts."""
+    """One parameter: its name in the state dict, its shape, and how it starts.
+
+    int8: it holds 8-bit numbers instead of the dtype of the model.
+    """
 
     name: str
     shape: Shape
     draw: Draw
+    int8: bool = False
 
 
 def normal(std: float) -> Draw:
@@ -43,4 +47,5 @@ def initial(row: Row, seed: int, dtype: str) -> Array:
     """The first values of a parameter: the same for the same seed, name and shape."""
     sequence = np.random.SeedSequence(seed, spawn_key=tuple(row.name.encode()))
     generator = np.random.Generator(np.random.Philox(sequence))
-    return np.ascontiguousarray(row.draw(generator, row.shape), dtype=dtype)
+    values = row.draw(generator, row.shape)
+    return np.ascontiguousarray(values, dtype="int8" if row.int8 else dtype)

@@ -1,5 +1,6 @@
 """What every model is: a table of parameters and the programs that read it."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -11,12 +12,20 @@ import numpy as np
 from vitc import _vitc, engine
 from vitc.arrays import Array
 from vitc.models.init import Row, initial
-from vitc.models.weights import IncompatibleKeys, check_state, load_file, save_file
+from vitc.models.int8 import inner_linears, int8_rows, int8_state, norm_pairs, smoothed
+from vitc.models.weights import (
+    IncompatibleKeys,
+    check_state,
+    load_file,
+    read_metadata,
+    save_file,
+)
 from vitc.parameters import Layer, Parameter
-from vitc.program import Program
+from vitc.program import Program, with_int8
 from vitc.tape import Output, Window, clock
 
 DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bf16")
 
 
 class Model:
@@ -27,6 +36,7 @@ class Model:
     """
 
     name = "model"
+    _precision = "float32"
 
     def __init__(self, rows: Sequence[Row], dtype: str = "float32") -> None:
         if dtype not in DTYPES:
@@ -38,18 +48,23 @@ class Model:
         """Makes the table. Rows start as the old parameters of their name, else from their draw."""
         self._rows = tuple(rows)
         self.shapes = {row.name: row.shape for row in rows}
-        self.params = _vitc.Params([(row.name, row.shape) for row in rows], dtype)
+        self.params = _vitc.Params(
+            [(row.name, row.shape, "int8" if row.int8 else None) for row in rows], dtype
+        )
         for i, row in enumerate(rows):
             before = old.get(row.name)
             self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
-            self.params.set_requires_grad(i, before is None or before.requires_grad)
+            trained = not row.int8 and (before is None or before.requires_grad)
+            self.params.set_requires_grad(i, trained)
         self.window = Window(self.params)
         self._parameters = {
             row.name: Parameter(row.name, self.params, i, self.window) for i, row in enumerate(rows)
         }
         self._layers = Layer("", self._parameters)
         self._pool = engine.Pool(self.params)
+        self._pool.bf16 = self.precision == "bf16"
         self._programs: dict[tuple[Any, ...], Program] = {}
+        self._int8 = frozenset(i for i, row in enumerate(rows) if row.int8)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """An independent model with the same weights and settings, without the gradients."""
@@ -68,7 +83,7 @@ class Model:
     def _program(self, key: tuple[Any, ...], build: Callable[[], Program]) -> Program:
         """The program of this key, built the first time."""
         if key not in self._programs:
-            self._programs[key] = build()
+            self._programs[key] = with_int8(build(), self._int8)
         return self._programs[key]
 
     def _forward_program(self, training: bool) -> Program:
@@ -99,6 +114,34 @@ class Model:
     def eval(self) -> Self:
         """Dropout and drop path are off; gradients are still recorded, unless under `no_grad`."""
         return self.train(False)
+
+    @property
+    def precision(self) -> str:
+        """What inference computes its products in: "float32" or "bf16" (sums stay in float32).
+
+        Passes that record gradients compute in the dtype of the parameters. A processor without
+        instructions for bfloat16 keeps to float32, and a warning says so.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
+        if precision == "bf16" and self.params.dtype != "float32":
+            raise ValueError("bf16 is for models of float32")
+        if precision == "bf16" and not _vitc.config()["bf16"]:
+            warnings.warn(
+                "this processor (or VITC_ISA) has no bfloat16: computing in float32", stacklevel=2
+            )
+            precision = "float32"
+        self._precision = precision
+        self._pool.bf16 = precision == "bf16"
+
+    @property
+    def quantized(self) -> bool:
+        """Whether some layers hold 8-bit weights; such a model is not trained."""
+        return bool(self._int8)
 
     # ------------------------------------------------------------------------------- parameters
 
@@ -136,8 +179,9 @@ class Model:
         Raises `ValueError` listing the faults by name: missing and unexpected keys (unless
         strict=False), wrong shapes, and infinite or NaN values (unless allow_nonfinite=True).
         """
+        dtypes = dict(zip(self.params.names, self.params.dtypes, strict=True))
         ready, keys = check_state(
-            state, self.shapes, self.params.dtype, strict=strict, allow_nonfinite=allow_nonfinite
+            state, self.shapes, dtypes, strict=strict, allow_nonfinite=allow_nonfinite
         )
         for name, value in ready.items():
             self.params.write(self._parameters[name].index, value)
@@ -154,18 +198,52 @@ class Model:
         self.load_state_dict(weights)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the weights to a `.safetensors` file under the names of the state dict."""
-        save_file(path, self.state_dict(), {"format": "pt", "architecture": self.name})
+        """Writes the weights to a `.safetensors` file under the names of the state dict.
+
+        A model whose precision is "bf16" is written in bfloat16, and quantised layers as they are;
+        `load` and `create_model(..., checkpoint_path=path)` make the same model again.
+        """
+        metadata = {"format": "pt", "architecture": self.name, "precision": self.precision}
+        if self.quantized:
+            metadata["quantization"] = "dynamic"
+        save_file(path, self.state_dict(), metadata, bf16=self.precision == "bf16")
 
     def load(
         self, path: str | PathLike[str], strict: bool = True, *, allow_nonfinite: bool = False
     ) -> IncompatibleKeys:
-        """Reads a `.safetensors` file, like `load_state_dict`; the errors name the path."""
-        state = load_file(path)
+        """Reads a `.safetensors` file, like `load_state_dict`; the errors name the path.
+
+        A file of a quantised model quantises this one, one of precision "bf16" sets it.
+        """
+        state, metadata = load_file(path), read_metadata(path)
+        if metadata.get("quantization") and not self.quantized:
+            self._adopt(int8_rows(self._rows, self._int8_names()), self.params.dtype, {})
         try:
-            return self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
+            keys = self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+        if metadata.get("precision") == "bf16":
+            self.precision = "bf16"
+        return keys
+
+    def quantize_(self) -> Self:
+        """Turns the layers between the first and the last into 8 bits; see `vitc.quantize`."""
+        if self.quantized:
+            raise ValueError("the model is quantised already")
+        if self.params.dtype != "float32":
+            raise ValueError("quantisation is for models of float32")
+        names = self._int8_names()
+        pairs = norm_pairs(self._forward_program(False).core, self.params.names)
+        even = smoothed(self.state_dict(), [pair for pair in pairs if pair.weight in names])
+        state = int8_state(even, names)
+        self._adopt(int8_rows(self._rows, names), self.params.dtype, {})
+        self.load_state_dict(state)
+        return self
+
+    def _int8_names(self) -> list[str]:
+        """The weights that quantisation turns into 8 bits, read from the program of `forward`."""
+        core = self._forward_program(False).core
+        return [self.params.names[i] for i in inner_linears(core)]
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())

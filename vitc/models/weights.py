@@ -22,7 +22,7 @@ class IncompatibleKeys(NamedTuple):
 def check_state(
     state: Mapping[str, Any],
     shapes: Mapping[str, Shape],
-    dtype: str,
+    dtypes: Mapping[str, str],
     *,
     strict: bool,
     allow_nonfinite: bool,
@@ -41,19 +41,21 @@ def check_state(
     ready: dict[str, Array] = {}
     for name in (name for name in shapes if name in state):
         array = as_array(state[name])
-        fault = _fault(array, shapes[name], allow_nonfinite)
+        fault = _fault(array, shapes[name], dtypes[name], allow_nonfinite)
         if fault:
             faults.append(f"{name}: {fault}")
         else:
-            ready[name] = np.ascontiguousarray(array, dtype=dtype)
+            ready[name] = np.ascontiguousarray(array, dtype=dtypes[name])
     if faults:
         raise ValueError("the state dict does not fit the model:\n  " + "\n  ".join(faults))
     return ready, keys
 
 
-def _fault(array: Array, shape: Shape, allow_nonfinite: bool) -> str | None:
+def _fault(array: Array, shape: Shape, dtype: str, allow_nonfinite: bool) -> str | None:
     if array.shape != shape:
         return f"shape {array.shape}, expected {shape}"
+    if dtype == "int8":
+        return None if array.dtype == np.int8 else f"dtype {array.dtype}, expected int8"
     if array.dtype.kind != "f":
         return f"dtype {array.dtype}, expected floating point numbers"
     wide = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
@@ -102,18 +104,54 @@ def _from_bytes(dtype: str, shape: list[int], data: bytes) -> Array:
     return np.frombuffer(data, f"<{letter}{size}").reshape(shape)
 
 
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What `save_file` wrote beside the arrays; empty if nothing."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
 def save_file(
-    path: str | os.PathLike[str], state: Mapping[str, Array], metadata: dict[str, str]
+    path: str | os.PathLike[str],
+    state: Mapping[str, Array],
+    metadata: dict[str, str],
+    *,
+    bf16: bool = False,
 ) -> None:
-    """Writes a `.safetensors` file; one that was there before stays whole until the new one is."""
-    from safetensors.numpy import save_file as write
+    """Writes a `.safetensors` file; one that was there before stays whole until the new one is.
+
+    bf16: floating point numbers are rounded to bfloat16.
+    """
+    from safetensors import serialize_file
 
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no directory {path.parent}")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        write({k: np.ascontiguousarray(v) for k, v in state.items()}, unfinished, metadata)
+        arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
+        specs = {name: _spec(array) for name, array in arrays.items()}
+        serialize_file(specs, unfinished, metadata)  # type: ignore[no-untyped-call]
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _as_stored(value: Array, bf16: bool) -> Array:
+    """An array as the file is to have it; bfloat16 as the bits of a uint16."""
+    array = np.ascontiguousarray(value)
+    if not bf16 or array.dtype != np.float32:
+        return array
+    bits = array.view(np.uint32).astype(np.uint64)  # rounded to even; the carry has room
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+
+
+def _spec(array: Array) -> Any:
+    """What safetensors writes: where the array lies, which must outlive the call."""
+    from safetensors import TensorSpec
+
+    dtype = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
+    return TensorSpec(
+        dtype=dtype, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+    )

@@ -1,0 +1,104 @@
+/* uint8 times int8 for processors without VNNI, exactly: both are widened to 16 bits, where
+ * products of pairs sum up in 32 (vpmaddwd). The 8-bit instruction (vpmaddubsw) saturates at 16
+ * bits: 255 x 127 twice is 64770. Half the speed of VNNI, and no wrong digit.
+ *
+ * b is packed in panels of COLUMNS columns: (k / 2, COLUMNS, 2) of int16, so that a load of 8
+ * columns meets a pair of a. Built with -mavx2. */
+#include "linalg/product.h"
+
+#if defined(__AVX2__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { ROWS = 4, COLUMNS = 16, LANES = 8, VECTORS = COLUMNS / LANES };
+
+static int64_t pairs(const vt_matmul_shape *s) { return (s->k + 1) / 2; }
+static int64_t panels(const vt_matmul_shape *s) { return (s->n + COLUMNS - 1) / COLUMNS; }
+static int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
+
+static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b_, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const int64_t down = s->b_transposed ? 1 : s->ldb, right = s->b_transposed ? s->ldb : 1;
+    const int8_t *b = b_;
+    int16_t *out = packed;
+    (void)error;
+    for (int64_t j = 0; j < panels(s) * COLUMNS; j++) {
+        int16_t *column = out + j / COLUMNS * pairs(s) * COLUMNS * 2 + j % COLUMNS * 2;
+        for (int64_t p = 0; p < 2 * pairs(s); p++) {
+            const bool inside = j < s->n && p < s->k;
+            column[p / 2 * COLUMNS * 2 + p % 2] = inside ? b[p * down + j * right] : 0;
+        }
+    }
+    return VT_OK;
+}
+
+/* wide (m, 2 pairs) = a, with a zero behind an odd k */
+static void widen_a(int16_t *wide, const uint8_t *a, const vt_matmul_shape *s) {
+    const int64_t down = s->a_transposed ? 1 : s->lda, right = s->a_transposed ? s->lda : 1;
+    for (int64_t i = 0; i < s->m; i++) {
+        int16_t *row = wide + i * 2 * pairs(s);
+        for (int64_t p = 0; p < s->k; p++) row[p] = a[i * down + p * right];
+        if (s->k % 2 != 0) row[s->k] = 0;
+    }
+}
+
+/* sum (ROWS, COLUMNS) of one panel */
+static void multiply_tile(int32_t sum[ROWS][COLUMNS], const int16_t *const row[ROWS],
+                          const int16_t *panel, int64_t count) {
+    __m256i total[ROWS][VECTORS] = {0};
+    for (int64_t p = 0; p < count; p++) {
+        const __m256i *b = (const __m256i *)(const void *)(panel + p * COLUMNS * 2);
+        for (int i = 0; i < ROWS; i++) {
+            int32_t pair;
+            memcpy(&pair, row[i] + 2 * p, sizeof pair);
+            const __m256i a = _mm256_set1_epi32(pair);
+            for (int v = 0; v < VECTORS; v++) {
+                total[i][v] = _mm256_add_epi32(total[i][v], _mm256_madd_epi16(a, b[v]));
+            }
+        }
+    }
+    memcpy(sum, total, sizeof total);
+}
+
+static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const void *b,
+                     const void *bias, void *scratch, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const int64_t width = 2 * pairs(s);
+    int16_t *wide = scratch;
+    int32_t *c = c_;
+    (void)bias, (void)error;
+    widen_a(wide, a, s);
+    for (int64_t j = 0; j < s->n; j += COLUMNS) {
+        const int16_t *panel = (const int16_t *)b + j * width;
+        for (int64_t i = 0; i < s->m; i += ROWS) {
+            const int16_t *row[ROWS];
+            for (int r = 0; r < ROWS; r++) row[r] = wide + smaller(i + r, s->m - 1) * width;
+            int32_t sum[ROWS][COLUMNS];
+            multiply_tile(sum, row, panel, pairs(s));
+            for (int64_t r = 0; r < smaller(ROWS, s->m - i); r++) {
+                memcpy(c + (i + r) * s->ldc + j, sum[r],
+                       (size_t)smaller(COLUMNS, s->n - j) * sizeof **sum);
+            }
+        }
+    }
+    return VT_OK;
+}
+
+void vt_int8_avx2_open(vt_matmul *matmul) {
+    const vt_matmul_shape *s = &matmul->shape;
+    if (!s->pack_b) return; /* only weights are worth the layout */
+    matmul->implementation = "int8:avx2";
+    matmul->scratch_bytes = vt_align((size_t)(s->m * 2 * pairs(s)) * sizeof(int16_t));
+    matmul->packed_bytes = vt_align((size_t)(panels(s) * pairs(s)) * COLUMNS * 2 * sizeof(int16_t));
+    matmul->run = run;
+    matmul->pack = pack_b;
+}
+
+#else
+
+void vt_int8_avx2_open(vt_matmul *matmul) { (void)matmul; }
+
+#endif

@@ -1,0 +1,96 @@
+/* Products of small numbers in plain C: uint8 times int8, exactly, and bfloat16 with sums in float.
+ * The oracle of the faster ones, and what runs where there are none. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "linalg/product.h"
+
+/* The element (row, column) of a matrix that is stored by rows or, transposed, by columns. */
+static inline int64_t place(int64_t row, int64_t column, int64_t leading, bool transposed) {
+    return transposed ? column * leading + row : row * leading + column;
+}
+
+/* ---------------------------------------------------------------- int8 */
+
+static vt_status run_int8(const vt_matmul *matmul, void *c_, const void *a_, const void *b_,
+                          const void *bias, void *scratch, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const uint8_t *a = a_;
+    const int8_t *b = b_;
+    int32_t *c = c_;
+    (void)bias, (void)scratch, (void)error;
+    for (int64_t i = 0; i < s->m; i++) {
+        for (int64_t j = 0; j < s->n; j++) {
+            int32_t sum = 0;
+            for (int64_t p = 0; p < s->k; p++) {
+                sum += (int32_t)a[place(i, p, s->lda, s->a_transposed)] *
+                       (int32_t)b[place(p, j, s->ldb, s->b_transposed)];
+            }
+            c[i * s->ldc + j] = sum;
+        }
+    }
+    return VT_OK;
+}
+
+/* ---------------------------------------------------------------- bfloat16 */
+
+static inline float widen(uint16_t x) {
+    const uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+/* Round to nearest, ties to even; a NaN stays one. */
+static inline uint16_t narrow(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (x != x) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+/* packed (k, n), dense */
+static vt_status pack_bf16(const vt_matmul *matmul, void *packed, const void *b, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    uint16_t *out = packed;
+    (void)error;
+    for (int64_t p = 0; p < s->k; p++) {
+        for (int64_t j = 0; j < s->n; j++) {
+            out[p * s->n + j] = narrow(((const float *)b)[place(p, j, s->ldb, s->b_transposed)]);
+        }
+    }
+    return VT_OK;
+}
+
+static vt_status run_bf16(const vt_matmul *matmul, void *c_, const void *a_, const void *b_,
+                          const void *bias, void *scratch, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const uint16_t *a = a_, *b = b_;
+    float *c = c_;
+    (void)scratch, (void)error;
+    for (int64_t i = 0; i < s->m; i++) {
+        for (int64_t j = 0; j < s->n; j++) {
+            float sum = 0;
+            for (int64_t p = 0; p < s->k; p++) {
+                const int64_t at = s->pack_b ? p * s->n + j : place(p, j, s->ldb, s->b_transposed);
+                sum += widen(a[place(i, p, s->lda, s->a_transposed)]) * widen(b[at]);
+            }
+            if (s->bias) sum += ((const float *)bias)[j];
+            c[i * s->ldc + j] = s->accumulate ? c[i * s->ldc + j] + sum : sum;
+        }
+    }
+    return VT_OK;
+}
+
+void vt_small_open(vt_matmul *matmul) {
+    const vt_matmul_shape *s = &matmul->shape;
+    matmul->scratch_bytes = 0;
+    if (s->operands == VT_OPERANDS_INT8) {
+        matmul->run = run_int8;
+        return;
+    }
+    matmul->run = run_bf16;
+    if (!s->pack_b) return;
+    matmul->pack = pack_bf16;
+    matmul->packed_bytes = vt_align((size_t)(s->k * s->n) * sizeof(uint16_t));
+}

@@ -1,0 +1,347 @@
+"""8-bit and bfloat16 inference: exact products, bounded error, and files that come back.
+
+The oracle of a product is integer arithmetic in NumPy; of a model, the model in float32.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vitc
+from oracle import images, redrawn, relative
+from vitc import _vitc, nn
+from vitc.models.int8 import int8_state, norm_pairs, quantize_weight, smoothed
+from vitc.models.model import Model
+from vitc.tape import no_grad
+
+EXACT = """
+import numpy as np
+from vitc import _vitc
+
+def product(x, weight, bias=None):
+    rows = [("w", weight.shape, "int8"), ("s", weight.shape[:1]), ("b", weight.shape[:1])]
+    params = _vitc.Params(rows)
+    params.write(0, weight)
+    params.write(1, np.ones(len(weight), np.float32))
+    params.write(2, np.zeros(len(weight), np.float32) if bias is None else bias)
+    shapes = [shape for _, shape, *_ in rows]
+    ops = [("linear_int8", [0], [0, 1, 2], {})]
+    program = _vitc.Program([x.shape[1:]], shapes, ops, [1])
+    run = _vitc.Run(_vitc.Plan(program, params), len(x), 2)
+    return run.forward([x])[0]
+
+def exact(x, weight):
+    "The row holds 0 and 255, so its scale is 1 and its zero point 0: quantised, it is itself."
+    return x.astype(np.int64) @ weight.astype(np.int64).T
+
+generator = np.random.default_rng(0)
+for rows, k, m in ((1, 2, 1), (3, 7, 5), (65, 64, 48), (130, 129, 33), (197, 512, 70)):
+    x = generator.integers(0, 256, (2, rows, k)).astype(np.float32)
+    x[..., 0], x[..., 1] = 0, 255
+    weight = generator.integers(-127, 128, (m, k)).astype(np.int8)
+    assert np.array_equal(product(x, weight), exact(x, weight)), (rows, k, m)
+# Two such products do not fit into 16 bits, where processors without VNNI add them up.
+x, weight = np.full((1, 70, 512), 255, np.float32), np.full((40, 512), 127, np.int8)
+for sign in (1, -1):
+    assert np.array_equal(product(x, sign * weight), exact(x, sign * weight))
+print("exact")
+"""
+
+LEVELS = _vitc.config()["isas"]
+
+
+@pytest.mark.parametrize("isa", LEVELS)
+def test_products_are_exact_at_every_level(isa: str) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", EXACT], env={"VITC_ISA": isa}, capture_output=True, text=True
+    )
+    assert out.stdout.strip() == "exact", out.stderr
+
+
+def test_an_activation_is_quantised_by_row_as_onnx_does_it_by_tensor() -> None:
+    """DynamicQuantizeLinear's formula, applied to each row, in NumPy."""
+    generator = np.random.default_rng(1)
+    x = (generator.standard_normal((1, 9, 33)) * 10 ** generator.uniform(-3, 3, (1, 9, 1))).astype(
+        np.float32
+    )
+    x[0, 0] = 0
+    x[0, 1] = np.abs(x[0, 1])
+    x[0, 2] = -np.abs(x[0, 2])
+    weight = generator.integers(-127, 128, (5, 33)).astype(np.int8)
+    scale, bias = generator.uniform(0.1, 1, (2, 5)).astype(np.float32)
+    low, high = np.minimum(x.min(axis=2), 0), np.maximum(x.max(axis=2), 0)
+    step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)[..., None]
+    zero = np.rint(-low[..., None] / step)
+    q = np.clip(np.rint(x / step) + zero, 0, 255)
+    expected = step * scale * ((q - zero) @ weight.T.astype(np.float64)) + bias
+
+    params = _vitc.Params([("w", (5, 33), "int8"), ("s", (5,)), ("b", (5,))])
+    for i, value in enumerate((weight, scale, bias)):
+        params.write(i, value)
+    shapes = [(5, 33), (5,), (5,)]
+    program = _vitc.Program([(9, 33)], shapes, [("linear_int8", [0], [0, 1, 2], {})], [1])
+    found = _vitc.Run(_vitc.Plan(program, params), 1, 1).forward([x])[0]
+    # A value half way between two steps may go to either: the quotient is a product here.
+    error = np.abs(found - expected).max(axis=2)
+    assert np.all(error <= 1e-4 * np.abs(expected).max(axis=2) + 1.01 * 127 * step[..., 0])
+    assert np.mean(error <= 1e-5 * np.abs(expected).max(axis=2) + 1e-6) >= 0.8
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    model = vitc.create_model("test_vit", num_classes=3, img_size=32, depth=2).eval()
+    x = images(3, model)
+    x[1, 0, 4, 4] = np.nan
+    with no_grad():
+        logits = np.array(vitc.quantize(model)(x))
+    assert np.all(np.isnan(logits[1])) and np.all(np.isfinite(logits[[0, 2]]))
+
+
+def test_weights_are_symmetric_by_channel() -> None:
+    weight = np.random.default_rng(0).standard_normal((6, 3, 2, 2)).astype(np.float32)
+    weight[2] = 0
+    whole, scale = quantize_weight(weight)
+    assert whole.dtype == np.int8 and whole.shape == weight.shape
+    assert np.all(np.abs(whole).reshape(6, -1).max(axis=1) == [127, 127, 0, 127, 127, 127])
+    error = np.abs(whole * scale.reshape(-1, 1, 1, 1) - weight)
+    assert np.all(error <= 0.5001 * scale.reshape(-1, 1, 1, 1)) and scale[2] == 1
+
+
+# ------------------------------------------------------------------------------- models
+
+
+def drawn(name: str, **arguments) -> Model:
+    model = vitc.create_model(name, num_classes=10, **arguments).eval()
+    model.load_state_dict(redrawn(model.shapes, "float32"))
+    return model
+
+
+CASES = {
+    "test_vit": dict(),
+    "vit_tiny_patch16_224": dict(img_size=112),
+    "deit_tiny_distilled_patch16_224": dict(img_size=96, depth=4),
+    "vit_small_patch32_224": dict(depth=3, qkv_bias=False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_quantised_model_is_near_the_float_one(name: str) -> None:
+    model = drawn(name, **CASES[name])
+    x = images(4, model)
+    quantised = vitc.quantize(model)
+    with no_grad():
+        assert relative(quantised(x), model(x)) <= 0.04
+        tokens = relative(quantised.forward_features(x), model.forward_features(x))
+    assert tokens <= 0.04
+    kinds = [op["kind"] for op in quantised._forward_program(False).core.operations]
+    assert kinds.count("linear_int8") == 4 * model.config.depth
+    assert kinds.count("linear") == 1 + len(model.heads)
+    assert not model.quantized and quantised.quantized
+
+
+def test_the_bits_depend_on_the_image_alone() -> None:
+    model = vitc.quantize(drawn("test_vit"))
+    x, threads = images(5, model), vitc.get_num_threads()
+    with no_grad():
+        whole = np.array(model(x))
+        assert np.array_equal(model(x[3:4])[0], whole[3])
+        try:
+            for count in (1, 2, 3, 8):
+                vitc.set_num_threads(count)
+                assert np.array_equal(model(x), whole)
+        finally:
+            vitc.set_num_threads(threads)
+
+
+def inject(model: Model, factor: float = 30.0) -> Model:
+    """A channel of every norm that a linear layer follows scaled up, the next weights down: the
+    same function, and what a trained transformer's outliers look like."""
+    pairs = norm_pairs(model._forward_program(False).core, model.params.names)
+    with model.edit() as weights:
+        for channel, pair in enumerate(pairs):
+            place = 3 * channel % model.embed_dim
+            weights[pair.norm_weight][place] *= factor
+            weights[pair.norm_bias][place] *= factor
+            weights[pair.weight].reshape(len(weights[pair.weight]), -1)[:, place] /= factor
+    return model
+
+
+def test_smoothing_changes_no_function_and_undoes_outliers() -> None:
+    model, spoiled = drawn("test_vit"), inject(drawn("test_vit"))
+    x = images(2, model)
+    pairs = norm_pairs(model._forward_program(False).core, model.params.names)
+    assert len(pairs) == 2 * 6
+    with no_grad():
+        expected = np.array(model(x))
+        assert relative(spoiled(x), expected) <= 1e-5
+        even = drawn("test_vit")
+        even.load_state_dict(smoothed(spoiled.state_dict(), pairs))
+        assert relative(even(x), expected) <= 1e-5
+        clean, dirty = (relative(vitc.quantize(m)(x), expected) for m in (model, spoiled))
+        assert dirty <= 1.5 * clean
+        # and without it they would have cost a lot
+        rough = vitc.quantize(spoiled)
+        names = spoiled._int8_names()
+        rough.load_state_dict(int8_state(spoiled.state_dict(), names))
+        assert relative(rough(x), expected) > 2 * clean
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A model trained for a minute at most on digits of 64 pixels, and all 1,797 of them."""
+    from sklearn.datasets import load_digits
+
+    from vitc.data import ArrayDataset, DataLoader
+    from vitc.data import transforms as T
+    from vitc.training.classifier import Classifier
+
+    source = load_digits()
+    pixels = (source.images * 255 / 16).astype(np.uint8)
+    transform = T.Compose([T.Resize(64), T.ToTensor(), T.Normalize((0.3,), (0.35,))])
+    data = ArrayDataset(pixels, source.target, transform, mode="L")
+    vitc.seed_everything(0)
+    arguments = dict(img_size=64, patch_size=16, in_chans=1, depth=4, embed_dim=64, num_heads=4)
+    module = Classifier("test_vit", 10, lr=2e-3, **arguments)
+    options = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = vitc.Trainer(max_epochs=12, enable_model_summary=False, **options)
+    trainer.fit(module, DataLoader(data, 32, shuffle=True))
+    x = np.stack([data[i][0] for i in range(len(data))])
+    vitc.seed_everything(0)
+    return module.model.eval(), x, source.target
+
+
+@pytest.mark.parametrize("outliers", [False, True], ids=["as trained", "with outliers"])
+@pytest.mark.parametrize("kind", ["int8", "bf16"])
+def test_at_most_one_digit_in_a_hundred_changes_its_class(digits, outliers, kind) -> None:
+    trained, x, labels = digits
+    model = vitc.create_model("test_vit", num_classes=10, **trained_arguments(trained)).eval()
+    model.load_state_dict(trained.state_dict())
+    if outliers:
+        inject(model)
+    with no_grad():
+        expected = np.array(model(x)).argmax(axis=1)
+        assert np.mean(expected == labels) > 0.95
+        if kind == "int8":
+            found = np.array(vitc.quantize(model)(x)).argmax(axis=1)
+        else:
+            if not _vitc.config()["bf16"]:
+                pytest.skip("this processor has no bfloat16")
+            model.precision = "bf16"
+            found = np.array(model(x)).argmax(axis=1)
+    assert np.mean(found != expected) <= 0.01
+
+
+def trained_arguments(model: Model) -> dict:
+    c = model.config
+    return dict(
+        img_size=c.img_size,
+        patch_size=c.patch_size,
+        in_chans=c.in_chans,
+        depth=c.depth,
+        embed_dim=c.embed_dim,
+        num_heads=c.num_heads,
+    )
+
+
+# ------------------------------------------------------------------------------- bfloat16
+
+
+needs_bf16 = pytest.mark.skipif(not _vitc.config()["bf16"], reason="the processor has no bfloat16")
+
+
+@needs_bf16
+@pytest.mark.parametrize("name", CASES)
+def test_bf16_is_near_float32(name: str) -> None:
+    model = drawn(name, **CASES[name])
+    x = images(3, model)
+    with no_grad():
+        expected = np.array(model(x))
+        model.precision = "bf16"
+        found = np.array(model(x))
+    assert 1e-4 < relative(found, expected) <= 0.012  # 8 bits of mantissa, through 12 blocks
+    assert relative(model(x), expected) <= 1e-6  # recorded passes stay in float32
+
+
+def test_precisions_are_checked() -> None:
+    model = vitc.create_model("test_vit", num_classes=2, img_size=32)
+    with pytest.raises(ValueError, match="'fp8', expected float32 or bf16"):
+        model.precision = "fp8"
+    wide = vitc.create_model("test_vit", num_classes=2, img_size=32, dtype="float64")
+    with pytest.raises(ValueError, match="float32"):
+        wide.precision = "bf16"
+    with pytest.raises(ValueError, match="float32"):
+        vitc.quantize(wide)
+    with pytest.raises(ValueError, match="'static'.*dynamic"):
+        vitc.quantize(model, mode="static")
+    with pytest.raises(ValueError, match="quantised already"):
+        vitc.quantize(vitc.quantize(model))
+
+
+def test_without_the_instruction_a_warning_says_so() -> None:
+    script = (
+        "import warnings, vitc\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    model = vitc.create_model('test_vit', precision='bf16')\n"
+        "print(model.precision, len(seen), seen[0].message)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], env={"VITC_ISA": "ref"}, capture_output=True, text=True
+    )
+    assert out.stdout.startswith("float32 1 this processor (or VITC_ISA) has no bfloat16")
+
+
+# ------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("kind", ["int8", pytest.param("bf16", marks=needs_bf16)])
+def test_a_file_makes_the_same_model_again(tmp_path: Path, kind: str) -> None:
+    model = drawn("test_vit", depth=2)
+    if kind == "int8":
+        model = vitc.quantize(model)
+    else:
+        model.precision = "bf16"
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    full = sum(p.numel() * 4 for p in drawn("test_vit", depth=2).parameters())
+    assert path.stat().st_size < 0.6 * full
+    again = vitc.create_model("test_vit", num_classes=10, depth=2, checkpoint_path=path).eval()
+    assert again.quantized == (kind == "int8")
+    assert again.precision == ("bf16" if kind == "bf16" else "float32")
+    x = images(2, model)
+    with no_grad():
+        if kind == "int8":
+            assert np.array_equal(again(x), model(x))
+        else:
+            # The patch embedding, norms and biases were rounded once more.
+            assert relative(again(x), model(x)) <= 0.012
+
+
+def test_a_quantised_model_is_not_trained_and_says_why() -> None:
+    model = vitc.quantize(vitc.create_model("test_vit", num_classes=2, img_size=32, depth=1))
+    with pytest.raises(ValueError, match="linear_int8 has no gradient"):
+        model(images(1, model))
+    with pytest.raises(ValueError, match="quantised and cannot be trained"):
+        model.blocks[0].attn.qkv.weight.requires_grad = True
+
+
+def test_dtypes_of_rows_are_checked() -> None:
+    rows = [("w", (4, 4)), ("s", (4,))]
+    program = _vitc.Program([(2, 4)], [(4, 4), (4,)], [("linear_int8", [0], [0, 1], {})], [1])
+    with pytest.raises(ValueError, match="w has dtype float32, operation linear_int8 expects int8"):
+        _vitc.Plan(program, _vitc.Params(rows))
+    program = _vitc.Program([(2, 4)], [(4, 4), (4,)], [("linear", [0], [0, 1], {})], [1])
+    with pytest.raises(ValueError, match="w has dtype int8, operation linear expects float32"):
+        _vitc.Plan(program, _vitc.Params([("w", (4, 4), "int8"), ("s", (4,))]))
+    with pytest.raises(ValueError, match="'int4'"):
+        _vitc.Params([("w", (4, 4), "int4")])
+    with pytest.raises(ValueError, match="float32"):
+        _vitc.Plan(program, _vitc.Params(rows, "float64"), bf16=True)
+    layer = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="expected int8"):
+        quantised = vitc.quantize(vitc.create_model("test_vit", num_classes=2, depth=1))
+        name = "blocks.0.attn.qkv.weight"
+        quantised.load_state_dict({**quantised.state_dict(), name: np.zeros((192, 64), np.float32)})
+    assert layer.weight.dtype == np.float32

@@ -1,0 +1,25 @@
+"""Quantisation: models with 8-bit weights, and a table of what a precision costs and brings."""
+
+from copy import deepcopy
+from typing import TypeVar
+
+from vitc.models.model import Model
+
+MODES = ("dynamic",)
+M = TypeVar("M", bound=Model)
+
+
+def quantize(model: M, mode: str = "dynamic") -> M:
+    """A copy of the model with 8-bit linear layers; the model itself is left as it is.
+
+    mode "dynamic": weights are int8, symmetric, one scale per output channel; each token's
+    activations are quantised to uint8 with a scale and zero point of their own when they come, so
+    there is no calibration. Products are exact in 32-bit integers; layer norm, softmax, GELU, the
+    residual stream and attention stay in floating point, and so do the patch embedding and the
+    head. The copy predicts, saves and loads like any model; it is not trained.
+
+    Raises `ValueError` for another mode, and for a model that is quantised or of float64.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+    return deepcopy(model).quantize_().eval()
