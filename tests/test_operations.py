@@ -235,6 +235,31 @@ def test_a_frozen_parameter_has_no_gradient_and_changes_no_other(name: str) -> N
             assert np.array_equal(x, y)
 
 
+def test_packed_weights_of_inference_follow_the_parameters() -> None:
+    """Inference keeps its weights packed between passes: until they are written, or trained."""
+    program = _vitc.Program([(5, 64)], [(64, 64)], [("linear", (0,), (0,), {})], [1])
+    params = _vitc.Params([("w", (64, 64))])
+    random = np.random.default_rng(0)
+    x, w = (random.standard_normal(s).astype(np.float32) for s in ((1, 5, 64), (64, 64)))
+    run = _vitc.Run(_vitc.Plan(program, params), 1, 1)
+    train = _vitc.Run(_vitc.Plan(program, params, training=True), 1, 1)
+
+    def assert_fresh() -> np.ndarray:
+        (y,) = run.forward([x])
+        np.testing.assert_allclose(y[0], x[0] @ params.view(0).T, rtol=1e-4, atol=1e-4)
+        return y
+
+    zero = assert_fresh()
+    params.write(0, w)
+    written = assert_fresh()
+    train.forward([x])
+    train.backward([written])
+    options = dict(lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0, threads=1)
+    _vitc.adamw_step(params, params.new_buffer(), params.new_buffer(), [0], step=1, **options)
+    trained = assert_fresh()
+    assert not zero.any() and np.abs(trained - written).max() > 0.1
+
+
 def test_probabilities_are_the_softmax_of_the_scores_and_have_no_gradient() -> None:
     case = CASES["attention_probs"]
     program = program_of(case, "alone")

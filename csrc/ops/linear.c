@@ -12,13 +12,8 @@ static int64_t out_features(const vt_signature *s) { return s->param[WEIGHT].dim
 static int64_t in_features(const vt_signature *s) { return vt_shape_cols(&s->input[0]); }
 
 static vt_status infer(vt_signature *s, vt_error *error) {
-    VT_TRY(vt_expect_matrix(s, 0, error));
+    VT_TRY(vt_expect_weight(s, error));
     const vt_shape *weight = &s->param[WEIGHT];
-    char text[VT_MAX_NAME];
-    if (weight->ndim < 2 || vt_shape_elements(weight) / weight->dim[0] != in_features(s)) {
-        return vt_fail(error, VT_VALUE, "weight of shape %s does not fit an input of %lld columns",
-                       vt_shape_text(text, weight), (long long)in_features(s));
-    }
     VT_TRY(vt_expect_param(s, BIAS, (vt_shape){1, {weight->dim[0]}}, error));
     s->node->shape = (vt_shape){2, {s->input[0].dim[0], weight->dim[0]}};
     return VT_OK;

@@ -232,6 +232,10 @@ vt_status vt_expect_matrix(const vt_signature *signature, int index, vt_error *e
 vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape shape,
                           vt_error *error);
 
+/* VT_VALUE unless params[0] is a weight (M, ...) with as many elements in a row as the input, which
+ * is a matrix, has columns. */
+vt_status vt_expect_weight(const vt_signature *signature, vt_error *error);
+
 /* Open one product and raise kit->scratch_bytes to what it needs. */
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);
 

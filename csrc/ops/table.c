@@ -77,6 +77,16 @@ vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape sha
                    vt_shape_text(b, &shape));
 }
 
+vt_status vt_expect_weight(const vt_signature *signature, vt_error *error) {
+    VT_TRY(vt_expect_matrix(signature, 0, error));
+    const vt_shape *weight = &signature->param[0];
+    const int64_t columns = vt_shape_cols(&signature->input[0]);
+    if (weight->ndim >= 2 && vt_shape_elements(weight) / weight->dim[0] == columns) return VT_OK;
+    char text[VT_MAX_NAME];
+    return vt_fail(error, VT_VALUE, "weight of shape %s does not fit an input of %lld columns",
+                   vt_shape_text(text, weight), (long long)columns);
+}
+
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error) {
     VT_TRY(vt_matmul_open(&kit->matmul[slot], shape, error));
     const size_t scratch = vt_matmul_scratch_bytes(kit->matmul[slot]);
