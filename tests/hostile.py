@@ -93,6 +93,12 @@ def other(rng: random.Random, old: Any) -> Any:
 # ---------------------------------------------------------------------------------------- programs
 
 
+KINDS = [
+    *("linear", "norm", "rms_norm", "attention", "differential", "tokens", "parameter", "select"),
+    *("columns", "pool", "concat", "add", "multiply", "affine", "others"),
+]
+
+
 def writable(rng: random.Random) -> list[Any]:
     """Inputs, parameters, operations and outputs of a program that the core takes."""
     channels, height, width = rng.choice([(1, 4, 4), (3, 8, 4), (2, 5, 7)])
@@ -106,31 +112,57 @@ def writable(rng: random.Random) -> list[Any]:
         return len(params) - 1
 
     for last in range(1, rng.randrange(2, 9)):
-        kind = rng.choice(["linear", "norm", "attention", "tokens", "select", "add", "others"])
+        kind = rng.choice(KINDS)
         if kind == "linear":
             out = rng.choice([1, 5, 12, 24])
             operations.append([kind, [last], [row(out, cols), rng.choice([-1, row(out)])], {}])
             cols = out
-        elif kind == "norm":
-            operations.append([kind, [last], [row(cols), row(cols)], {"eps": 1e-6}])
+        elif kind in ("norm", "rms_norm"):
+            piece = rng.choice([1, cols])
+            shift = [row(piece)] if kind == "norm" else []
+            operations.append([kind, [last], [row(piece), *shift], {"eps": 1e-6}])
         elif kind == "attention" and cols % 3 == 0:
-            operations.append([kind, [last], [], {"heads": rng.choice([1, cols // 3])}])
-            cols //= 3
+            heads, maps = rng.choice([(1, 1), (cols // 3, 1), (1, cols // 3)])
+            operations.append([kind, [last], [], {"heads": heads, "maps": maps}])
+            cols = cols // 3 * maps
+        elif kind == "differential" and cols % 2 == 0:
+            vectors = [row(3) for _ in range(4)]
+            attributes = {"heads": rng.choice([1, cols // 2]), "init": 0.5}
+            operations.append([kind, [last], vectors, attributes])
+            cols //= 2
         elif kind == "tokens":
-            rows += 1
-            table = rng.choice([-1, row(1, rows, cols)])
-            operations.append([kind, [last], [row(1, 1, cols), -1, table], {}])
+            registers = rng.choice([0, 2])
+            patches, rows = rows, rows + 1 + registers
+            table = rng.choice([-1, row(1, rows, cols), row(1, patches, cols)])
+            register = row(1, registers, cols) if registers else -1
+            operations.append([kind, [last], [row(1, 1, cols), -1, register, table], {}])
+        elif kind == "parameter":
+            rows, cols = rng.choice([(1, 6), (70, 2)])
+            operations.append([kind, [], [row(1, rows, cols)], {}])
+        elif kind == "columns":
+            count = rng.randrange(1, cols + 1)
+            start = rng.randrange(cols - count + 1)
+            operations.append([kind, [last], [], {"start": start, "count": count}])
+            cols = count
+        elif kind == "pool":
+            operations.append([kind, [last], [], {}])
+            rows = 1
+        elif kind == "concat":
+            operations.append([kind, [last, last], [], {}])
+            cols *= 2
+        elif kind == "affine":
+            operations.append([kind, [last], [row(cols), rng.choice([-1, row(cols)])], {}])
         elif kind == "select":
             count = rng.randrange(1, rows + 1)
             start = rng.randrange(rows - count + 1)
             operations.append([kind, [last], [], {"start": start, "count": count}])
             rows = count
-        elif kind == "add":
+        elif kind in ("add", "multiply"):
             operations.append([kind, [last, last], [], {}])
         else:
             name, attributes = rng.choice(
                 [
-                    ("activation", {"function": "gelu"}),
+                    ("activation", {"function": rng.choice(["gelu", "gelu_tanh", "silu"])}),
                     ("scale", {"factor": rng.choice([0.5, math.nan])}),
                     ("dropout", {"rate": 0.5, "site": "a", "row": rng.choice([0, 3])}),
                     ("drop_path", {"rate": 0.5, "site": "b"}),

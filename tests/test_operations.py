@@ -23,10 +23,11 @@ Shape = tuple[int, ...]
 
 
 class Case(NamedTuple):
-    """An operation, the shape of its input (of each, if there are two) and of its parameters."""
+    """An operation, the shape of its input (of each, if there are two; of nothing that it reads, if
+    there is none) and of its parameters."""
 
     kind: str
-    input: Shape
+    input: Shape | tuple[Shape, Shape]
     params: tuple[Shape | None, ...] = ()  # None: left out
     attributes: dict[str, Any] = {}  # noqa: RUF012  (a named tuple has no factories)
 
@@ -40,20 +41,50 @@ CASES = {
     "linear of two strips": Case("linear", (70, 2), ((3, 2), (3,))),
     "linear of one row": Case("linear", (1, 5), ((2, 5), (2,))),
     "norm": Case("norm", (4, 5), ((5,), (5,)), dict(eps=1e-6)),
+    "norm of heads": Case("norm", (4, 6), ((3,), (3,)), dict(eps=1e-6)),
+    "rms_norm": Case("rms_norm", (4, 5), ((5,),), dict(eps=1e-6)),
+    "rms_norm of two strips of heads": Case("rms_norm", (66, 6), ((3,),), dict(eps=1e-2)),
     "norm of two strips": Case("norm", (66, 3), ((3,), (3,)), dict(eps=1e-2)),
     "attention": Case("attention", (5, 12), (), dict(heads=2)),
     "attention of one head": Case("attention", (7, 9), (), dict(heads=1)),
     "attention of one token": Case("attention", (1, 12), (), dict(heads=4)),
     "attention of some queries": Case("attention", (5, 12), (), dict(heads=2, queries=2)),
+    "attention of two maps": Case("attention", (5, 24), (), dict(heads=2, maps=2)),
+    "attention of maps, narrowed": Case("attention", (5, 24), (), dict(heads=1, maps=2, queries=3)),
+    "cross_attention": Case("cross_attention", ((2, 4), (5, 8)), (), dict(heads=2)),
+    "cross_attention, more queries": Case("cross_attention", ((7, 3), (2, 6)), (), dict(heads=1)),
     "attention_probs": Case("attention_probs", (5, 12), (), dict(heads=2)),
-    "tokens": Case("tokens", (4, 3), ((1, 1, 3), (1, 1, 3), (1, 6, 3))),
-    "tokens without distillation": Case("tokens", (4, 3), ((1, 1, 3), None, (1, 5, 3))),
-    "tokens without positions": Case("tokens", (4, 3), ((1, 1, 3), None, None)),
-    "tokens, positions only": Case("tokens", (66, 2), (None, None, (1, 66, 2))),
+    "attention_probs of maps": Case("attention_probs", (5, 12), (), dict(heads=2, maps=2)),
+    "differential": Case("differential", (5, 8), ((3,),) * 4, dict(heads=2, init=0.3)),
+    "differential of two strips": Case(
+        "differential", (66, 4), ((2,),) * 4, dict(heads=1, init=0.8)
+    ),
+    "tokens": Case("tokens", (4, 3), ((1, 1, 3), (1, 1, 3), None, (1, 6, 3))),
+    "tokens without distillation": Case("tokens", (4, 3), ((1, 1, 3), None, None, (1, 5, 3))),
+    "tokens without positions": Case("tokens", (4, 3), ((1, 1, 3), None, None, None)),
+    "tokens, positions only": Case("tokens", (66, 2), (None, None, None, (1, 66, 2))),
+    "tokens, registers": Case("tokens", (4, 3), ((1, 1, 3), None, (1, 2, 3), (1, 7, 3))),
+    "tokens, positions of patches": Case(
+        "tokens", (80, 2), ((1, 1, 2), None, (1, 70, 2), (1, 80, 2))
+    ),
+    "parameter": Case("parameter", (3, 3), ((1, 4, 3),)),
+    "pool": Case("pool", (5, 3)),
+    "pool of one row": Case("pool", (1, 3)),
+    "pool of two strips": Case("pool", (66, 2)),
+    "columns": Case("columns", (5, 7), (), dict(start=2, count=4)),
+    "concat": Case("concat", ((5, 3), (5, 4))),
+    "multiply": Case("multiply", (5, 3)),
+    "affine": Case("affine", (5, 3), ((3,), (3,))),
+    "affine of two strips": Case("affine", (66, 2), ((2,), (2,))),
+    "affine without shift": Case("affine", (5, 3), ((3,), None)),
+    "affine without factor": Case("affine", (5, 3), (None, (3,))),
     "select": Case("select", (5, 3), (), dict(start=1, count=3)),
     "select the last": Case("select", (5, 3), (), dict(start=4, count=1)),
     "select all": Case("select", (5, 3), (), dict(start=0, count=5)),
     "activation": Case("activation", (5, 3), (), dict(function="gelu")),
+    "activation gelu_tanh": Case("activation", (5, 3), (), dict(function="gelu_tanh")),
+    "activation quick_gelu": Case("activation", (5, 3), (), dict(function="quick_gelu")),
+    "activation silu": Case("activation", (5, 3), (), dict(function="silu")),
     "add": Case("add", (5, 3)),
     "scale": Case("scale", (5, 3), (), dict(factor=-1.7)),
     "dropout": Case("dropout", (6, 3), (), dict(rate=0.4, site="a")),
@@ -77,7 +108,9 @@ READERS = ("alone", "read before", "read behind", "read on both sides")
 
 def program_of(case: Case, readers: str) -> _vitc.Program:
     """Outputs: what the operation gives, then what the other readers give."""
-    count = TABLE[case.kind]["inputs"]
+    reads = TABLE[case.kind]["inputs"]
+    count = max(reads, 1)
+    inputs = case.input if isinstance(case.input[0], tuple) else [case.input] * count
     shapes = [shape for shape in case.params if shape is not None]
     rows = iter(range(len(shapes)))
     params = [-1 if shape is None else next(rows) for shape in case.params]
@@ -89,10 +122,10 @@ def program_of(case: Case, readers: str) -> _vitc.Program:
         return count + len(operations) - 1
 
     outputs = [other(0.5)] if readers in ("read before", "read on both sides") else []
-    operations.append((case.kind, read, params, case.attributes))
+    operations.append((case.kind, read[:reads], params, case.attributes))
     outputs.insert(0, count + len(operations) - 1)
     outputs += [other(-0.75)] if readers in ("read behind", "read on both sides") else []
-    return _vitc.Program([case.input] * count, shapes, operations, outputs)
+    return _vitc.Program(inputs, shapes, operations, outputs)
 
 
 class Session:
@@ -123,7 +156,8 @@ class Session:
         """Of the inputs, then of the parameters."""
         self.forward()
         self.params.zero_gradients()
-        inputs = [dx for dx in self.run.backward(self.weights) if dx is not None]
+        passed = zip(self.run.backward(self.weights), self.inputs, strict=True)
+        inputs = [np.zeros_like(x) if dx is None else dx for dx, x in passed]
         params = [self.params.gradient(i) for i in range(len(self.params))]
         return [*inputs, *(np.array(g) for g in params if g is not None)]
 

@@ -95,28 +95,81 @@ class Builder:
         return self._add("linear", [x], [f"{dot}weight"], [f"{dot}bias"])
 
     def norm(self, x: Value, layer: str, eps: float = 1e-6) -> Value:
-        """(N, D) -> (N, D): layer normalisation over D with weight and bias."""
+        """(N, D) -> (N, D): layer normalisation with weight and bias (d,), over d columns at a
+        time: all D, or one head of several."""
         return self._add("norm", [x], [f"{layer}.weight", f"{layer}.bias"], eps=eps)
 
-    def attention(self, qkv: Value, heads: int) -> Value:
-        """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side."""
-        return self._add("attention", [qkv], heads=heads)
+    def rms_norm(self, x: Value, layer: str, eps: float = 1e-6) -> Value:
+        """(N, D) -> (N, D): x / sqrt(mean(x^2) + eps) * weight (d,), over d columns at a time."""
+        return self._add("rms_norm", [x], [f"{layer}.weight"], eps=eps)
 
-    def attention_probs(self, qkv: Value, heads: int) -> Value:
-        """(N, 3D) -> (heads*N, N): the softmax of `attention`, to look at; it has no backward."""
-        return self._add("attention_probs", [qkv], heads=heads)
+    def attention(self, qkv: Value, heads: int, maps: int = 1) -> Value:
+        """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side.
+
+        maps: q and k of a head are so many pieces, each with a softmax of its own over the same v:
+        (N, maps*D), the results of a head beside each other.
+        """
+        return self._add("attention", [qkv], heads=heads, maps=maps)
+
+    def cross_attention(self, q: Value, kv: Value, heads: int) -> Value:
+        """(M, D), (N, 2D) -> (M, D): `attention` where the queries come from elsewhere."""
+        return self._add("cross_attention", [q, kv], heads=heads)
+
+    def attention_probs(self, qkv: Value, heads: int, maps: int = 1) -> Value:
+        """(N, 3D) -> (heads*maps*N, N): the softmax of `attention`, to look at; it has no
+        backward."""
+        return self._add("attention_probs", [qkv], heads=heads, maps=maps)
+
+    def differential(self, x: Value, layer: str, heads: int, init: float) -> Value:
+        """(N, 2D) -> (N, D): of the two maps of `attention`, the first minus lambda times the
+        second.
+
+        lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + init.
+        """
+        rows = [f"{layer}.lambda_{name}" for name in ("q1", "k1", "q2", "k2")]
+        return self._add("differential", [x], rows, heads=heads, init=init)
 
     def tokens(self, x: Value) -> Value:
-        """(N, D) -> (P+N, D): cls_token and dist_token, if they exist, then x; plus pos_embed."""
-        return self._add("tokens", [x], [], ["cls_token", "dist_token", "pos_embed"])
+        """(N, D) -> (P+N, D): cls_token, dist_token and reg_token, those that exist, then x; plus
+        pos_embed, which has P+N rows, or N for the patches alone."""
+        return self._add("tokens", [x], [], ["cls_token", "dist_token", "reg_token", "pos_embed"])
+
+    def parameter(self, name: str) -> Value:
+        """-> (M, D): a parameter (1, M, D), the same for every image."""
+        return self._add("parameter", [], [name])
 
     def select(self, x: Value, start: int, count: int) -> Value:
         """(N, D) -> (count, D): rows start to start + count."""
         return self._add("select", [x], start=start, count=count)
 
+    def pool(self, x: Value) -> Value:
+        """(N, D) -> (1, D): the mean of the rows."""
+        return self._add("pool", [x])
+
+    def columns(self, x: Value, start: int, count: int) -> Value:
+        """(N, D) -> (N, count): columns start to start + count."""
+        return self._add("columns", [x], start=start, count=count)
+
+    def concat(self, a: Value, b: Value) -> Value:
+        """(N, D), (N, E) -> (N, D+E): a and b side by side."""
+        return self._add("concat", [a, b])
+
+    def activation(self, x: Value, function: str) -> Value:
+        """x * Phi(x) with the normal distribution function Phi for "gelu"; x * sigmoid(...) for its
+        approximations "gelu_tanh" and "quick_gelu", and for "silu"."""
+        return self._add("activation", [x], function=function)
+
     def gelu(self, x: Value) -> Value:
-        """x * Phi(x), with the exact normal distribution function."""
-        return self._add("activation", [x], function="gelu")
+        """The exact one of `activation`."""
+        return self.activation(x, "gelu")
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        """a * b, element by element."""
+        return self._add("multiply", [a, b])
+
+    def affine(self, x: Value, weight: str = "", bias: str = "") -> Value:
+        """(N, D) -> (N, D): x * weight + bias, parameters (D,) of which one may be left out."""
+        return self._add("affine", [x], [], [weight, bias])
 
     def add(self, a: Value, b: Value) -> Value:
         """a + b, of equal shapes."""
@@ -160,7 +213,10 @@ def with_attention_probs(program: Program) -> Program:
     rows = [(op["kind"], op["inputs"], op["params"], op["attributes"]) for op in core.operations]
     places = [i for i, row in enumerate(rows) if row[0] == "attention"]
     kept = rows[: places[-1] + 1] if places else []
-    looks = [("attention_probs", rows[i][1], (), {"heads": rows[i][3]["heads"]}) for i in places]
+    looks = [
+        ("attention_probs", rows[i][1], (), {name: rows[i][3][name] for name in ("heads", "maps")})
+        for i in places
+    ]
     outputs = range(start + len(kept), start + len(kept) + len(looks))
     rewritten = _vitc.Program(core.inputs, core.params, [*kept, *looks], outputs)
     return Program.close(rewritten, program.inputs, vector=False)

@@ -87,6 +87,34 @@ typedef struct vt_dropout {
     X(sum_of_squares, double, (const void *x, int64_t n))                                            \
     /* How many of the n elements are infinite or not a number. */                                   \
     X(count_nonfinite, int64_t, (const void *x, int64_t n))                                         \
+    /* y = x * sigmoid(a x + b x^3): SiLU has a = 1, quick GELU a = 1.702 (both b = 0), and tanh GELU  \
+     * a = 2 sqrt(2 / pi), b = 0.044715 a, as (1 + tanh u) / 2 = sigmoid(2 u). In place. */           \
+    X(swish_forward, void, (void *y, const void *x, double a, double b, int64_t n))                  \
+    /* dx = base + dy * dy/dx. dx may be dy. */                                                       \
+    X(swish_backward, void,                                                                         \
+      (void *dx, const void *base, const void *dy, const void *x, double a, double b, int64_t n))    \
+    /* y[r,c] = x[r,c] / sqrt(mean_c(x[r,c]^2) + eps) * w[c] (Zhang & Sennrich 2019; torch rms_norm). \
+     * In place. */                                                                                 \
+    X(rms_norm_forward, void,                                                                       \
+      (void *y, const void *x, const void *w, double eps, int64_t rows, int64_t cols))               \
+    /* dx[r,c] = base[r,c] + rrms[r] * (u - xh * mean_c(u * xh)), u = dy * w, xh = x * rrms;          \
+     * dw[c] = sum_r dy * xh (over these rows, written, not added). dx and dw may be NULL, dx may be  \
+     * dy. */                                                                                        \
+    X(rms_norm_backward, void,                                                                      \
+      (void *dx, void *dw, const void *base, const void *dy, const void *x, const void *w,           \
+       double eps, int64_t rows, int64_t cols))                                                     \
+    /* y[r,c] = x[r,c] * w[c] + b[c]; w and b may be NULL: 1 and 0. In place. */                      \
+    X(affine_forward, void,                                                                         \
+      (void *y, const void *x, const void *w, const void *b, int64_t rows, int64_t cols))            \
+    /* dx = base + dy * w; dw[c] = sum_r dy * x, db[c] = sum_r dy (over these rows, written, not      \
+     * added). Each of dx, dw, db may be NULL, and w. dx may be dy. */                                \
+    X(affine_backward, void,                                                                        \
+      (void *dx, void *dw, void *db, const void *base, const void *dy, const void *x, const void *w,  \
+       int64_t rows, int64_t cols))                                                                  \
+    /* y = base + a * b; base may be NULL or y. In place on a and b. */                               \
+    X(multiply_add, void, (void *y, const void *base, const void *a, const void *b, int64_t n))      \
+    /* The sum of x * y, accumulated in double in order. */                                          \
+    X(dot, double, (const void *x, const void *y, int64_t n))                                        \
     /* Dynamic quantisation of each row to 8 bits (as ONNX's DynamicQuantizeLinear, but by row):     \
      * lo = min(x, 0), hi = max(x, 0), scale = (hi - lo) / 255, zero = round(-lo / scale),           \
      * q = round(x / scale) + zero. A row of zeros has scale 1; one that is not finite scale NaN. */ \

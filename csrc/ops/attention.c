@@ -1,48 +1,89 @@
-/* attention: softmax(q k^T / sqrt(d)) v for each head (Vaswani et al. 2017; timm Attention).
+/* attention: softmax(q k^T / sqrt(e)) v for each head (Vaswani et al. 2017; timm Attention).
  *
  * qkv is (N, 3 C): columns q | k | v, each head-major, C = heads x d. One tile is one head of one
- * image. It copies its q, k, v into dense (N, d) matrices and works through the queries in blocks,
- * so that the (block, N) probabilities stay in the second-level cache and no (heads, N, N) array
- * exists. Backward computes the probabilities again: only qkv is kept.
+ * image. It copies its q, k, v into dense matrices and works through the queries in blocks, so that
+ * the (block, N) probabilities stay in the second-level cache and no (heads, N, N) array exists.
+ * Backward computes the probabilities again: only qkv is kept.
  *
- * `queries` > 0: only the first rows ask, and the output has as many rows (a narrowed program). */
+ * `maps` > 1: q and k of a head are that many pieces of e = d / maps columns, each with a softmax
+ * of its own over the same v; the results stand side by side, (N, maps x C) head-major
+ * (differential attention takes their difference). `queries` > 0: only the first rows ask, and the
+ * output has as many rows (a narrowed program).
+ *
+ * cross_attention: the queries are another value, q (M, C) and kv (N, 2 C): columns k | v. */
 #include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "ops/operations.h"
 
-enum { HEADS, QUERIES };
-enum { SCORES, SCORES_LAST, VALUES, VALUES_LAST, KEYS_T, KEYS_T_LAST };
+enum { HEADS, MAPS, QUERIES };
+
+/* The products, each for the usual and for the last block of queries. */
+enum {
+    SCORES = 0,    /* s = q k^T       (block, N) */
+    RESULT = 2,    /* o = p v         (block, d) */
+    D_SCORES = 4,  /* dp = do v^T     (block, N) */
+    D_QUERIES = 6, /* dq = ds k       (block, e) */
+    D_KEYS = 8,    /* dk += ds^T q    (N, e) */
+    D_VALUES = 10  /* dv += p^T do    (N, d) */
+};
 
 typedef struct sizes {
-    int64_t tokens, queries, heads, head_size, channels;
-    int64_t block; /* queries at a time */
-    int64_t ld;    /* elements from one row of probabilities to the next: whole cache lines */
+    int64_t tokens;  /* keys and values */
+    int64_t queries; /* rows of the output */
+    int64_t rows;    /* of q, of which the first `queries` ask */
+    int64_t heads, maps;
+    int64_t head_size; /* d, of v and of the result */
+    int64_t key_size;  /* e, of q and k */
+    int64_t channels;  /* C */
+    int64_t block;     /* queries at a time */
+    int64_t ld;        /* from one row of probabilities to the next: whole cache lines */
 } sizes;
+
+/* Of q, k and v in the inputs: the operation with two has q in a value of its own. */
+typedef struct place {
+    int input;
+    int64_t first, width; /* the first column, in rows of so many */
+    int64_t rows, cols;
+} place;
+
+static bool crosses(const vt_signature *s) { return s->node->op->inputs == 2; }
 
 static sizes sizes_of(const vt_signature *s) {
     enum { BLOCK_ELEMENTS = 80 * 1024 };
-    sizes z = {.tokens = s->input[0].dim[0], .heads = s->node->attributes[HEADS].i};
-    z.channels = vt_shape_cols(&s->input[0]) / 3;
+    const vt_attribute *attributes = s->node->attributes;
+    sizes z = {.heads = attributes[HEADS].i, .rows = s->input[0].dim[0]};
+    z.tokens = s->input[crosses(s) ? 1 : 0].dim[0];
+    z.channels = vt_shape_cols(&s->input[0]) / (crosses(s) ? 1 : 3);
+    z.maps = attributes[MAPS].i > 1 ? attributes[MAPS].i : 1;
     z.head_size = z.channels / z.heads;
-    const int64_t asked = s->node->attributes[QUERIES].i;
-    z.queries = asked > 0 ? asked : z.tokens;
+    z.key_size = z.head_size / z.maps;
+    z.queries = attributes[QUERIES].i > 0 ? attributes[QUERIES].i : z.rows;
     const int64_t limit = BLOCK_ELEMENTS / z.tokens > 16 ? BLOCK_ELEMENTS / z.tokens : 16;
     z.block = vt_ceil_div(z.queries, vt_ceil_div(z.queries, limit));
     z.ld = vt_ceil_div(z.tokens, 16) * 16;
     return z;
 }
 
-static vt_status check(const vt_signature *s, vt_error *error) {
-    VT_TRY(vt_expect_matrix(s, 0, error));
-    const int64_t cols = vt_shape_cols(&s->input[0]), heads = s->node->attributes[HEADS].i;
-    if (heads < 1 || cols % 3 != 0 || cols / 3 % heads != 0) {
+static vt_status check_heads(const vt_signature *s, int64_t channels, vt_error *error) {
+    const int64_t heads = s->node->attributes[HEADS].i, maps = s->node->attributes[MAPS].i;
+    if (heads < 1 || channels < 1 || channels % heads != 0) {
         return vt_fail(error, VT_VALUE,
                        "%lld columns of q, k and v cannot be split into %lld heads",
-                       (long long)cols, (long long)heads);
+                       (long long)vt_shape_cols(&s->input[0]), (long long)heads);
     }
-    const int64_t queries = s->node->attributes[QUERIES].i;
+    if (maps < 0 || (maps > 1 && channels / heads % maps != 0)) {
+        return vt_fail(error, VT_VALUE, "heads of %lld columns cannot be split into %lld maps",
+                       (long long)(channels / heads), (long long)maps);
+    }
+    return VT_OK;
+}
+
+static vt_status check(const vt_signature *s, vt_error *error) {
+    VT_TRY(vt_expect_matrix(s, 0, error));
+    const int64_t cols = vt_shape_cols(&s->input[0]), queries = s->node->attributes[QUERIES].i;
+    VT_TRY(check_heads(s, cols % 3 == 0 ? cols / 3 : 0, error));
     if (queries < 0 || queries > s->input[0].dim[0]) {
         return vt_fail(error, VT_VALUE, "queries is %lld, expected 0 to %lld", (long long)queries,
                        (long long)s->input[0].dim[0]);
@@ -50,16 +91,21 @@ static vt_status check(const vt_signature *s, vt_error *error) {
     return VT_OK;
 }
 
+static void set_shape(const vt_signature *s) {
+    const sizes z = sizes_of(s);
+    s->node->shape = (vt_shape){2, {z.queries, z.maps * z.channels}};
+}
+
 static vt_status infer(vt_signature *s, vt_error *error) {
     VT_TRY(check(s, error));
-    const sizes z = sizes_of(s);
-    s->node->shape = (vt_shape){2, {z.queries, z.channels}};
+    set_shape(s);
     return VT_OK;
 }
 
 static double flops(const vt_signature *s) {
     const sizes z = sizes_of(s);
-    return 4.0 * (double)z.queries * (double)z.tokens * (double)z.channels;
+    const double width = (double)(z.heads * z.maps * (z.key_size + z.head_size));
+    return 2.0 * (double)z.queries * (double)z.tokens * width;
 }
 
 /* ---------------------------------------------------------------- products and scratch */
@@ -80,7 +126,44 @@ static vt_status open_pair(vt_kit *kit, int slot, vt_matmul_shape shape, int64_t
     return vt_kit_open(kit, slot + 1, &shape, error);
 }
 
-/* What one head needs: dense (tokens, d) matrices and (block, ld) probabilities. */
+/* (block, N) = a b^T, a (block, cols), b (N, cols) */
+static vt_status open_scores(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
+                             vt_error *error) {
+    shape.m = z.block, shape.n = z.tokens, shape.k = cols;
+    shape.lda = shape.ldb = cols;
+    shape.ldc = z.ld;
+    shape.b_transposed = true;
+    return open_pair(kit, slot, shape, last_block(z), error);
+}
+
+/* (block, cols) = a b, a (block, N), b (N, cols) */
+static vt_status open_result(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
+                             vt_error *error) {
+    shape.m = z.block, shape.n = cols, shape.k = z.tokens;
+    shape.lda = z.ld;
+    shape.ldb = shape.ldc = cols;
+    return open_pair(kit, slot, shape, last_block(z), error);
+}
+
+/* (N, cols) += a^T b, a (block, N), b (block, cols) */
+static vt_status open_sum(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
+                          vt_error *error) {
+    shape.m = z.tokens, shape.n = cols, shape.k = z.block;
+    shape.lda = z.ld;
+    shape.ldb = shape.ldc = cols;
+    shape.a_transposed = shape.accumulate = true;
+    return open_pair(kit, slot, shape, last_block(z), error);
+}
+
+static vt_status open_backward(vt_kit *kit, sizes z, vt_dtype dtype, vt_error *error) {
+    const vt_matmul_shape shape = {.dtype = dtype};
+    VT_TRY(open_scores(kit, D_SCORES, shape, z, z.head_size, error));
+    VT_TRY(open_result(kit, D_QUERIES, shape, z, z.key_size, error));
+    VT_TRY(open_sum(kit, D_KEYS, shape, z, z.key_size, error));
+    return open_sum(kit, D_VALUES, shape, z, z.head_size, error);
+}
+
+/* What one head needs: dense (rows, d) matrices and (block, ld) probabilities. */
 typedef struct head {
     char *q, *k, *v, *o, *dq, *dk, *dv; /* o is do in backward */
     char *p, *dp;
@@ -88,7 +171,8 @@ typedef struct head {
 } head;
 
 static size_t layout(head *h, char *start, sizes z, size_t element) {
-    const size_t matrix = vt_align((size_t)(z.tokens * z.head_size) * element);
+    const int64_t rows = z.tokens > z.rows ? z.tokens : z.rows;
+    const size_t matrix = vt_align((size_t)(rows * z.head_size) * element);
     const size_t scores = vt_align((size_t)(z.block * z.ld) * element);
     char **const matrices[] = {&h->q, &h->k, &h->v, &h->o, &h->dq, &h->dk, &h->dv};
     size_t used = 0;
@@ -104,58 +188,35 @@ static size_t layout(head *h, char *start, sizes z, size_t element) {
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     const sizes z = sizes_of(s);
-    const vt_dtype dtype = arithmetic.dtype;
-    const vt_operands operands = arithmetic.bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL;
     kit->bf16 = arithmetic.bf16;
-    const int64_t n = z.tokens, d = z.head_size, last = last_block(z);
-    /* (block, N) = q k^T; also dp = do v^T */
-    VT_TRY(open_pair(kit, SCORES,
-                     (vt_matmul_shape){.dtype = dtype,
-                                       .operands = operands,
-                                       .m = z.block,
-                                       .n = n,
-                                       .k = d,
-                                       .lda = d,
-                                       .ldb = d,
-                                       .ldc = z.ld,
-                                       .b_transposed = true},
-                     last, error));
-    /* (block, d) = p v; also dq = ds k */
-    VT_TRY(open_pair(kit, VALUES,
-                     (vt_matmul_shape){.dtype = dtype,
-                                       .operands = operands,
-                                       .m = z.block,
-                                       .n = d,
-                                       .k = n,
-                                       .lda = z.ld,
-                                       .ldb = d,
-                                       .ldc = d},
-                     last, error));
-    if (arithmetic.backward) { /* (N, d) += p^T do; also dk += ds^T q */
-        VT_TRY(open_pair(kit, KEYS_T,
-                         (vt_matmul_shape){.dtype = dtype,
-                                           .m = n,
-                                           .n = d,
-                                           .k = z.block,
-                                           .lda = z.ld,
-                                           .ldb = d,
-                                           .ldc = d,
-                                           .a_transposed = true,
-                                           .accumulate = true},
-                         last, error));
-    }
+    const vt_matmul_shape shape = {
+        .dtype = arithmetic.dtype,
+        .operands = arithmetic.bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
+    };
+    VT_TRY(open_scores(kit, SCORES, shape, z, z.key_size, error));
+    VT_TRY(open_result(kit, RESULT, shape, z, z.head_size, error));
+    if (arithmetic.backward) VT_TRY(open_backward(kit, z, arithmetic.dtype, error));
     head unused;
     char nowhere[1];
-    kit->scratch_bytes += layout(&unused, nowhere, z, vt_dtype_size(dtype));
+    kit->scratch_bytes += layout(&unused, nowhere, z, vt_dtype_size(arithmetic.dtype));
     kit->parts = z.heads;
     return VT_OK;
 }
 
 /* ---------------------------------------------------------------- moving a head in and out */
 
-/* `which` of q, k, v of the tile's head: the first element of its columns in a (N, 3 C) matrix. */
-static int64_t column(const vt_tile *t, sizes z, int which) {
-    return which * z.channels + t->part * z.head_size;
+enum { Q, K, V };
+
+/* Where `which` of q, k, v of the tile's head and of this map stands. */
+static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
+    const bool cross = crosses(t->signature);
+    const int before = cross && which != Q ? which - 1 : which; /* of q, k, v in its input */
+    place p = {.input = cross && which != Q ? 1 : 0};
+    p.rows = which == Q ? z.rows : z.tokens;
+    p.cols = which == V ? z.head_size : z.key_size;
+    p.width = vt_shape_cols(&t->signature->input[p.input]);
+    p.first = before * z.channels + t->part * z.head_size + (which == V ? 0 : map * z.key_size);
+    return p;
 }
 
 /* dense (rows, d) = columns [first, first + d) of source (rows, width) */
@@ -167,17 +228,15 @@ static void gather(void *dense, const void *source, int64_t first, int64_t width
     }
 }
 
-static void gather_qkv(const vt_tile *t, const head *h, sizes z) {
-    char *const matrices[] = {h->q, h->k, h->v};
-    for (int i = 0; i < 3; i++) {
-        const int64_t first = column(t, z, i), rows = i == 0 ? z.queries : z.tokens;
-        if (t->kit->bf16) {
-            t->kernels->to_bf16((uint16_t *)(void *)matrices[i],
-                                vt_const_at(t->in[0], t->element, first), rows, z.head_size,
-                                3 * z.channels);
-        } else {
-            gather(matrices[i], t->in[0], first, 3 * z.channels, rows, z.head_size, t->element);
-        }
+/* One of q, k, v into its dense matrix; of q only the rows that ask. */
+static void gather_one(const vt_tile *t, void *dense, sizes z, int which, int64_t map) {
+    const place p = place_of(t, z, which, map);
+    const int64_t rows = which == Q ? z.queries : p.rows;
+    if (t->kit->bf16) {
+        t->kernels->to_bf16(dense, vt_const_at(t->in[p.input], t->element, p.first), rows, p.cols,
+                            p.width);
+    } else {
+        gather(dense, t->in[p.input], p.first, p.width, rows, p.cols, t->element);
     }
 }
 
@@ -186,13 +245,19 @@ static size_t operand_size(const vt_tile *t) {
     return t->kit->bf16 ? sizeof(uint16_t) : t->element;
 }
 
-/* p (rows, N) = softmax(q[first:] k^T / sqrt(d)) */
+/* The product of a slot for so many queries. */
+static const vt_matmul *product_of(const vt_tile *t, int slot, sizes z, int64_t rows) {
+    return t->kit->matmul[rows == z.block ? slot : slot + 1];
+}
+
+static double score_scale(sizes z) { return 1.0 / sqrt((double)z.key_size); }
+
+/* p (rows, N) = softmax(q[first:] k^T / sqrt(e)) */
 static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t first,
                                int64_t rows, vt_error *error) {
-    const vt_matmul *product = t->kit->matmul[rows == z.block ? SCORES : SCORES_LAST];
-    const void *q = vt_at(h->q, operand_size(t), first * z.head_size);
-    VT_TRY(vt_matmul_run(product, h->p, q, h->k, NULL, h->product, error));
-    t->kernels->softmax_forward(h->p, 1.0 / sqrt((double)z.head_size), rows, z.tokens, z.ld);
+    const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
+    VT_TRY(vt_matmul_run(product_of(t, SCORES, z, rows), h->p, q, h->k, NULL, h->product, error));
+    t->kernels->softmax_forward(h->p, score_scale(z), rows, z.tokens, z.ld);
     return VT_OK;
 }
 
@@ -200,77 +265,101 @@ static int64_t block_rows(sizes z, int64_t first) {
     return z.queries - first < z.block ? z.queries - first : z.block;
 }
 
-/* ---------------------------------------------------------------- forward and backward */
+/* The first column of the tile's head and of this map in a row of the output. */
+static int64_t output_column(const vt_tile *t, sizes z, int64_t map) {
+    return (t->part * z.maps + map) * z.head_size;
+}
 
-static vt_status forward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature);
-    head h;
-    layout(&h, t->scratch, z, t->element);
-    gather_qkv(t, &h, z);
+/* ---------------------------------------------------------------- forward */
+
+/* o (queries, d) = p v, block by block */
+static vt_status forward_map(const vt_tile *t, const head *h, sizes z, vt_error *error) {
     for (int64_t first = 0; first < z.queries; first += z.block) {
         const int64_t rows = block_rows(z, first);
-        VT_TRY(probabilities(t, &h, z, first, rows, error));
-        const vt_matmul *product = t->kit->matmul[rows == z.block ? VALUES : VALUES_LAST];
-        void *o = vt_at(h.o, t->element, first * z.head_size), *p = h.p;
+        VT_TRY(probabilities(t, h, z, first, rows, error));
+        void *o = vt_at(h->o, t->element, first * z.head_size), *p = h->p;
         if (t->kit->bf16) {
-            p = h.dp; /* free in forward */
-            t->kernels->to_bf16(p, h.p, rows, z.ld, z.ld);
+            p = h->dp; /* free in forward */
+            t->kernels->to_bf16(p, h->p, rows, z.ld, z.ld);
         }
-        VT_TRY(vt_matmul_run(product, o, p, h.v, NULL, h.product, error));
-    }
-    for (int64_t r = 0; r < z.queries; r++) {
-        memcpy(vt_at(t->out, t->element, r * z.channels + t->part * z.head_size),
-               vt_at(h.o, t->element, r * z.head_size), (size_t)z.head_size * t->element);
+        VT_TRY(vt_matmul_run(product_of(t, RESULT, z, rows), o, p, h->v, NULL, h->product, error));
     }
     return VT_OK;
 }
 
-/* o = p v, p = softmax(s), s = q k^T / sqrt(d):
- * dv = p^T do; dp = do v^T; ds = p (dp - rowsum(p dp)) / sqrt(d); dq = ds k; dk = ds^T q */
-static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_t first,
-                                vt_error *error) {
-    const int64_t rows = block_rows(z, first), offset = first * z.head_size;
-    vt_matmul *const *const m = t->kit->matmul;
-    const int last = rows == z.block ? 0 : 1;
-    const void *q = vt_at(h->q, t->element, offset), *o = vt_at(h->o, t->element, offset);
-    void *dq = vt_at(h->dq, t->element, offset);
-    VT_TRY(probabilities(t, h, z, first, rows, error));
-    VT_TRY(vt_matmul_run(m[KEYS_T + last], h->dv, h->p, o, NULL, h->product, error));
-    VT_TRY(vt_matmul_run(m[SCORES + last], h->dp, o, h->v, NULL, h->product, error));
-    t->kernels->softmax_backward(h->dp, h->p, 1.0 / sqrt((double)z.head_size), rows, z.tokens,
-                                 z.ld);
-    VT_TRY(vt_matmul_run(m[VALUES + last], dq, h->dp, h->k, NULL, h->product, error));
-    return vt_matmul_run(m[KEYS_T + last], h->dk, h->dp, q, NULL, h->product, error);
-}
-
-/* dqkv[:, head] = base[:, head] + dq | dk | dv */
-static void scatter(const vt_tile *t, const head *h, sizes z) {
-    char *const matrices[] = {h->dq, h->dk, h->dv};
-    for (int i = 0; i < 3; i++) {
-        for (int64_t r = 0; r < z.tokens; r++) {
-            const int64_t at = r * 3 * z.channels + column(t, z, i);
-            const void *base = t->base[0] == NULL ? NULL : vt_const_at(t->base[0], t->element, at);
-            t->kernels->scale_add(vt_at(t->din[0], t->element, at), base,
-                                  vt_at(matrices[i], t->element, r * z.head_size), 1.0,
-                                  z.head_size);
+static vt_status forward(const vt_tile *t, vt_error *error) {
+    const sizes z = sizes_of(t->signature);
+    const int64_t width = z.maps * z.channels;
+    head h;
+    layout(&h, t->scratch, z, t->element);
+    gather_one(t, h.v, z, V, 0);
+    for (int64_t map = 0; map < z.maps; map++) {
+        gather_one(t, h.q, z, Q, map);
+        gather_one(t, h.k, z, K, map);
+        VT_TRY(forward_map(t, &h, z, error));
+        for (int64_t r = 0; r < z.queries; r++) {
+            memcpy(vt_at(t->out, t->element, r * width + output_column(t, z, map)),
+                   vt_at(h.o, t->element, r * z.head_size), (size_t)z.head_size * t->element);
         }
     }
+    return VT_OK;
+}
+
+/* ---------------------------------------------------------------- backward */
+
+/* o = p v, p = softmax(s), s = q k^T / sqrt(e):
+ * dv = p^T do; dp = do v^T; ds = p (dp - rowsum(p dp)) / sqrt(e); dq = ds k; dk = ds^T q */
+static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_t first,
+                                vt_error *error) {
+    const int64_t rows = block_rows(z, first);
+    const void *q = vt_at(h->q, t->element, first * z.key_size);
+    const void *o = vt_at(h->o, t->element, first * z.head_size);
+    void *dq = vt_at(h->dq, t->element, first * z.key_size), *scratch = h->product;
+    VT_TRY(probabilities(t, h, z, first, rows, error));
+    VT_TRY(vt_matmul_run(product_of(t, D_VALUES, z, rows), h->dv, h->p, o, NULL, scratch, error));
+    VT_TRY(vt_matmul_run(product_of(t, D_SCORES, z, rows), h->dp, o, h->v, NULL, scratch, error));
+    t->kernels->softmax_backward(h->dp, h->p, score_scale(z), rows, z.tokens, z.ld);
+    VT_TRY(vt_matmul_run(product_of(t, D_QUERIES, z, rows), dq, h->dp, h->k, NULL, scratch, error));
+    return vt_matmul_run(product_of(t, D_KEYS, z, rows), h->dk, h->dp, q, NULL, scratch, error);
+}
+
+/* The columns of one of q, k, v: din = base + dense */
+static void scatter_one(const vt_tile *t, const void *dense, sizes z, int which, int64_t map) {
+    const place p = place_of(t, z, which, map);
+    if (t->din[p.input] == NULL) return;
+    for (int64_t r = 0; r < p.rows; r++) {
+        const int64_t at = r * p.width + p.first;
+        const void *base = t->base[p.input];
+        if (base != NULL) base = vt_const_at(base, t->element, at);
+        t->kernels->scale_add(vt_at(t->din[p.input], t->element, at), base,
+                              vt_const_at(dense, t->element, r * p.cols), 1.0, p.cols);
+    }
+}
+
+static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t map,
+                              vt_error *error) {
+    gather_one(t, h->q, z, Q, map);
+    gather_one(t, h->k, z, K, map);
+    gather(h->o, t->dout, output_column(t, z, map), z.maps * z.channels, z.queries, z.head_size,
+           t->element);
+    memset(h->dq, 0, (size_t)(z.rows * z.key_size) * t->element); /* rows that asked nothing */
+    memset(h->dk, 0, (size_t)(z.tokens * z.key_size) * t->element);
+    for (int64_t first = 0; first < z.queries; first += z.block) {
+        VT_TRY(backward_block(t, h, z, first, error));
+    }
+    scatter_one(t, h->dq, z, Q, map);
+    scatter_one(t, h->dk, z, K, map);
+    return VT_OK;
 }
 
 static vt_status backward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
-    const size_t matrix = (size_t)(z.tokens * z.head_size) * t->element;
     head h;
     layout(&h, t->scratch, z, t->element);
-    gather_qkv(t, &h, z);
-    gather(h.o, t->dout, t->part * z.head_size, z.channels, z.queries, z.head_size, t->element);
-    memset(h.dq, 0, matrix); /* rows that asked nothing */
-    memset(h.dk, 0, matrix);
-    memset(h.dv, 0, matrix);
-    for (int64_t first = 0; first < z.queries; first += z.block) {
-        VT_TRY(backward_block(t, &h, z, first, error));
-    }
-    scatter(t, &h, z);
+    gather_one(t, h.v, z, V, 0);
+    memset(h.dv, 0, (size_t)(z.tokens * z.head_size) * t->element);
+    for (int64_t map = 0; map < z.maps; map++) VT_TRY(backward_map(t, &h, z, map, error));
+    scatter_one(t, h.dv, z, V, 0);
     return VT_OK;
 }
 
@@ -279,7 +368,9 @@ static void narrow(vt_node *node, int64_t rows) { node->attributes[QUERIES].i = 
 const vt_op vt_op_attention = {
     .name = "attention",
     .inputs = 1,
-    .attributes = {{"heads", VT_ATTR_INT, false}, {"queries", VT_ATTR_INT, true}},
+    .attributes = {{"heads", VT_ATTR_INT, false},
+                   {"maps", VT_ATTR_INT, true},
+                   {"queries", VT_ATTR_INT, true}},
     .infer = infer,
     .open = open,
     .flops = flops,
@@ -290,13 +381,42 @@ const vt_op vt_op_attention = {
     .backward_reads_input = true,
 };
 
+/* ---------------------------------------------------------------- cross_attention */
+
+static vt_status cross_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(vt_expect_matrix(s, 0, error));
+    VT_TRY(vt_expect_matrix(s, 1, error));
+    const int64_t channels = vt_shape_cols(&s->input[0]);
+    if (vt_shape_cols(&s->input[1]) != 2 * channels) {
+        return vt_fail(error, VT_VALUE, "k and v have %lld columns, expected twice the %lld of q",
+                       (long long)vt_shape_cols(&s->input[1]), (long long)channels);
+    }
+    VT_TRY(check_heads(s, channels, error));
+    set_shape(s);
+    return VT_OK;
+}
+
+const vt_op vt_op_cross_attention = {
+    .name = "cross_attention",
+    .inputs = 2,
+    .attributes = {{"heads", VT_ATTR_INT, false}},
+    .infer = cross_infer,
+    .open = open,
+    .flops = flops,
+    .forward = forward,
+    .backward = backward,
+    .space = VT_PARTS,
+    .backward_reads_input = true,
+};
+
 /* ---------------------------------------------------------------- attention_probs */
 
-/* The probabilities themselves, (heads x N, N), for looking at; nothing is differentiated here. */
+/* The probabilities themselves, (heads x maps x N, N), for looking at; nothing is differentiated
+ * here. */
 static vt_status probs_infer(vt_signature *s, vt_error *error) {
     VT_TRY(check(s, error));
     const sizes z = sizes_of(s);
-    s->node->shape = (vt_shape){2, {z.heads * z.tokens, z.tokens}};
+    s->node->shape = (vt_shape){2, {z.heads * z.maps * z.tokens, z.tokens}};
     return VT_OK;
 }
 
@@ -304,13 +424,17 @@ static vt_status probs_forward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
     head h;
     layout(&h, t->scratch, z, t->element);
-    gather_qkv(t, &h, z);
-    for (int64_t first = 0; first < z.queries; first += z.block) {
-        const int64_t rows = block_rows(z, first);
+    for (int64_t at = 0; at < z.maps * z.queries; at += block_rows(z, at % z.queries)) {
+        const int64_t map = at / z.queries, first = at % z.queries, rows = block_rows(z, first);
+        if (first == 0) {
+            gather_one(t, h.q, z, Q, map);
+            gather_one(t, h.k, z, K, map);
+        }
         VT_TRY(probabilities(t, &h, z, first, rows, error));
         for (int64_t r = 0; r < rows; r++) {
-            memcpy(vt_at(t->out, t->element, (t->part * z.tokens + first + r) * z.tokens),
-                   vt_at(h.p, t->element, r * z.ld), (size_t)z.tokens * t->element);
+            const int64_t row = (t->part * z.maps + map) * z.tokens + first + r;
+            memcpy(vt_at(t->out, t->element, row * z.tokens), vt_at(h.p, t->element, r * z.ld),
+                   (size_t)z.tokens * t->element);
         }
     }
     return VT_OK;
@@ -319,7 +443,7 @@ static vt_status probs_forward(const vt_tile *t, vt_error *error) {
 const vt_op vt_op_attention_probs = {
     .name = "attention_probs",
     .inputs = 1,
-    .attributes = {{"heads", VT_ATTR_INT, false}},
+    .attributes = {{"heads", VT_ATTR_INT, false}, {"maps", VT_ATTR_INT, true}},
     .infer = probs_infer,
     .open = open,
     .forward = probs_forward,

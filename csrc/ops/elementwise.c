@@ -1,4 +1,5 @@
-/* Operations that treat every element alike: activation, add, scale, dropout, drop_path. */
+/* Operations that treat every element alike: activation, multiply, add, scale, dropout, drop_path.
+ */
 #include <string.h>
 
 #include "ops/operations.h"
@@ -12,10 +13,29 @@ static int64_t elements(const vt_tile *t) {
 
 enum { FUNCTION };
 
+/* x * sigmoid(a x + b x^3) by their names in timm; the exact GELU has kernels of its own. */
+static const struct swish {
+    const char *name;
+    double a, b;
+} swishes[] = {
+    {"silu", 1, 0},
+    {"quick_gelu", 1.702, 0},
+    {"gelu_tanh", 1.5957691216057308, 0.071354816272600248},
+};
+
+static const struct swish *find_swish(const char *name) {
+    for (size_t i = 0; i < sizeof swishes / sizeof *swishes; i++) {
+        if (strcmp(swishes[i].name, name) == 0) return &swishes[i];
+    }
+    return NULL;
+}
+
 static vt_status activation_infer(vt_signature *s, vt_error *error) {
     const char *name = s->node->attributes[FUNCTION].name;
-    if (strcmp(name, "gelu") != 0) {
-        return vt_fail(error, VT_VALUE, "activation function '%s' is unknown, expected 'gelu'",
+    if (strcmp(name, "gelu") != 0 && find_swish(name) == NULL) {
+        return vt_fail(error, VT_VALUE,
+                       "activation function '%s' is unknown, expected 'gelu', 'gelu_tanh', "
+                       "'quick_gelu' or 'silu'",
                        name);
     }
     return vt_infer_same(s, error);
@@ -23,13 +43,24 @@ static vt_status activation_infer(vt_signature *s, vt_error *error) {
 
 static vt_status activation_forward(const vt_tile *t, vt_error *error) {
     (void)error;
-    t->kernels->gelu_forward(t->out, t->in[0], elements(t));
+    const struct swish *f = find_swish(t->signature->node->attributes[FUNCTION].name);
+    if (f == NULL) {
+        t->kernels->gelu_forward(t->out, t->in[0], elements(t));
+    } else {
+        t->kernels->swish_forward(t->out, t->in[0], f->a, f->b, elements(t));
+    }
     return VT_OK;
 }
 
 static vt_status activation_backward(const vt_tile *t, vt_error *error) {
     (void)error;
-    t->kernels->gelu_backward(t->din[0], t->base[0], t->dout, t->in[0], elements(t));
+    const struct swish *f = find_swish(t->signature->node->attributes[FUNCTION].name);
+    if (f == NULL) {
+        t->kernels->gelu_backward(t->din[0], t->base[0], t->dout, t->in[0], elements(t));
+    } else {
+        t->kernels->swish_backward(t->din[0], t->base[0], t->dout, t->in[0], f->a, f->b,
+                                   elements(t));
+    }
     return VT_OK;
 }
 
@@ -42,6 +73,36 @@ const vt_op vt_op_activation = {
     .backward = activation_backward,
     .cheap = true,
     .in_place = true,
+    .backward_reads_input = true,
+};
+
+/* ---------------------------------------------------------------- multiply */
+
+static vt_status multiply_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    t->kernels->multiply_add(t->out, NULL, t->in[0], t->in[1], elements(t));
+    return VT_OK;
+}
+
+/* Each factor's gradient is dout times the other factor. */
+static vt_status multiply_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    for (int i = 0; i < 2; i++) {
+        if (t->din[i] == NULL) continue;
+        t->kernels->multiply_add(t->din[i], t->base[i], t->dout, t->in[1 - i], elements(t));
+    }
+    return VT_OK;
+}
+
+/* Not in place: the gradient of the first factor would take the place of dout, which the second
+ * still needs. */
+const vt_op vt_op_multiply = {
+    .name = "multiply",
+    .inputs = 2,
+    .infer = vt_infer_same,
+    .forward = multiply_forward,
+    .backward = multiply_backward,
+    .cheap = true,
     .backward_reads_input = true,
 };
 

@@ -26,10 +26,10 @@
 
 enum {
     VT_MAX_INPUTS = 2,
-    VT_MAX_PARAMS = 3,
+    VT_MAX_PARAMS = 4,
     VT_MAX_ATTRIBUTES = 3,
     VT_MAX_DIMS = 4,
-    VT_MAX_MATMULS = 8,
+    VT_MAX_MATMULS = 12,
     VT_MAX_PACKS = 2,
     VT_MAX_NAME = 64
 };
@@ -235,6 +235,10 @@ vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape sha
 /* VT_VALUE unless params[0] is a weight (M, ...) with as many elements in a row as the input, which
  * is a matrix, has columns. */
 vt_status vt_expect_weight(const vt_signature *signature, vt_error *error);
+
+/* dparam (+)= the sums that the strips left for `params`: `count` elements from `offset` of each,
+ * images and strips in order. Nothing if the parameter is frozen or absent. */
+void vt_sum_partials(const vt_tile *tile, int param, int64_t offset, int64_t count);
 
 /* Open one product and raise kit->scratch_bytes to what it needs. */
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);

@@ -5,13 +5,29 @@
 #include "ops/operations.h"
 
 const vt_op *const vt_op_table[] = {
-    &vt_op_patchify,    &vt_op_linear,
-    &vt_op_linear_int8, &vt_op_norm,
-    &vt_op_attention,   &vt_op_attention_probs,
-    &vt_op_tokens,      &vt_op_select,
-    &vt_op_activation,  &vt_op_add,
-    &vt_op_scale,       &vt_op_dropout,
-    &vt_op_drop_path,   NULL,
+    &vt_op_patchify,
+    &vt_op_linear,
+    &vt_op_linear_int8,
+    &vt_op_norm,
+    &vt_op_rms_norm,
+    &vt_op_attention,
+    &vt_op_cross_attention,
+    &vt_op_attention_probs,
+    &vt_op_differential,
+    &vt_op_tokens,
+    &vt_op_parameter,
+    &vt_op_select,
+    &vt_op_pool,
+    &vt_op_columns,
+    &vt_op_concat,
+    &vt_op_activation,
+    &vt_op_multiply,
+    &vt_op_add,
+    &vt_op_affine,
+    &vt_op_scale,
+    &vt_op_dropout,
+    &vt_op_drop_path,
+    NULL,
 };
 
 const vt_op *vt_op_find(const char *name) {
@@ -85,6 +101,17 @@ vt_status vt_expect_weight(const vt_signature *signature, vt_error *error) {
     char text[VT_MAX_NAME];
     return vt_fail(error, VT_VALUE, "weight of shape %s does not fit an input of %lld columns",
                    vt_shape_text(text, weight), (long long)columns);
+}
+
+void vt_sum_partials(const vt_tile *t, int param, int64_t offset, int64_t count) {
+    void *sum = t->dparam[param];
+    if (sum == NULL) return;
+    if (!t->accumulate[param]) memset(sum, 0, (size_t)count * t->element);
+    for (int64_t i = 0; i < t->images * t->strips; i++) {
+        const char *image = (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
+        const int64_t at = i % t->strips * t->kit->partial + offset;
+        t->kernels->scale_add(sum, sum, vt_const_at(image, t->element, at), 1.0, count);
+    }
 }
 
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error) {

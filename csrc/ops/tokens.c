@@ -99,22 +99,40 @@ const vt_op vt_op_patchify = {
 /* ---------------------------------------------------------------- tokens */
 
 /* (N, D) -> (P + N, D): the prefix tokens, then the patches, plus one row of the position table
- * each (Dosovitskiy et al. 2021; timm _pos_embed with no_embed_class=False). */
-enum { CLS_TOKEN, DIST_TOKEN, POS_EMBED, PREFIX_END = POS_EMBED };
+ * each (Dosovitskiy et al. 2021; timm _pos_embed). A table of only N rows is for the patches alone
+ * (no_embed_class). There may be several register tokens (Darcet et al. 2023). */
+enum { CLS_TOKEN, DIST_TOKEN, REG_TOKEN, POS_EMBED, PREFIX_END = POS_EMBED };
+
+/* How many rows a token's parameter gives. */
+static int64_t token_rows(const vt_signature *s, int p) {
+    return s->param[p].ndim == 0 ? 0 : s->param[p].dim[1];
+}
 
 static int64_t prefix_length(const vt_signature *s) {
     int64_t length = 0;
-    for (int p = CLS_TOKEN; p < PREFIX_END; p++) length += s->param[p].ndim != 0;
+    for (int p = CLS_TOKEN; p < PREFIX_END; p++) length += token_rows(s, p);
     return length;
+}
+
+/* The first row of the output that has a position. */
+static int64_t first_position(const vt_signature *s) {
+    const bool some = s->param[POS_EMBED].ndim != 0;
+    return some ? s->input[0].dim[0] + prefix_length(s) - s->param[POS_EMBED].dim[1] : 0;
 }
 
 static vt_status tokens_infer(vt_signature *s, vt_error *error) {
     VT_TRY(vt_expect_matrix(s, 0, error));
-    const int64_t rows = s->input[0].dim[0] + prefix_length(s), cols = s->input[0].dim[1];
+    const int64_t grid = s->input[0].dim[0], cols = s->input[0].dim[1];
     for (int p = CLS_TOKEN; p < PREFIX_END; p++) {
-        VT_TRY(vt_expect_param(s, p, (vt_shape){3, {1, 1, cols}}, error));
+        const bool several = p == REG_TOKEN && s->param[p].ndim == 3;
+        const vt_shape rows = {3, {1, several ? s->param[p].dim[1] : 1, cols}};
+        VT_TRY(vt_expect_param(s, p, rows, error));
     }
-    VT_TRY(vt_expect_param(s, POS_EMBED, (vt_shape){3, {1, rows, cols}}, error));
+    const int64_t rows = grid + prefix_length(s);
+    const vt_shape *table = &s->param[POS_EMBED];
+    const bool grid_only = table->ndim == 3 && table->dim[1] == grid;
+    const vt_shape positions = {3, {1, grid_only ? grid : rows, cols}};
+    VT_TRY(vt_expect_param(s, POS_EMBED, positions, error));
     s->node->shape = (vt_shape){2, {rows, cols}};
     return VT_OK;
 }
@@ -126,24 +144,25 @@ static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_arithmetic a
     return VT_OK;
 }
 
-/* The parameter that row `row` of the prefix comes from. */
-static int prefix_param(const vt_signature *s, int64_t row) {
-    for (int p = CLS_TOKEN; p < PREFIX_END; p++) {
-        if (s->param[p].ndim != 0 && row-- == 0) return p;
-    }
-    return PREFIX_END;
+/* Row `row` of the prefix. */
+static const void *prefix_row(const vt_tile *t, int64_t row) {
+    const vt_signature *s = t->signature;
+    int p = CLS_TOKEN;
+    while (row >= token_rows(s, p)) row -= token_rows(s, p++);
+    return vt_const_at(t->param[p], t->element, row * s->node->shape.dim[1]);
 }
 
 static vt_status tokens_forward(const vt_tile *t, vt_error *error) {
     (void)error;
     const vt_signature *s = t->signature;
     const int64_t prefix = prefix_length(s), cols = s->node->shape.dim[1];
+    const int64_t placed = first_position(s);
     for (int64_t i = 0; i < t->rows; i++) {
         const int64_t row = t->row + i;
-        const void *token = row < prefix ? t->param[prefix_param(s, row)]
+        const void *token = row < prefix ? prefix_row(t, row)
                                          : vt_const_at(t->in[0], t->element, (row - prefix) * cols);
-        const void *position = t->param[POS_EMBED];
-        if (position != NULL) position = vt_const_at(position, t->element, row * cols);
+        const void *position = row < placed ? NULL : t->param[POS_EMBED];
+        if (position != NULL) position = vt_const_at(position, t->element, (row - placed) * cols);
         t->kernels->scale_add(vt_at(t->out, t->element, i * cols), position, token, 1.0, cols);
     }
     return VT_OK;
@@ -168,19 +187,27 @@ static void sum_rows(const vt_tile *t, int param, void *gradient, int64_t first,
     }
 }
 
-/* One panel is a strip of rows of the output; the prefix rows lie in the first. */
-static vt_status tokens_accumulate(const vt_tile *t, vt_error *error) {
-    (void)error;
+/* One panel is a strip of rows of the output. Those before `placed` have no position. */
+static void accumulate_positions(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t all = s->node->shape.dim[0], cols = s->node->shape.dim[1];
-    const int64_t first = t->part * vt_strip_rows(all);
-    const int64_t rows = all - first < vt_strip_rows(all) ? all - first : vt_strip_rows(all);
-    if (t->dparam[POS_EMBED] != NULL) {
-        sum_rows(t, POS_EMBED, vt_at(t->dparam[POS_EMBED], t->element, first * cols), first, rows);
-    }
-    for (int64_t row = 0; t->part == 0 && row < prefix_length(s); row++) {
-        const int p = prefix_param(s, row);
-        if (t->dparam[p] != NULL) sum_rows(t, p, t->dparam[p], row, 1);
+    const int64_t placed = first_position(s), start = t->part * vt_strip_rows(all);
+    const int64_t end = all - start < vt_strip_rows(all) ? all : start + vt_strip_rows(all);
+    const int64_t first = start > placed ? start : placed;
+    if (first >= end) return;
+    void *gradient = vt_at(t->dparam[POS_EMBED], t->element, (first - placed) * cols);
+    sum_rows(t, POS_EMBED, gradient, first, end - first);
+}
+
+/* The tokens of the prefix go with the first panel. */
+static vt_status tokens_accumulate(const vt_tile *t, vt_error *error) {
+    (void)error;
+    if (t->dparam[POS_EMBED] != NULL) accumulate_positions(t);
+    int64_t row = 0;
+    for (int p = CLS_TOKEN; t->part == 0 && p < PREFIX_END; p++) {
+        const int64_t rows = token_rows(t->signature, p);
+        if (t->dparam[p] != NULL) sum_rows(t, p, t->dparam[p], row, rows);
+        row += rows;
     }
     return VT_OK;
 }
@@ -188,7 +215,7 @@ static vt_status tokens_accumulate(const vt_tile *t, vt_error *error) {
 const vt_op vt_op_tokens = {
     .name = "tokens",
     .inputs = 1,
-    .params = {{"cls_token", true}, {"dist_token", true}, {"pos_embed", true}},
+    .params = {{"cls_token", true}, {"dist_token", true}, {"reg_token", true}, {"pos_embed", true}},
     .infer = tokens_infer,
     .open = tokens_open,
     .forward = tokens_forward,

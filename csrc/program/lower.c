@@ -94,7 +94,7 @@ static int with_rows(lowering *l, int input, range rows) {
     const range has = l->rows[input];
     if (has.first == rows.first && has.end == rows.end) return l->number[input];
     vt_node select = {
-        .op = vt_op_find("select"), .inputs = {l->number[input]}, .params = {-1, -1, -1}};
+        .op = vt_op_find("select"), .inputs = {l->number[input]}, .params = {-1, -1, -1, -1}};
     select.attributes[SELECT_START].i = rows.first - has.first;
     select.attributes[SELECT_COUNT].i = rows.end - rows.first;
     return add_node(l, select);

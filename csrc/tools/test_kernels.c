@@ -143,6 +143,34 @@ static void run_sum_of_squares(const vt_kernels *k, call *c) {
 static void run_count_nonfinite(const vt_kernels *k, call *c) {
     c->result = (double)k->count_nonfinite(c->in[0], c->rows * c->cols);
 }
+/* Of tanh GELU, in which all terms occur. */
+static const double swish_a = 1.5957691216057308, swish_b = 0.071354816272600248;
+static void run_swish_forward(const vt_kernels *k, call *c) {
+    k->swish_forward(c->out[0], c->in[0], swish_a, swish_b, c->rows * c->cols);
+}
+static void run_swish_backward(const vt_kernels *k, call *c) {
+    k->swish_backward(c->out[0], c->in[0], c->in[1], c->in[2], swish_a, swish_b, c->rows * c->cols);
+}
+static void run_rms_norm_forward(const vt_kernels *k, call *c) {
+    k->rms_norm_forward(c->out[0], c->in[0], c->in[1], eps, c->rows, c->cols);
+}
+static void run_rms_norm_backward(const vt_kernels *k, call *c) {
+    k->rms_norm_backward(c->out[0], c->out[1], c->in[0], c->in[1], c->in[2], c->in[3], eps, c->rows,
+                         c->cols);
+}
+static void run_affine_forward(const vt_kernels *k, call *c) {
+    k->affine_forward(c->out[0], c->in[0], c->in[1], c->in[2], c->rows, c->cols);
+}
+static void run_affine_backward(const vt_kernels *k, call *c) {
+    k->affine_backward(c->out[0], c->out[1], c->out[2], c->in[0], c->in[1], c->in[2], c->in[3],
+                       c->rows, c->cols);
+}
+static void run_multiply_add(const vt_kernels *k, call *c) {
+    k->multiply_add(c->out[0], c->in[0], c->in[1], c->in[2], c->rows * c->cols);
+}
+static void run_dot(const vt_kernels *k, call *c) {
+    c->result = k->dot(c->in[0], c->in[1], c->rows * c->cols);
+}
 
 static const spec specs[] = {
     {"norm_forward", run_norm_forward, {"m-"}, {"mn", "vn", "vn"}, 3e-7, .alias = 0},
@@ -186,6 +214,40 @@ static const spec specs[] = {
     {"adamw", run_adamw, {"mn", "mn", "mp"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"sum_of_squares", run_sum_of_squares, {NULL}, {"mn"}, 1e-13, .alias = -1},
     {"count_nonfinite", run_count_nonfinite, {NULL}, {"mn"}, 0, .alias = -1},
+    {"swish_forward", run_swish_forward, {"m-"}, {"mn"}, 3e-7, .alias = 0, .elementwise = true},
+    {"swish_backward",
+     run_swish_backward,
+     {"m-"},
+     {"mn", "mn", "mn"},
+     4e-7,
+     .alias = 1,
+     .base = true,
+     .elementwise = true},
+    {"rms_norm_forward", run_rms_norm_forward, {"m-"}, {"mn", "vn"}, 3e-7, .alias = 0},
+    {"rms_norm_backward",
+     run_rms_norm_backward,
+     {"m-", "v-"},
+     {"mn", "mn", "mn", "vn"},
+     1e-6,
+     .alias = 1,
+     .base = true},
+    {"affine_forward", run_affine_forward, {"m-"}, {"mn", "vn", "vn"}, 2e-7, .alias = 0},
+    {"affine_backward",
+     run_affine_backward,
+     {"m-", "v-", "v-"},
+     {"mn", "mn", "mn", "vn"},
+     1e-6,
+     .alias = 1,
+     .base = true},
+    {"multiply_add",
+     run_multiply_add,
+     {"m-"},
+     {"mn", "mn", "mn"},
+     1e-7,
+     .alias = 1,
+     .base = true,
+     .elementwise = true},
+    {"dot", run_dot, {NULL}, {"mn", "mn"}, 1e-7, .alias = -1},
 };
 /* The last slots turn rows into small numbers and back: test_small.c. */
 enum { SPECS = sizeof specs / sizeof *specs, SMALL = 3 };
@@ -299,6 +361,7 @@ static const int64_t all_rows[] = {1, 2, 50};
 /* The gradient of one or two normalised columns is 0 but for eps: without a base there is nothing
  * to be relative to, and with one, roundings times 1 / sqrt(eps) remain. */
 static bool vanishes(const spec *s, const layout *l) {
+    if (strcmp(s->name, "rms_norm_backward") == 0) return l->cols == 1;
     return l->cols <= 2 && strcmp(s->name, "norm_backward") == 0;
 }
 

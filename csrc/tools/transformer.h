@@ -29,7 +29,7 @@ static inline int param(builder *b, vt_shape shape) {
 /* Append an operation with up to two inputs and parameters (-1: none); returns its value. */
 static inline int op(builder *b, const vt_op *kind, int x, int y, int p, int q) {
     vt_node *node = &b->nodes[b->node_count++];
-    *node = (vt_node){.op = kind, .inputs = {x, y}, .params = {p, q, -1}};
+    *node = (vt_node){.op = kind, .inputs = {x, y}, .params = {p, q, -1, -1}};
     return b->node_count; /* value 0 is the input */
 }
 

@@ -5,13 +5,18 @@ reads a shape. Values beside the code are the shapes of its results, B the batch
 their size.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vitc.arrays import Array
 from vitc.export.graph import Emitter, Graph, Operation
 
 _LAYER_NORMALIZATION = 17  # the first opset that has it
+_AXES_AS_INPUT = 18  # of reductions
 _GELU = 20
+
+Inner = Callable[[Graph, Operation, str], str]  # with the name of the input
 
 
 # ------------------------------------------------------------------------------------- patches
@@ -48,13 +53,13 @@ def tokens(g: Graph, op: Operation) -> str:
     The table is the position embedding with the tokens added to its first rows.
     """
     *prefix, pos_embed = op.params
-    first = [g.weight(row)[0] for row in prefix if row >= 0]  # each (1, D)
+    first = [row for param in prefix if param >= 0 for row in g.weight(param)[0]]
     table = np.zeros((1, *op.shape), np.float32)
-    if pos_embed >= 0:
-        table += g.weight(pos_embed)
+    if pos_embed >= 0:  # of all rows, or of the last ones
+        table[:, -g.weight(pos_embed).shape[1] :] += g.weight(pos_embed)
     x = g.value(op.inputs[0])
     if first:
-        table[0, : len(first)] += np.concatenate(first)
+        table[0, : len(first)] += np.stack(first)
         x = g.node("Pad", x, g.integers(0, len(first), 0, 0, 0, 0))
     return g.node("Add", x, g.constant(f"{op.kind}_{op.output}.table", table))
 
@@ -70,26 +75,53 @@ def linear(g: Graph, op: Operation) -> str:
     weight, bias = op.params
     matrix = g.weight(weight).reshape(len(g.weight(weight)), -1).T
     matrix_name = g.constant(f"{g.weight_name(weight)}.T", matrix)
-    return affine(g, g.value(op.inputs[0]), matrix_name, g.parameter(bias) if bias >= 0 else "")
+    return product(g, g.value(op.inputs[0]), matrix_name, g.parameter(bias) if bias >= 0 else "")
 
 
-def affine(g: Graph, x: str, matrix: str, bias: str) -> str:
+def product(g: Graph, x: str, matrix: str, bias: str) -> str:
     """x @ matrix + bias: (B, N, K) with matrix (K, M) and bias (M,), if it is not ""."""
     y = g.node("MatMul", x, matrix)
     return g.node("Add", y, bias) if bias else y
 
 
-def norm(g: Graph, op: Operation) -> str:
-    """(N, D) -> (N, D): one operator, or before there was one the nine that stand for it."""
-    x, eps = g.value(op.inputs[0]), op.attributes["eps"]
+def in_pieces(inner: Inner) -> Emitter:
+    """A norm whose weight is shorter than a row: over one piece of the row after another."""
+
+    def outer(g: Graph, op: Operation, x: str) -> str:
+        size, cols = len(g.weight(op.params[0])), op.shape[-1]
+        if size == cols:
+            return inner(g, op, x)
+        return g.reshape(inner(g, op, g.reshape(x, 0, 0, cols // size, size)), 0, 0, cols)
+
+    return lambda g, op: outer(g, op, g.value(op.inputs[0]))
+
+
+@in_pieces
+def norm(g: Graph, op: Operation, x: str) -> str:
+    """(..., D) -> (..., D): one operator, or before there was one the nine that stand for it."""
+    eps = op.attributes["eps"]
     weight, bias = map(g.parameter, op.params)
     if g.opset >= _LAYER_NORMALIZATION:
         return g.node("LayerNormalization", x, weight, bias, axis=-1, epsilon=eps, stash_type=1)
-    centred = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1], keepdims=1))
-    square = g.node("Pow", centred, g.number(2))
-    variance = g.node("ReduceMean", square, axes=[-1], keepdims=1)
+    centred = g.node("Sub", x, mean(g, x, axis=-1))
+    variance = mean(g, g.node("Pow", centred, g.number(2)), axis=-1)
     deviation = g.node("Sqrt", g.node("Add", variance, g.number(eps)))
     return g.node("Add", g.node("Mul", g.node("Div", centred, deviation), weight), bias)
+
+
+@in_pieces
+def rms_norm(g: Graph, op: Operation, x: str) -> str:
+    """(..., D) -> (..., D)."""
+    square = mean(g, g.node("Pow", x, g.number(2)), axis=-1)
+    root = g.node("Sqrt", g.node("Add", square, g.number(op.attributes["eps"])))
+    return g.node("Mul", g.node("Div", x, root), g.parameter(op.params[0]))
+
+
+def mean(g: Graph, x: str, axis: int) -> str:
+    """The mean along an axis, which stays with size 1."""
+    if g.opset >= _AXES_AS_INPUT:
+        return g.node("ReduceMean", x, g.integers(axis), keepdims=1)
+    return g.node("ReduceMean", x, axes=[axis], keepdims=1)
 
 
 def activation(g: Graph, op: Operation) -> str:
@@ -108,18 +140,80 @@ def gelu(g: Graph, op: Operation) -> str:
     return g.node("Mul", g.node("Mul", x, g.node("Add", erf, g.number(1))), g.number(0.5))
 
 
+def gelu_tanh(g: Graph, op: Operation) -> str:
+    """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))."""
+    x = g.value(op.inputs[0])
+    if g.opset >= _GELU:
+        return g.node("Gelu", x, approximate="tanh")
+    cube = g.node("Mul", g.node("Pow", x, g.number(3)), g.number(0.044715))
+    inner = g.node("Mul", g.node("Add", x, cube), g.number((2 / np.pi) ** 0.5))
+    one = g.node("Add", g.node("Tanh", inner), g.number(1))
+    return g.node("Mul", g.node("Mul", x, one), g.number(0.5))
+
+
+def quick_gelu(g: Graph, op: Operation) -> str:
+    x = g.value(op.inputs[0])
+    return g.node("Mul", x, g.node("Sigmoid", g.node("Mul", x, g.number(1.702))))
+
+
+def silu(g: Graph, op: Operation) -> str:
+    x = g.value(op.inputs[0])
+    return g.node("Mul", x, g.node("Sigmoid", x))
+
+
+def affine(g: Graph, op: Operation) -> str:
+    """x * weight + bias, of which one may be left out."""
+    x, (weight, bias) = g.value(op.inputs[0]), op.params
+    x = g.node("Mul", x, g.parameter(weight)) if weight >= 0 else x
+    return g.node("Add", x, g.parameter(bias)) if bias >= 0 else x
+
+
 # ------------------------------------------------------------------------------------- attention
 
 
 def attention(g: Graph, op: Operation) -> str:
-    """(N, 3D) -> (N, D)."""
+    """(N, 3D) -> (N, D), or (N, M D) with M maps per head."""
+    count, maps = op.attributes["heads"], map_count(op)
     q, k, v = queries_keys_values(g, op)
-    x = g.node("MatMul", probabilities(g, op, q, k), heads(g, op, v))  # (B, H, N, d)
-    return g.reshape(g.node("Transpose", x, perm=[0, 2, 1, 3]), 0, 0, op.shape[-1])
+    probs, values = probabilities(g, op, q, k), heads(g, v, count, op.shape[-1] // maps)
+    if maps == 1:
+        x = g.node("MatMul", probs, values)  # (B, H, N, d)
+        return g.reshape(g.node("Transpose", x, perm=[0, 2, 1, 3]), 0, 0, op.shape[-1])
+    tokens, size = op.shape[0], op.shape[-1] // maps // count
+    x = g.node("MatMul", g.reshape(probs, 0, count, maps * tokens, tokens), values)
+    x = g.reshape(x, 0, count, maps, tokens, size)
+    return g.reshape(g.node("Transpose", x, perm=[0, 3, 1, 2, 4]), 0, tokens, op.shape[-1])
+
+
+def cross_attention(g: Graph, op: Operation) -> str:
+    """(M, D), (N, 2D) -> (M, D)."""
+    count, dim = op.attributes["heads"], op.shape[-1]
+    q = g.node("Mul", g.value(op.inputs[0]), g.number((count / dim) ** 0.5))
+    kv = g.value(op.inputs[1])
+    k, v = (g.rows(kv, i * dim, (i + 1) * dim, axis=2) for i in range(2))
+    scores = g.node("MatMul", heads(g, q, count, dim), heads(g, k, count, dim, perm=(0, 2, 3, 1)))
+    x = g.node("MatMul", g.node("Softmax", scores, axis=-1), heads(g, v, count, dim))
+    return g.reshape(g.node("Transpose", x, perm=[0, 2, 1, 3]), 0, 0, dim)
+
+
+def differential(g: Graph, op: Operation) -> str:
+    """(N, 2D) -> (N, D): the first half of each head minus lambda times the second."""
+    q1, k1, q2, k2 = map(g.weight, op.params)
+    factor = np.exp(np.dot(q1, k1)) - np.exp(np.dot(q2, k2)) + op.attributes["init"]
+    count, dim = op.attributes["heads"], op.shape[-1]
+    x, size = g.reshape(g.value(op.inputs[0]), 0, 0, count, 2 * dim // count), dim // count
+    first, second = (g.rows(x, i * size, (i + 1) * size, axis=3) for i in range(2))
+    x = g.node("Sub", first, g.node("Mul", second, g.number(float(factor))))
+    return g.reshape(x, 0, 0, dim)
+
+
+def map_count(op: Operation) -> int:
+    """Attention maps per head."""
+    return max(int(op.attributes["maps"]), 1)
 
 
 def attention_probs(g: Graph, op: Operation) -> str:
-    """(N, 3D) -> (H N, N)."""
+    """(N, 3D) -> (H M N, N)."""
     q, k, _ = queries_keys_values(g, op)
     return g.reshape(probabilities(g, op, q, k), 0, *op.shape)
 
@@ -130,7 +224,7 @@ def queries_keys_values(g: Graph, op: Operation) -> list[str]:
     The layer in front of the attention is written as three, the factor in the weights of the first.
     """
     dim = g.shape(op.inputs[0])[-1] // 3
-    factors = ((op.attributes["heads"] / dim) ** 0.5, 1.0, 1.0)
+    factors = ((op.attributes["heads"] * map_count(op) / dim) ** 0.5, 1.0, 1.0)
     packed = g.together(op.inputs[0])
     if packed:
         return [third(g, packed, i, factor) for i, factor in enumerate(factors)]
@@ -149,20 +243,19 @@ def third(g: Graph, packed: Operation, i: int, factor: float) -> str:
     layer = g.weight_name(weight).removesuffix("weight") + "qkv"[i]
     matrix = g.constant(f"{layer}.weight.T", part(weight).T)
     shift = g.constant(f"{layer}.bias", part(bias)) if bias >= 0 else ""
-    return affine(g, g.value(packed.inputs[0]), matrix, shift)
+    return product(g, g.value(packed.inputs[0]), matrix, shift)
 
 
-def heads(g: Graph, op: Operation, x: str, perm: tuple[int, ...] = (0, 2, 1, 3)) -> str:
+def heads(g: Graph, x: str, count: int, dim: int, perm: tuple[int, ...] = (0, 2, 1, 3)) -> str:
     """(B, N, D) -> (B, N, H, d), transposed to (B, H, N, d)."""
-    count = op.attributes["heads"]
-    split = g.reshape(x, 0, 0, count, g.shape(op.inputs[0])[-1] // 3 // count)
-    return g.node("Transpose", split, perm=perm)
+    return g.node("Transpose", g.reshape(x, 0, 0, count, dim // count), perm=perm)
 
 
 def probabilities(g: Graph, op: Operation, q: str, k: str) -> str:
-    """softmax(q k^T): (B, H, N, N)."""
-    keys = heads(g, op, k, perm=(0, 2, 3, 1))  # (B, H, d, N)
-    return g.node("Softmax", g.node("MatMul", heads(g, op, q), keys), axis=-1)
+    """softmax(q k^T): (B, H M, N, N)."""
+    count, dim = op.attributes["heads"] * map_count(op), g.shape(op.inputs[0])[-1] // 3
+    keys = heads(g, k, count, dim, perm=(0, 2, 3, 1))  # (B, H M, d, N)
+    return g.node("Softmax", g.node("MatMul", heads(g, q, count, dim), keys), axis=-1)
 
 
 # ------------------------------------------------------------------------------------- the rest
@@ -174,27 +267,65 @@ def select(g: Graph, op: Operation) -> str:
     return g.rows(g.value(op.inputs[0]), start, start + op.attributes["count"])
 
 
+def parameter(g: Graph, op: Operation) -> str:
+    """-> (M, D), with a batch of 1: what works with it repeats it for each image."""
+    return g.parameter(op.params[0])
+
+
+def pool(g: Graph, op: Operation) -> str:
+    """(N, D) -> (1, D)."""
+    return mean(g, g.value(op.inputs[0]), axis=1)
+
+
+def columns(g: Graph, op: Operation) -> str:
+    """(N, D) -> (N, count)."""
+    start = op.attributes["start"]
+    return g.rows(g.value(op.inputs[0]), start, start + op.attributes["count"], axis=2)
+
+
+def concat(g: Graph, op: Operation) -> str:
+    return g.node("Concat", *map(g.value, op.inputs), axis=2)
+
+
 def add(g: Graph, op: Operation) -> str:
     return g.node("Add", *map(g.value, op.inputs))
+
+
+def multiply(g: Graph, op: Operation) -> str:
+    return g.node("Mul", *map(g.value, op.inputs))
 
 
 def scale(g: Graph, op: Operation) -> str:
     return g.node("Mul", g.value(op.inputs[0]), g.number(op.attributes["factor"]))
 
 
-_ACTIVATIONS: dict[str, Emitter] = {"gelu": gelu}
+_ACTIVATIONS: dict[str, Emitter] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+}
 
 # By kind of `_vitc.operation_table()`. What acts in training only, such as dropout, has none: the
 # program of the evaluation mode does without it.
 EMITTERS: dict[str, Emitter] = {
     "patchify": patchify,
     "tokens": tokens,
+    "parameter": parameter,
     "linear": linear,
     "norm": norm,
+    "rms_norm": rms_norm,
     "activation": activation,
+    "affine": affine,
     "attention": attention,
+    "cross_attention": cross_attention,
     "attention_probs": attention_probs,
+    "differential": differential,
     "select": select,
+    "pool": pool,
+    "columns": columns,
+    "concat": concat,
     "add": add,
+    "multiply": multiply,
     "scale": scale,
 }

@@ -128,7 +128,7 @@ class Graph:
 
     def _scope_of(self, op: Operation) -> str:
         """What the names of an operation's nodes begin with: its layer, or what its layer is in."""
-        first = self.together(op.inputs[0])
+        first = self.together(op.inputs[0]) if op.inputs else None
         rows = op.params or (first.params if first else ())
         layer = self._names[rows[0]].rpartition(".")[0] if rows and rows[0] >= 0 else ""
         layer = layer if op.params else layer.rpartition(".")[0]
