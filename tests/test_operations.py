@@ -217,6 +217,20 @@ def test_a_value_added_to_itself() -> None:
     assert np.array_equal(dx, 2 * np.arange(6.0).reshape(1, 3, 2))
 
 
+@pytest.mark.parametrize("kind", ["add", "multiply"])
+def test_two_operations_may_read_the_same_two_values(kind: str) -> None:
+    """The gradient of the first value is written where that of the second is not read any more."""
+    program = _vitc.Program([(3, 2)] * 2, [], [(kind, (0, 1), (), {})] * 2, [2, 3])
+    params = _vitc.Params([], "float64")
+    run = _vitc.Run(_vitc.Plan(program, params, training=True, input_gradients=True), 1, 1)
+    a, b, dy, dz = np.random.default_rng(0).standard_normal((4, 1, 3, 2))
+    run.forward([a, b])
+    da, db = run.backward([dy, dz])
+    factors = (b, a) if kind == "multiply" else (1, 1)
+    np.testing.assert_allclose(da, (dy + dz) * factors[0], rtol=1e-14)
+    np.testing.assert_allclose(db, (dy + dz) * factors[1], rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_float32_follows_float64(name: str) -> None:
     """Products by oneDNN and the vector kernels against plain C in double."""

@@ -94,8 +94,6 @@ static vt_status multiply_backward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
-/* Not in place: the gradient of the first factor would take the place of dout, which the second
- * still needs. */
 const vt_op vt_op_multiply = {
     .name = "multiply",
     .inputs = 2,
@@ -103,6 +101,7 @@ const vt_op vt_op_multiply = {
     .forward = multiply_forward,
     .backward = multiply_backward,
     .cheap = true,
+    .in_place = true,
     .backward_reads_input = true,
 };
 

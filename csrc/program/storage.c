@@ -103,6 +103,21 @@ static bool take_over(storage *s, int to, int from, int step, int phase) {
     return true;
 }
 
+/* Whether the gradients of later inputs, which the step writes after that of input k, still read
+ * the buffer. */
+static bool read_later(const vt_step *step, int k, int buffer) {
+    for (int later = k + 1; later < VT_MAX_INPUTS; later++) {
+        if (step->din[later] == VT_NOTHING) continue;
+        if (step->base[later] == buffer || step->dout == buffer) return true;
+    }
+    return false;
+}
+
+static bool take_over_gradient(storage *s, const vt_step *step, int k, int from, int index,
+                               int phase) {
+    return !read_later(step, k, from) && take_over(s, step->din[k], from, index, phase);
+}
+
 static void find_in_place(storage *s) {
     vt_plan *p = s->plan;
     for (int l = 0; l < p->lane_count; l++) {
@@ -115,8 +130,8 @@ static void find_in_place(storage *s) {
                 if (in_place && take_over(s, step->out, step->in[k], index, phase)) break;
             }
             for (int k = 0; k < VT_MAX_INPUTS; k++) {
-                if (take_over(s, step->din[k], step->base[k], index, phase)) continue;
-                if (in_place) take_over(s, step->din[k], step->dout, index, phase);
+                if (take_over_gradient(s, step, k, step->base[k], index, phase)) continue;
+                if (in_place) take_over_gradient(s, step, k, step->dout, index, phase);
             }
         }
     }
