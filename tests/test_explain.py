@@ -1,6 +1,7 @@
 """vitc.explain: rollout against its formula on timm's attention, and the picture."""
 
 import numpy as np
+import pytest
 import torch
 
 from oracle import double, images, pair, relative
@@ -27,8 +28,9 @@ def test_rollout_is_the_product_of_timms_attention() -> None:
     assert relative(attention_rollout(ours, x), expected) <= 1e-5
 
 
-def test_maps_are_shares_of_patches() -> None:
-    model = create_model("test_vit", num_classes=2, img_size=48, depth=2)
+@pytest.mark.parametrize("name", ["test_vit", "test_vit2"])  # with and without a class token
+def test_maps_are_shares_of_patches(name: str) -> None:
+    model = create_model(name, num_classes=2, img_size=48, depth=2)
     maps = attention_rollout(model, images(3, model))
     assert maps.shape == (3, 3, 3) and np.all(maps > 0)
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, rtol=1e-5)

@@ -1,4 +1,7 @@
-"""vitc.models against timm: tables, keys, outputs, features and every gradient."""
+"""vitc.models against timm: outputs, features and every gradient, and what models can do.
+
+Each architecture: test_architectures.py; the table of names: test_registry.py.
+"""
 
 from copy import deepcopy
 
@@ -8,54 +11,11 @@ import torch
 
 from oracle import double, gradient_errors, images, pair, relative, timm
 from vitc import functional as F
-from vitc.models import create_model, list_models
-from vitc.models.architectures import ARCHITECTURES
-from vitc.models.registry import architecture_config
+from vitc.models import create_model
 from vitc.tape import no_grad
 
 OUTPUTS, GRADIENTS = 1e-5, 5e-5  # relative, float32 against float64
 DOUBLE = 1e-11  # relative, float64 against float64
-
-
-# ------------------------------------------------------------------------------- the table
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_keys_and_shapes_are_timms_in_order(name: str) -> None:
-    with torch.device("meta"):
-        theirs = timm.create_model(name).state_dict()
-    architecture = ARCHITECTURES[name]
-    ours = architecture.model.rows(architecture_config(architecture, {}))
-    assert [(row.name, row.shape) for row in ours] == [
-        (k, tuple(v.shape)) for k, v in theirs.items()
-    ]
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_pretrained_cfg_is_timms(name: str) -> None:
-    theirs = timm.get_pretrained_cfg(name).to_dict()
-    assert {k: theirs[k] for k in ARCHITECTURES[name].pretrained_cfg} == (
-        ARCHITECTURES[name].pretrained_cfg
-    )
-
-
-def test_the_listed_families_are_there() -> None:
-    timms = {
-        f"vit_{size}_patch{patch}_{pixels}"
-        for size in ("tiny", "small", "base", "large")
-        for patch in (8, 16, 32)
-        for pixels in (224, 384)
-    } & set(timm.list_models())
-    deits = set(timm.list_models("deit_*"))
-    assert set(list_models()) == timms | deits | {"test_vit"}
-
-
-def test_list_models_filters_and_sorts_naturally() -> None:
-    assert list_models("vit_base_patch*_224") == [
-        "vit_base_patch8_224",
-        "vit_base_patch16_224",
-        "vit_base_patch32_224",
-    ]
 
 
 # ------------------------------------------------------------------------------- numbers

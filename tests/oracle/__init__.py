@@ -34,6 +34,7 @@ torch.set_num_threads(2)
 import timm  # noqa: E402
 
 import vitc.models  # noqa: E402
+from vitc.models.architectures import ARCHITECTURES  # noqa: E402
 from vitc.models.model import Model  # noqa: E402
 
 
@@ -92,12 +93,30 @@ def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
     errors = {}
     expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
     for name, parameter in ours.named_parameters():
+        if name.endswith("k_norm.bias"):  # another constant added to all keys
+            queries = expected[name.replace("k_norm", "q_norm")]
+            errors[name] = float(np.linalg.norm(parameter.grad) / np.linalg.norm(queries))
+            continue
         if ".qkv." not in name:
             errors[name] = relative(parameter.grad, expected[name])
             continue
         q, k, v = zip(np.split(parameter.grad, 3), np.split(expected[name], 3), strict=True)
         errors[name + " q"], errors[name + " v"] = relative(*q), relative(*v)
-        bias = name.endswith("bias")
+        bias = name.endswith("bias") and name.replace("qkv", "k_norm", 1) not in expected
         size = float(np.linalg.norm(k[0]) / np.linalg.norm(q[1]))
         errors[name + " k"] = size if bias else relative(*k)
     return errors
+
+
+_SIZES = {"patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "img_size", "init_values"}
+
+
+def families() -> list[str]:
+    """One architecture for each set of options that occurs, sizes apart."""
+    first: dict[str, str] = {}
+    for name in vitc.models.list_models():
+        model, arguments, _ = ARCHITECTURES[name]
+        options = {k: v for k, v in arguments.items() if k not in _SIZES}
+        scaled = "init_values" in arguments
+        first.setdefault(repr((model, scaled, sorted(options.items()))), name)
+    return list(first.values())

@@ -1,7 +1,25 @@
 """Architectures: `create_model`, the table of names, and the classes behind it."""
 
+from vitc.models.config import Config
 from vitc.models.model import Model
-from vitc.models.registry import create_model, list_models
-from vitc.models.vision_transformer import Config, VisionTransformer
+from vitc.models.registry import (
+    create_model,
+    get_arch_name,
+    get_pretrained_cfg,
+    is_model,
+    list_models,
+    list_pretrained,
+)
+from vitc.models.vision_transformer import VisionTransformer
 
-__all__ = ["Config", "Model", "VisionTransformer", "create_model", "list_models"]
+__all__ = [
+    "Config",
+    "Model",
+    "VisionTransformer",
+    "create_model",
+    "get_arch_name",
+    "get_pretrained_cfg",
+    "is_model",
+    "list_models",
+    "list_pretrained",
+]

@@ -1,87 +1,73 @@
 """The table of architectures: every name `create_model` knows, and what timm publishes with it.
 
-A new architecture is a line here; a new family is also a class with its builder.
+The table is timm.json: a line for each architecture and for each of its tags, a tag being a set of
+weights with what they want of an image. tests/oracle/registry.py writes it from the installed timm.
+A new family is also a class with its builder.
 """
 
+import json
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from vitc.models.deit import VisionTransformerDistilled
 from vitc.models.vision_transformer import VisionTransformer
 
+_CLASSES = {cls.__name__: cls for cls in (VisionTransformer, VisionTransformerDistilled)}
+
+# Mean and std per channel.
+_STATISTICS = {
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+_USUAL = {
+    "interpolation": "bicubic",
+    "crop_pct": 0.9,
+    "crop_mode": "center",
+    "num_classes": 1000,
+    "first_conv": "patch_embed.proj",
+    "classifier": "head",
+    "license": "apache-2.0",
+}
+
 
 class Architecture(NamedTuple):
+    """arguments: of Config. pretrained_cfgs: by tag, the default one first."""
+
     model: type[VisionTransformer]
-    arguments: dict[str, Any]  # of Config
-    pretrained_cfg: dict[str, Any]
+    arguments: dict[str, Any]
+    pretrained_cfgs: dict[str, dict[str, Any]]
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """That of the default tag."""
+        return next(iter(self.pretrained_cfgs.values()))
 
 
-_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-_SIZES = {
-    "tiny": dict(embed_dim=192, depth=12, num_heads=3),
-    "small": dict(embed_dim=384, depth=12, num_heads=6),
-    "base": dict(embed_dim=768, depth=12, num_heads=12),
-    "large": dict(embed_dim=1024, depth=24, num_heads=16),
-}
-
-
-def _cfg(pixels: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "input_size": (3, pixels, pixels),
-        "interpolation": "bicubic",
-        "crop_pct": 0.9 if pixels == 224 else 1.0,
-        "crop_mode": "center",
-        "num_classes": 1000,
-        "first_conv": "patch_embed.proj",
-        "classifier": "head",
-        **changes,
-    }
+def _cfg(name: str, tag: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What timm publishes with a tag, from its line in the table."""
+    row = dict(row)
+    mean, std = _STATISTICS[row.pop("statistics", "half")]
+    size = row.pop("size")
+    if row.get("hf_hub_id") == "timm/":
+        row["hf_hub_id"] = f"timm/{name}.{tag}"
+    if isinstance(row.get("classifier"), list):
+        row["classifier"] = tuple(row["classifier"])
+    if trained_with := row.pop("trained_with", None):
+        row["notes"] = (f"trained with {trained_with}",)
+    own = dict(architecture=name, tag=tag, input_size=(3, *size), mean=mean, std=std)
+    return {key: value for key, value in {**own, **_USUAL, **row}.items() if value is not None}
 
 
-def _vit(size: str, patch: int, pixels: int, **cfg: Any) -> Architecture:
-    arguments = dict(patch_size=patch, **_SIZES[size])
-    return Architecture(VisionTransformer, arguments, _cfg(pixels, **{**_HALF, **cfg}))
+def _architecture(name: str, row: dict[str, Any]) -> Architecture:
+    cfgs = {tag: _cfg(name, tag, cfg) for tag, cfg in row["tags"].items()}
+    return Architecture(_CLASSES[row["model"]], row["arguments"], cfgs)
 
 
-def _deit(size: str, pixels: int) -> Architecture:
-    return _vit(size, 16, pixels, **_IMAGENET)
+_TABLE = json.loads(files("vitc.models").joinpath("timm.json").read_text())
 
+ARCHITECTURES = {name: _architecture(name, row) for name, row in _TABLE["models"].items()}
 
-def _deit_distilled(size: str, pixels: int) -> Architecture:
-    arguments = dict(patch_size=16, **_SIZES[size])
-    cfg = _cfg(pixels, **_IMAGENET, classifier=("head", "head_dist"))
-    return Architecture(VisionTransformerDistilled, arguments, cfg)
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "vit_tiny_patch16_224": _vit("tiny", 16, 224),
-    "vit_tiny_patch16_384": _vit("tiny", 16, 384),
-    "vit_small_patch8_224": _vit("small", 8, 224, num_classes=0, **_IMAGENET),
-    "vit_small_patch16_224": _vit("small", 16, 224),
-    "vit_small_patch16_384": _vit("small", 16, 384),
-    "vit_small_patch32_224": _vit("small", 32, 224),
-    "vit_small_patch32_384": _vit("small", 32, 384),
-    "vit_base_patch8_224": _vit("base", 8, 224),
-    "vit_base_patch16_224": _vit("base", 16, 224),
-    "vit_base_patch16_384": _vit("base", 16, 384),
-    "vit_base_patch32_224": _vit("base", 32, 224),
-    "vit_base_patch32_384": _vit("base", 32, 384),
-    "vit_large_patch16_224": _vit("large", 16, 224),
-    "vit_large_patch16_384": _vit("large", 16, 384),
-    "vit_large_patch32_224": _vit("large", 32, 224, num_classes=0),
-    "vit_large_patch32_384": _vit("large", 32, 384),
-    "deit_tiny_patch16_224": _deit("tiny", 224),
-    "deit_small_patch16_224": _deit("small", 224),
-    "deit_base_patch16_224": _deit("base", 224),
-    "deit_base_patch16_384": _deit("base", 384),
-    "deit_tiny_distilled_patch16_224": _deit_distilled("tiny", 224),
-    "deit_small_distilled_patch16_224": _deit_distilled("small", 224),
-    "deit_base_distilled_patch16_224": _deit_distilled("base", 224),
-    "deit_base_distilled_patch16_384": _deit_distilled("base", 384),
-    "test_vit": Architecture(
-        VisionTransformer,
-        dict(patch_size=16, embed_dim=64, depth=6, num_heads=2, mlp_ratio=3),
-        _cfg(160, crop_pct=0.95, **_HALF),
-    ),
-}
+# Names of earlier versions, which stand for a name with a tag.
+DEPRECATED: dict[str, str] = _TABLE["deprecated"]

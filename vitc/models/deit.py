@@ -1,6 +1,8 @@
 """DeiT (Touvron et al. 2021): a Vision Transformer with a token and head for distillation."""
 
-from vitc.models.vision_transformer import Config, VisionTransformer
+from vitc.models.config import Config
+from vitc.models.init import Row
+from vitc.models.vision_transformer import VisionTransformer
 from vitc.program import Builder, Value
 
 
@@ -24,9 +26,19 @@ class VisionTransformerDistilled(VisionTransformer):
     the pair (logits of the class token, logits of the distillation token).
     """
 
-    prefix = ("cls_token", "dist_token")
     heads = ("head", "head_dist")
+    distilled = True
     distilled_training = False
+
+    @classmethod
+    def rows(cls, c: Config) -> list[Row]:
+        plain = c.class_token and c.has_positions and not (c.no_embed_class or c.reg_tokens)
+        if not plain or c.global_pool != "token" or c.norm_after_pooling:
+            raise ValueError(
+                "a distilled model has a class token and no registers, positions for both tokens, "
+                "and pools by these tokens"
+            )
+        return super().rows(c)
 
     def set_distilled_training(self, enable: bool = True) -> None:
         self.distilled_training = bool(enable)

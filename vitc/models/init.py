@@ -29,8 +29,26 @@ class Row(NamedTuple):
     int8: bool = False
 
 
-def normal(std: float) -> Draw:
-    return lambda generator, shape: std * generator.standard_normal(shape, dtype=np.float32)
+def normal(std: float, cut: float = np.inf) -> Draw:
+    """N(0, std); values beyond `cut` standard deviations are drawn again."""
+
+    def draw(generator: np.random.Generator, shape: Shape) -> Array:
+        values = generator.standard_normal(shape, dtype=np.float32)
+        while (far := np.abs(values) > cut).any():
+            values[far] = generator.standard_normal(int(far.sum()), dtype=np.float32)
+        return std * values
+
+    return draw
+
+
+def gated(draw: Draw, gate: Draw, count: int) -> Draw:
+    """Draws like `draw`, but the last `count` rows like `gate`."""
+
+    def both(generator: np.random.Generator, shape: Shape) -> Array:
+        first = draw(generator, (shape[0] - count, *shape[1:]))
+        return np.concatenate([first, gate(generator, (count, *shape[1:]))])
+
+    return both
 
 
 def uniform(fan_in: int) -> Draw:

@@ -10,6 +10,8 @@ from vitc import _vitc
 from vitc.arrays import Array
 from vitc.models.init import Row, constant
 
+_NORMS = ("norm", "rms_norm")
+
 
 def inner_linears(core: _vitc.Program) -> list[int]:
     """The weights, as rows of the table, of the linear layers that are neither the first (it sees
@@ -49,7 +51,7 @@ class Pair(NamedTuple):
     """A norm whose output only a linear layer reads, by the names of their parameters."""
 
     norm_weight: str
-    norm_bias: str
+    norm_bias: str  # "" where it has none
     weight: str
 
 
@@ -60,11 +62,11 @@ def norm_pairs(core: _vitc.Program, names: Sequence[str]) -> list[Pair]:
     pairs = []
     for op in core.operations:
         before = makers.get(op["inputs"][0])
-        if op["kind"] != "linear" or before is None or before["kind"] != "norm":
+        if op["kind"] != "linear" or before is None or before["kind"] not in _NORMS:
             continue
         if reads[before["output"]] == 1:
-            rows = (*before["params"], op["params"][0])
-            pairs.append(Pair(*(names[row] for row in rows)))
+            gain, *shift = (names[row] for row in before["params"])
+            pairs.append(Pair(gain, "".join(shift), names[op["params"][0]]))
     return pairs
 
 
@@ -79,7 +81,8 @@ def smoothed(state: Mapping[str, Array], pairs: Collection[Pair]) -> dict[str, A
     reach = 4.0
     out = {name: np.array(value) for name, value in state.items()}
     for pair in pairs:
-        gain, shift, weight = out[pair.norm_weight], out[pair.norm_bias], out[pair.weight]
+        gain, weight = out[pair.norm_weight], out[pair.weight]
+        shift = out[pair.norm_bias] if pair.norm_bias else np.zeros_like(gain)
         columns = weight.reshape(len(weight), -1)
         activation = reach * np.abs(gain) + np.abs(shift)
         ratio = activation / np.maximum(np.abs(columns).max(axis=0), 1e-12)

@@ -1,191 +1,130 @@
 """The Vision Transformer (Dosovitskiy et al. 2021), with timm's parameter names and arguments."""
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.models.init import Row, constant, normal, uniform
+from vitc.models.blocks import BLOCK_TYPES
+from vitc.models.config import Config
+from vitc.models.init import Row, normal, uniform
+from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows, pool
 from vitc.models.model import Model
 from vitc.program import Builder, Program, Value, with_attention_probs
 from vitc.tape import no_grad
 
-
-@dataclass(frozen=True)
-class Config:
-    """The arguments of a Vision Transformer, under timm's names; `ValueError` for bad ones."""
-
-    img_size: int | tuple[int, int] = 224
-    patch_size: int | tuple[int, int] = 16
-    in_chans: int = 3
-    num_classes: int = 1000  # 0: no head, the output is the feature vector
-    embed_dim: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
-    drop_rate: float = 0.0  # before the head
-    pos_drop_rate: float = 0.0  # after the position embedding
-    proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
-    drop_path_rate: float = 0.0  # of the last block; the blocks before rise to it from 0
-
-    def __post_init__(self) -> None:
-        for name in ("in_chans", "embed_dim", "depth", "num_heads", "hidden"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("num_classes", self.num_classes, 0)
-        for name in ("drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 <= {name} < 1")
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
-            )
-        if self.num_patches == 0:
-            raise ValueError(
-                f"img_size {self.img_size} is smaller than patch_size {self.patch_size}"
-            )
-
-    @property
-    def image(self) -> tuple[int, int]:
-        return _pair("img_size", self.img_size)
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        return _pair("patch_size", self.patch_size)
-
-    @property
-    def hidden(self) -> int:
-        return int(self.embed_dim * self.mlp_ratio)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        (height, width), (ph, pw) = self.image, self.patch
-        return height // ph, width // pw
-
-    @property
-    def num_patches(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def draws(self) -> bool:
-        """Whether anything is dropped in training mode."""
-        return self != self.without_dropout()
-
-    def without_dropout(self) -> "Config":
-        return replace(
-            self, drop_rate=0.0, pos_drop_rate=0.0, proj_drop_rate=0.0, drop_path_rate=0.0
-        )
-
-
-def _pair(name: str, size: Any) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise ValueError(f"{name} is {size!r}, expected a number or (height, width)")
-    for side in pair:
-        _at_least(name, side, 1)
-    return pair
-
-
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}, expected a whole number")
-    if value < least:
-        raise ValueError(f"{name} is {value}, expected {least} or more")
-
-
 # ------------------------------------------------------------------------------------- parameters
 
 
-def linear_rows(name: str, fan_in: int, fan_out: int, bias: bool = True) -> Iterator[Row]:
-    yield Row(f"{name}.weight", (fan_out, fan_in), normal(0.02))
-    if bias:
-        yield Row(f"{name}.bias", (fan_out,), constant(0))
-
-
-def norm_rows(name: str, dim: int) -> Iterator[Row]:
-    yield Row(f"{name}.weight", (dim,), constant(1))
-    yield Row(f"{name}.bias", (dim,), constant(0))
-
-
-def block_rows(name: str, c: Config) -> Iterator[Row]:
-    yield from norm_rows(f"{name}.norm1", c.embed_dim)
-    yield from linear_rows(f"{name}.attn.qkv", c.embed_dim, 3 * c.embed_dim, c.qkv_bias)
-    yield from linear_rows(f"{name}.attn.proj", c.embed_dim, c.embed_dim)
-    yield from norm_rows(f"{name}.norm2", c.embed_dim)
-    yield from linear_rows(f"{name}.mlp.fc1", c.embed_dim, c.hidden)
-    yield from linear_rows(f"{name}.mlp.fc2", c.hidden, c.embed_dim)
-
-
-def trunk_rows(c: Config, prefix: tuple[str, ...]) -> Iterator[Row]:
-    """Everything but the heads. prefix: the tokens before the patches, class token first."""
-    tokens, dim, (ph, pw) = len(prefix) + c.num_patches, c.embed_dim, c.patch
+def trunk_rows(c: Config, distilled: bool = False) -> Iterator[Row]:
+    """Everything but the heads. distilled: there is a second token for distillation."""
+    dim, (ph, pw) = c.embed_dim, c.patch
     fan_in = c.in_chans * ph * pw
-    yield Row(prefix[0], (1, 1, dim), normal(1e-6))
-    yield Row("pos_embed", (1, tokens, dim), normal(0.02))
-    for name in prefix[1:]:
-        yield Row(name, (1, 1, dim), normal(0.02))
+    if c.class_token:
+        yield Row("cls_token", (1, 1, dim), normal(1e-6))
+    if c.reg_tokens:
+        yield Row("reg_token", (1, c.reg_tokens, dim), normal(1e-6))
+    if c.has_positions:
+        prefix = 0 if c.no_embed_class else c.class_token + distilled + c.reg_tokens
+        yield Row("pos_embed", (1, prefix + c.num_patches, dim), normal(0.02))
+    if distilled:
+        yield Row("dist_token", (1, 1, dim), normal(0.02))
     yield Row("patch_embed.proj.weight", (dim, c.in_chans, ph, pw), uniform(fan_in))
-    yield Row("patch_embed.proj.bias", (dim,), uniform(fan_in))
+    if not c.pre_norm:
+        yield Row("patch_embed.proj.bias", (dim,), uniform(fan_in))
+    yield from outer_norm_rows(c, "patch_embed.norm", "norm_pre")
     for i in range(c.depth):
-        yield from block_rows(f"blocks.{i}", c)
-    yield from norm_rows("norm", dim)
+        yield from BLOCK_TYPES[c.block_fn].rows(f"blocks.{i}.", c)
+    yield from outer_norm_rows(c, "norm")
+    yield from attention_pool_rows(c)
+    yield from outer_norm_rows(c, "fc_norm")
+
+
+def outer_norms(c: Config) -> dict[str, Config | None]:
+    """The norms outside of the blocks: None where there is none, else how it is made."""
+    embed = c.embed_norm_layer and replace(c, norm_layer=c.embed_norm_layer)
+    return {
+        "patch_embed.norm": embed or None,
+        "norm_pre": c if c.pre_norm else None,
+        "norm": c if c.final_norm and not c.norm_after_pooling else None,
+        "fc_norm": c if c.final_norm and c.norm_after_pooling else None,
+    }
+
+
+def outer_norm_rows(c: Config, *names: str) -> Iterator[Row]:
+    for name in names:
+        if own := outer_norms(c)[name]:
+            yield from norm_rows(name, c.embed_dim, own)
 
 
 # ------------------------------------------------------------------------------------- forward pass
 
 
-def attention(b: Builder, x: Value, name: str, c: Config) -> Value:
-    """(N, D) -> (N, D): multi-head self-attention."""
-    x = b.attention(b.linear(x, f"{name}.qkv"), c.num_heads)
-    return b.dropout(b.linear(x, f"{name}.proj"), c.proj_drop_rate, f"{name}.proj_drop")
+def outer_norm(b: Builder, x: Value, name: str, c: Config) -> Value:
+    """(N, D) -> (N, D): the norm of this name, if there is one."""
+    own = outer_norms(c)[name]
+    return norm(b, x, name, own) if own else x
 
 
-def mlp(b: Builder, x: Value, name: str, c: Config) -> Value:
-    """(N, D) -> (N, hidden) -> (N, D)."""
-    x = b.dropout(b.gelu(b.linear(x, f"{name}.fc1")), c.proj_drop_rate, f"{name}.drop1")
-    return b.dropout(b.linear(x, f"{name}.fc2"), c.proj_drop_rate, f"{name}.drop2")
+def embedded(b: Builder, image: Value, c: Config) -> Value:
+    """(C, H, W) -> (P+N, D): the tokens before the first block."""
+    x = b.linear(b.patchify(image, c.patch), "patch_embed.proj")
+    x = outer_norm(b, x, "patch_embed.norm", c)
+    x = b.dropout(b.tokens(x), c.pos_drop_rate, "pos_drop")
+    return outer_norm(b, x, "norm_pre", c)
 
 
-def block(b: Builder, x: Value, i: int, c: Config) -> Value:
-    """x + attn(norm1(x)), then x + mlp(norm2(x)): (N, D) -> (N, D)."""
-    name = f"blocks.{i}"
-    drop = c.drop_path_rate * i / max(c.depth - 1, 1)
-    y = attention(b, b.norm(x, f"{name}.norm1"), f"{name}.attn", c)
-    x = b.add(x, b.drop_path(y, drop, f"{name}.drop_path1"))
-    y = mlp(b, b.norm(x, f"{name}.norm2"), f"{name}.mlp", c)
-    return b.add(x, b.drop_path(y, drop, f"{name}.drop_path2"))
+def blocks(b: Builder, x: Value, c: Config) -> Iterator[Value]:
+    """(P+N, D): the tokens after each block."""
+    for i in range(c.depth):
+        x = BLOCK_TYPES[c.block_fn].forward(b, x, i, f"blocks.{i}.", c)
+        yield x
 
 
 def features(b: Builder, image: Value, c: Config) -> Value:
     """(C, H, W) -> (P+N, D): the tokens after the last norm."""
-    x = b.linear(b.patchify(image, c.patch), "patch_embed.proj")
-    x = b.dropout(b.tokens(x), c.pos_drop_rate, "pos_drop")
-    for i in range(c.depth):
-        x = block(b, x, i, c)
-    return b.norm(x, "norm")
+    *_, x = blocks(b, embedded(b, image, c), c)
+    return outer_norm(b, x, "norm", c)
 
 
-def head(b: Builder, x: Value, c: Config, pre_logits: bool) -> tuple[Value, ...]:
-    """(P+N, D) -> (1, K): the class token, through the head if there is one."""
-    x = b.dropout(b.select(x, 0, 1), c.drop_rate, "head_drop")
+def head(b: Builder, x: Value, prefix: int, c: Config, pre_logits: bool) -> tuple[Value, ...]:
+    """(P+N, D) -> (1, K): the pooled tokens, through the head if there is one."""
+    x = outer_norm(b, pool(b, x, prefix, c.num_patches, c), "fc_norm", c)
+    x = b.dropout(x, c.drop_rate, "head_drop")
     return (x if pre_logits or not c.num_classes else b.linear(x, "head"),)
+
+
+def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The blocks that timm's `indices` means, counted from 0: all, the last so many, or these."""
+    if indices is None:
+        return tuple(range(depth))
+    if isinstance(indices, int):
+        if not 0 < indices <= depth:
+            raise ValueError(f"indices is {indices}, expected 1 to the {depth} blocks")
+        return tuple(range(depth - indices, depth))
+    if not indices or not all(-depth <= i < depth for i in indices):
+        raise ValueError(f"indices is {indices!r}, expected blocks from {-depth} to {depth - 1}")
+    return tuple(sorted({i % depth for i in indices}))
 
 
 # ------------------------------------------------------------------------------------- the model
 
+Part = str | tuple[Any, ...]  # of the forward pass: what a program computes
+
 
 class VisionTransformer(Model):
-    """A Vision Transformer whose output is read from the class token.
+    """A Vision Transformer.
 
     config: the arguments. pretrained_cfg: what timm publishes with the architecture (input size,
     mean, std, crop_pct, interpolation), of which `default_cfg` is the version for this model's
     image size.
     """
 
-    prefix: tuple[str, ...] = ("cls_token",)
     heads: tuple[str, ...] = ("head",)
+    distilled = False  # a second token, for distillation
 
     def __init__(
         self,
@@ -201,7 +140,7 @@ class VisionTransformer(Model):
     @classmethod
     def rows(cls, c: Config) -> list[Row]:
         """The parameters of such a model, in the order of its state dict."""
-        rows = list(trunk_rows(c, cls.prefix))
+        rows = list(trunk_rows(c, cls.distilled))
         for name in cls.heads if c.num_classes else ():
             rows += linear_rows(name, c.embed_dim, c.num_classes)
         return rows
@@ -221,22 +160,74 @@ class VisionTransformer(Model):
         return self._outputs("pre_logits" if pre_logits else "head", x)
 
     def attention_maps(self, x: Any) -> Array:
-        """Images -> attention probabilities (batch, depth, heads, P+N, P+N), queries by keys."""
-        c = self.config
+        """Images -> attention probabilities (batch, attentions, heads, P+N, P+N), queries by keys.
+
+        One attention per block (two in a ParallelThingsBlock), two heads for a differential one.
+        """
         program = self._program(
             ("attention",), lambda: with_attention_probs(self._build("features", draws=False))
         )
         with no_grad():
             maps = self._run(program, x)
-        shape = (len(maps[0]), 1, c.num_heads, -1, maps[0].shape[-1])
+        tokens = maps[0].shape[-1]
+        shape = (len(maps[0]), 1, -1, tokens, tokens)
         return np.concatenate([np.asarray(m).reshape(shape) for m in maps], axis=1)
 
-    def _outputs(self, part: str, x: Any) -> Any:
+    def forward_intermediates(
+        self,
+        x: Any,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Images -> (tokens after the last norm, what the chosen blocks give), or the latter alone.
+
+        indices: of blocks; a number for the last so many; None for all. Of each block the patches
+        as (batch, D, rows, columns) or, with output_fmt "NLC", as (batch, N, D), through which
+        gradients are recorded; with return_prefix_tokens a pair with the other tokens. norm: after
+        the last norm. stop_early: blocks behind the last chosen one are not run.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"output_fmt is {output_fmt!r}, expected 'NCHW' or 'NLC'")
+        taken = chosen_blocks(self.config.depth, indices)
+        last = () if intermediates_only else (taken[-1] if stop_early else self.config.depth - 1,)
+        tokens = self._outputs(("blocks", *taken, *last), x, many=True)
+        inner = tokens[: len(taken)]
+        found = [self._split(y, norm, output_fmt, return_prefix_tokens) for y in inner]
+        return found if intermediates_only else (self._outputs("last norm", tokens[-1]), found)
+
+    def get_intermediate_layers(
+        self,
+        x: Any,
+        n: int | Sequence[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list[Any]:
+        """`forward_intermediates` under the name and with the arguments of DINO."""
+        output_fmt = "NCHW" if reshape else "NLC"
+        found: list[Any] = self.forward_intermediates(
+            x, n, return_prefix_tokens, norm, output_fmt=output_fmt, intermediates_only=True
+        )
+        return found
+
+    def _split(self, tokens: Any, norm: bool, output_fmt: str, prefix: bool) -> Any:
+        """Tokens (batch, P+N, D) -> the patches, or a pair of patches and prefix tokens."""
+        patches, *rest = self._outputs(("split", norm), tokens, many=True)
+        if output_fmt == "NCHW":
+            batch, (rows, columns) = len(patches), self.grid_size
+            patches = np.asarray(patches).reshape(batch, rows, columns, -1).transpose(0, 3, 1, 2)
+        return (patches, rest[0]) if prefix and rest else patches
+
+    def _outputs(self, part: Part, x: Any, many: bool = False) -> Any:
         draws = self.training and self.config.draws
         outputs = self._run(self._part(part, draws), x, draws=draws)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return outputs if many or len(outputs) > 1 else outputs[0]
 
-    def _part(self, part: str, draws: bool) -> Program:
+    def _part(self, part: Part, draws: bool) -> Program:
         """The program of one part of the forward pass, built the first time."""
         key = (part, draws, self._head_mode())
         return self._program(key, lambda: self._build(part, draws))
@@ -248,20 +239,38 @@ class VisionTransformer(Model):
         """What else, besides dropout, the head depends on."""
         return False
 
-    def _build(self, part: str, draws: bool) -> Program:
+    def _build(self, part: Part, draws: bool) -> Program:
         """The program of one part of the forward pass; draws: with dropout and drop path."""
         c = self.config if draws else self.config.without_dropout()
         b = Builder(self.shapes)
+        if isinstance(part, tuple):
+            return b.finish(*self._inner(b, part, c))
         if part in ("forward", "features"):
             x = features(b, b.input((c.in_chans, *c.image)), c)
         else:
-            x = b.input((len(self.prefix) + c.num_patches, c.embed_dim))
-        if part == "features":
+            x = b.input((self.num_prefix_tokens + c.num_patches, c.embed_dim))
+        if part == "last norm":
+            x = outer_norm(b, x, "norm", c)
+        if part in ("features", "last norm"):
             return b.finish(x)
-        return b.finish(*self._head(b, x, c, pre_logits=part == "pre_logits"), vector=True)
+        outputs = self._head(b, x, c, pre_logits=part == "pre_logits")
+        return b.finish(*outputs, vector=c.global_pool != "")
+
+    def _inner(self, b: Builder, part: tuple[Any, ...], c: Config) -> list[Value]:
+        """("blocks", *indices): the tokens after these blocks, of which the last is the greatest.
+        ("split", norm): the patches of a block's tokens, and the others if there are any."""
+        if part[0] == "blocks":
+            image = b.input((c.in_chans, *c.image))
+            tokens = list(islice(blocks(b, embedded(b, image, c), c), part[-1] + 1))
+            return [tokens[i] for i in part[1:]]
+        prefix = self.num_prefix_tokens
+        x = b.input((prefix + c.num_patches, c.embed_dim))
+        x = outer_norm(b, x, "norm", c) if part[1] else x
+        rest = [b.select(x, 0, prefix)] if prefix else []
+        return [b.select(x, prefix, c.num_patches), *rest]
 
     def _head(self, b: Builder, x: Value, c: Config, pre_logits: bool) -> tuple[Value, ...]:
-        return head(b, x, c, pre_logits)
+        return head(b, x, self.num_prefix_tokens, c, pre_logits)
 
     # ------------------------------------------------------------------------------- description
 
@@ -282,7 +291,19 @@ class VisionTransformer(Model):
 
     @property
     def num_prefix_tokens(self) -> int:
-        return len(self.prefix)
+        return self.config.class_token + self.distilled + self.config.reg_tokens
+
+    @property
+    def num_reg_tokens(self) -> int:
+        return self.config.reg_tokens
+
+    @property
+    def has_class_token(self) -> bool:
+        return self.config.class_token
+
+    @property
+    def global_pool(self) -> str:
+        return self.config.global_pool
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -297,24 +318,54 @@ class VisionTransformer(Model):
 
     def no_weight_decay(self) -> Set[str]:
         """The names timm exempts from weight decay (besides biases and norms)."""
-        return {"pos_embed", *self.prefix}
+        return {"pos_embed", "cls_token", "reg_token", "dist_token"} & set(self.shapes)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns that sort parameters into the stem and the blocks, for layer-wise decay.
+
+        As in timm, the norms behind the blocks go with the last block.
+        """
+        return {
+            "stem": r"^cls_token|reg_token|dist_token|pos_embed|patch_embed|norm_pre",
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
+        }
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Of each block its name, the width of its tokens and how many pixels a patch has."""
+        c = self.config
+        side = c.patch[0] if c.patch[0] == c.patch[1] else c.patch
+        return [
+            dict(module=f"blocks.{i}", num_chs=c.embed_dim, reduction=side) for i in range(c.depth)
+        ]
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; None without classes."""
         found = tuple(self._layers.child(name) for name in self.heads)
         return found[0] if len(found) == 1 else found
 
-    def reset_classifier(self, num_classes: int) -> Self:
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> Self:
         """Gives the model a fresh head (0: none), drawn as torch's linear layer is.
 
-        The table of parameters is made anew, so do it before making an optimizer.
+        global_pool: another pooling; the last norm stays where it is. An attention pool can be
+        removed, not added. The table of parameters is made anew, so do it before making an
+        optimizer.
         """
-        self.config = replace(self.config, num_classes=num_classes)
+        self.config = self._repooled(global_pool, num_classes)
         trunk = {k: p for k, p in self.named_parameters() if k.split(".")[0] not in self.heads}
         fresh = uniform(self.config.embed_dim)
         rows = [r if r.name in trunk else r._replace(draw=fresh) for r in self.rows(self.config)]
         self._adopt(rows, self.params.dtype, trunk)
         return self
+
+    def _repooled(self, global_pool: str | None, num_classes: int) -> Config:
+        c = self.config
+        if global_pool is None or global_pool == c.global_pool:
+            return replace(c, num_classes=num_classes)
+        if global_pool in ("map", "prr"):
+            raise ValueError(f"an attention pool {global_pool!r} cannot be added to a model")
+        after = c.norm_after_pooling
+        return replace(c, num_classes=num_classes, global_pool=global_pool, fc_norm=after)
 
     def _described(self) -> str:
         c = self.config

@@ -258,7 +258,7 @@ def timm_config(model: VisionTransformer, hparams: Mapping[str, Any]) -> dict[st
         "architecture": model.name,
         "num_classes": model.num_classes,
         "num_features": model.num_features,
-        "global_pool": "token",
+        "global_pool": model.global_pool,
         "model_args": changed_arguments(model),
         "pretrained_cfg": cfg,
     }

@@ -1,0 +1,172 @@
+"""The blocks of Vision Transformers, under timm's names: parameters and forward pass of each."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from vitc.models.config import Config
+from vitc.models.init import Row, constant
+from vitc.models.layers import (
+    attention,
+    attention_rows,
+    branch,
+    differential,
+    head_norm_rows,
+    head_norms,
+    lambda_rows,
+    layer_scale_rows,
+    linear_rows,
+    mlp,
+    mlp_rows,
+    norm,
+    norm_rows,
+    sub_norm_rows,
+)
+from vitc.program import Builder, Value
+
+# ------------------------------------------------------------------------------------- Block
+
+
+def block_rows(name: str, c: Config) -> Iterator[Row]:
+    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
+    yield from attention_rows(f"{name}attn", c)
+    yield from layer_scale_rows(f"{name}ls1", c, bool(c.init_values))
+    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
+    yield from mlp_rows(f"{name}mlp", c)
+    yield from layer_scale_rows(f"{name}ls2", c, bool(c.init_values))
+
+
+def block(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
+    """x + attn(norm1(x)), then x + mlp(norm2(x)): (N, D) -> (N, D)."""
+    scaled = bool(c.init_values)
+    y = attention(b, norm(b, x, f"{name}norm1", c), f"{name}attn", i, c)
+    x = b.add(x, branch(b, y, i, name, "1", c, scaled))
+    y = mlp(b, norm(b, x, f"{name}norm2", c), f"{name}mlp", c)
+    return b.add(x, branch(b, y, i, name, "2", c, scaled))
+
+
+# ------------------------------------------------------------------------------------- ResPostBlock
+
+
+def post_norm_rows(name: str, c: Config) -> Iterator[Row]:
+    start = 1 if c.init_values is None else c.init_values
+    yield from attention_rows(f"{name}attn", c)
+    yield from norm_rows(f"{name}norm1", c.embed_dim, c, start)
+    yield from mlp_rows(f"{name}mlp", c)
+    yield from norm_rows(f"{name}norm2", c.embed_dim, c, start)
+
+
+def post_norm(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
+    """x + norm1(attn(x)), then x + norm2(mlp(x)): (N, D) -> (N, D)."""
+    y = norm(b, attention(b, x, f"{name}attn", i, c), f"{name}norm1", c)
+    x = b.add(x, branch(b, y, i, name, "1", c, scaled=False))
+    y = norm(b, mlp(b, x, f"{name}mlp", c), f"{name}norm2", c)
+    return b.add(x, branch(b, y, i, name, "2", c, scaled=False))
+
+
+# ------------------------------------------------------------------------- ParallelScalingBlock
+
+# Attention and mlp side by side: one product gives mlp | q | k | v (Dehghani et al. 2023).
+
+
+def in_rows(name: str, c: Config) -> Iterator[Row]:
+    yield from norm_rows(f"{name}in_norm", c.embed_dim, c)
+    yield from linear_rows(
+        f"{name}in_proj", c.embed_dim, c.hidden + 3 * c.embed_dim, bias=c.qkv_bias
+    )
+    yield from head_norm_rows(name.removesuffix("."), c)
+
+
+def mlp_bias_rows(name: str, c: Config) -> Iterator[Row]:
+    if not c.qkv_bias:
+        yield Row(f"{name}mlp_bias", (c.hidden,), constant(0))
+
+
+def taken_in(b: Builder, x: Value, name: str, c: Config) -> tuple[Value, Value]:
+    """(N, D) -> the activated hidden layer (N, hidden), and q | k | v (N, 3D)."""
+    y = b.linear(norm(b, x, f"{name}in_norm", c), f"{name}in_proj")
+    hidden = b.columns(y, 0, c.hidden)
+    hidden = hidden if c.qkv_bias else b.affine(hidden, bias=f"{name}mlp_bias")
+    hidden = b.activation(hidden, c.act_layer)
+    hidden = b.dropout(hidden, c.proj_drop_rate, f"{name}mlp_drop")
+    qkv = b.columns(y, c.hidden, 3 * c.embed_dim)
+    return hidden, head_norms(b, qkv, name.removesuffix("."), c)
+
+
+def parallel_rows(name: str, c: Config) -> Iterator[Row]:
+    yield from mlp_bias_rows(name, c)
+    yield from in_rows(name, c)
+    yield from linear_rows(f"{name}attn_out_proj", c.embed_dim, c.embed_dim, c.proj_bias)
+    yield from linear_rows(f"{name}mlp_out_proj", c.hidden, c.embed_dim, c.proj_bias)
+    yield from layer_scale_rows(f"{name}ls", c, c.init_values is not None)
+
+
+def parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
+    """x + (attn + mlp)(in_norm(x)): (N, D) -> (N, D)."""
+    hidden, qkv = taken_in(b, x, name, c)
+    y = b.linear(b.attention(qkv, c.num_heads), f"{name}attn_out_proj")
+    y = b.add(y, b.linear(hidden, f"{name}mlp_out_proj"))
+    return b.add(x, branch(b, y, i, name, "", c, c.init_values is not None))
+
+
+def diff_parallel_rows(name: str, c: Config) -> Iterator[Row]:
+    yield from mlp_bias_rows(name, c)
+    yield from lambda_rows(name.removesuffix("."), c)
+    yield from in_rows(name, c)
+    yield from sub_norm_rows(name.removesuffix("."), c)
+    yield from linear_rows(f"{name}out_proj", c.embed_dim + c.hidden, c.embed_dim, c.proj_bias)
+    yield from layer_scale_rows(f"{name}ls", c, c.init_values is not None)
+
+
+def diff_parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
+    """The same with differential attention, and one product out of both."""
+    hidden, qkv = taken_in(b, x, name, c)
+    y = differential(b, qkv, name.removesuffix("."), i, c)
+    y = b.linear(b.concat(y, hidden), f"{name}out_proj")
+    return b.add(x, branch(b, y, i, name, "", c, c.init_values is not None))
+
+
+# ------------------------------------------------------------------------- ParallelThingsBlock
+
+# Two attentions of the same input, then two mlps (Touvron et al. 2022).
+
+
+def things_rows(name: str, c: Config) -> Iterator[Row]:
+    for j in range(2):
+        yield from norm_rows(f"{name}attns.{j}.norm", c.embed_dim, c)
+        yield from attention_rows(f"{name}attns.{j}.attn", c)
+        yield from layer_scale_rows(f"{name}attns.{j}.ls", c, bool(c.init_values))
+    for j in range(2):
+        yield from norm_rows(f"{name}ffns.{j}.norm", c.embed_dim, c)
+        yield from mlp_rows(f"{name}ffns.{j}.mlp", c)
+        yield from layer_scale_rows(f"{name}ffns.{j}.ls", c, bool(c.init_values))
+
+
+def things(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
+    """x + the attentions of x, then x + the mlps of x: (N, D) -> (N, D)."""
+
+    def both(part: str, inner: Callable[[Value, str], Value]) -> Value:
+        total = x
+        for j in range(2):
+            own = f"{name}{part}.{j}."
+            y = inner(norm(b, x, f"{own}norm", c), own)
+            total = b.add(total, branch(b, y, i, own, "", c, bool(c.init_values)))
+        return total
+
+    x = both("attns", lambda y, own: attention(b, y, f"{own}attn", i, c))
+    return both("ffns", lambda y, own: mlp(b, y, f"{own}mlp", c))
+
+
+class BlockType(NamedTuple):
+    """name: with the dot at its end."""
+
+    rows: Callable[[str, Config], Iterator[Row]]
+    forward: Callable[[Builder, Value, int, str, Config], Value]
+
+
+BLOCK_TYPES = {
+    "Block": BlockType(block_rows, block),
+    "ResPostBlock": BlockType(post_norm_rows, post_norm),
+    "ParallelScalingBlock": BlockType(parallel_rows, parallel),
+    "DiffParallelScalingBlock": BlockType(diff_parallel_rows, diff_parallel),
+    "ParallelThingsBlock": BlockType(things_rows, things),
+}

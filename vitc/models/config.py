@@ -1,0 +1,173 @@
+"""The arguments of a Vision Transformer, under timm's names."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+POOLS = ("", "token", "avg", "map", "prr")
+NORMS = ("layernorm", "rmsnorm")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu")
+BLOCKS = (
+    "Block",
+    "ResPostBlock",
+    "ParallelScalingBlock",
+    "DiffParallelScalingBlock",
+    "ParallelThingsBlock",
+)
+MLPS = ("Mlp", "SwiGLUPacked", "SwiGLU")
+ATTENTIONS = ("", "attn", "diff")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The arguments of a Vision Transformer, under timm's names; `ValueError` for bad ones.
+
+    What timm takes as a class (norm_layer, block_fn, ...) is its name here, and norm_eps stands for
+    the argument that timm binds to a norm_layer.
+    """
+
+    img_size: int | tuple[int, int] = 224
+    patch_size: int | tuple[int, int] = 16
+    in_chans: int = 3
+    num_classes: int = 1000  # 0: no head, the output is the feature vector
+    global_pool: str = "token"  # "": none, the output is one vector per token
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    qk_norm: bool = False  # of the queries and keys of each head
+    scale_attn_norm: bool = False  # before attn.proj
+    scale_mlp_norm: bool = False  # before mlp.fc2
+    proj_bias: bool = True  # of attn.proj and of both layers of the mlp
+    init_values: float | None = None  # of the layer scale; None: there is none
+    class_token: bool = True
+    pos_embed: str = "learn"  # "" or "none": no position table
+    no_embed_class: bool = False  # the position table has rows for the patches alone
+    reg_tokens: int = 0
+    pre_norm: bool = False  # a norm before the blocks, and a patch embedding without bias
+    final_norm: bool = True
+    fc_norm: bool | None = None  # the final norm comes after pooling; None: if it is "avg"
+    pool_include_prefix: bool = False
+    drop_rate: float = 0.0  # before the head
+    pos_drop_rate: float = 0.0  # after the position embedding
+    proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
+    drop_path_rate: float = 0.0  # of the last block; the blocks before rise to it from 0
+    embed_norm_layer: str | None = None  # after the patch embedding
+    norm_layer: str = "layernorm"
+    norm_eps: float = 1e-6
+    act_layer: str = "gelu"
+    block_fn: str = "Block"
+    mlp_layer: str = "Mlp"
+    attn_layer: str = "attn"
+
+    def __post_init__(self) -> None:
+        for name in ("in_chans", "embed_dim", "depth", "num_heads", "hidden"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("num_classes", "reg_tokens"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 <= {name} < 1")
+        self._check_names()
+        self._check_sizes()
+
+    def _check_names(self) -> None:
+        choices = dict(
+            global_pool=POOLS,
+            pos_embed=("learn", "none", ""),
+            norm_layer=NORMS,
+            embed_norm_layer=(None, *NORMS),
+            act_layer=ACTIVATIONS,
+            block_fn=BLOCKS,
+            mlp_layer=MLPS,
+            attn_layer=ATTENTIONS,
+        )
+        for name, known in choices.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}, expected one of {str(known)[1:-1]}")
+        if self.global_pool == "token" and not self.class_token:
+            raise ValueError("global_pool 'token' needs class_token=True")
+        if "Scaling" in self.block_fn and (self.scale_attn_norm or self.scale_mlp_norm):
+            raise ValueError(f"{self.block_fn} has no scale_attn_norm and no scale_mlp_norm")
+
+    def _check_sizes(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}"
+            )
+        if self.differential and self.head_dim % 2:
+            raise ValueError(
+                f"embed_dim / num_heads is {self.head_dim}; two attention maps need an even number"
+            )
+        if self.mlp_layer == "SwiGLUPacked" and self.hidden % 2:
+            raise ValueError(f"embed_dim * mlp_ratio is {self.hidden}, SwiGLUPacked needs it even")
+        if self.num_patches == 0:
+            raise ValueError(
+                f"img_size {self.img_size} is smaller than patch_size {self.patch_size}"
+            )
+
+    @property
+    def image(self) -> tuple[int, int]:
+        return _pair("img_size", self.img_size)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        return _pair("patch_size", self.patch_size)
+
+    @property
+    def hidden(self) -> int:
+        return int(self.embed_dim * self.mlp_ratio)
+
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.num_heads
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        (height, width), (ph, pw) = self.image, self.patch
+        return height // ph, width // pw
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def differential(self) -> bool:
+        """Whether a head is the difference of two attention maps."""
+        return self.attn_layer == "diff" or self.block_fn == "DiffParallelScalingBlock"
+
+    @property
+    def has_positions(self) -> bool:
+        return self.pos_embed == "learn"
+
+    @property
+    def norm_after_pooling(self) -> bool:
+        """Whether the last norm, if there is one, is `fc_norm` and not `norm`."""
+        return self.global_pool == "avg" if self.fc_norm is None else self.fc_norm
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is dropped in training mode."""
+        return self != self.without_dropout()
+
+    def without_dropout(self) -> "Config":
+        return replace(
+            self, drop_rate=0.0, pos_drop_rate=0.0, proj_drop_rate=0.0, drop_path_rate=0.0
+        )
+
+
+def _pair(name: str, size: Any) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2:
+        raise ValueError(f"{name} is {size!r}, expected a number or (height, width)")
+    for side in pair:
+        _at_least(name, side, 1)
+    return pair
+
+
+def _at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}, expected a whole number")
+    if value < least:
+        raise ValueError(f"{name} is {value}, expected {least} or more")
