@@ -39,7 +39,10 @@ from vitc.models.model import Model  # noqa: E402
 
 
 def redrawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """Matrices N(0, 1/fan_in), norm weights 1 + 0.3 N, biases 0.2 N, tokens and tables 0.5 N."""
+    """Matrices N(0, 1/fan_in), norm weights 1 + 0.3 N, biases 0.2 N, tokens and tables 0.5 N.
+
+    The vectors behind the lambda of differential attention 0.2 N: their product is in an exponent.
+    """
     generator = np.random.default_rng(seed)
     state = {}
     for name, shape in shapes.items():
@@ -49,7 +52,8 @@ def redrawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int = 0) -> di
         elif name.endswith(".weight"):
             value = 1 + 0.3 * noise
         else:
-            value = (0.2 if name.endswith("bias") else 0.5) * noise
+            small = name.endswith("bias") or "lambda_" in name
+            value = (0.2 if small else 0.5) * noise
         state[name] = value.astype(dtype)
     return state
 

@@ -111,11 +111,18 @@ def described() -> dict[str, Any]:
             cls, arguments = architecture(name, module)
             models[name] = {"model": cls, "arguments": arguments, "tags": tags(name)}
     deprecated = {
-        old: new
+        old: _existing(new, models)
         for old, new in _registry._deprecated_models.items()
         if new and new.split(".")[0] in models
     }
     return {"deprecated": deprecated, "models": models}
+
+
+def _existing(name: str, models: dict[str, Any]) -> str:
+    """The name with a tag that is there: two earlier names lead to tags that timm has renamed."""
+    model, _, tag = name.partition(".")
+    tags = models[model]["tags"]
+    return name if not tag or tag in tags else f"{model}.{next(t for t in tags if tag in t)}"
 
 
 def written(described: dict[str, Any]) -> str:

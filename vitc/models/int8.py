@@ -61,8 +61,8 @@ def norm_pairs(core: _vitc.Program, names: Sequence[str]) -> list[Pair]:
     reads = Counter(value for op in core.operations for value in op["inputs"])
     pairs = []
     for op in core.operations:
-        before = makers.get(op["inputs"][0])
-        if op["kind"] != "linear" or before is None or before["kind"] not in _NORMS:
+        before = makers.get(op["inputs"][0]) if op["kind"] == "linear" else None
+        if before is None or before["kind"] not in _NORMS:
             continue
         if reads[before["output"]] == 1:
             gain, *shift = (names[row] for row in before["params"])
