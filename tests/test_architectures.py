@@ -4,6 +4,7 @@ Depth and width are reduced so that all of them run in about a minute; every opt
 parameters are redrawn as in `oracle`.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,26 @@ def test_bad_choices_of_blocks_are_named() -> None:
         model.forward_intermediates(images(1, model), [2])
     with pytest.raises(ValueError, match="output_fmt"):
         model.forward_intermediates(images(1, model), output_fmt="NHWC")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_base_patch16_clip_224",
+        "vit_wee_patch16_reg1_gap_256",
+        "deit_tiny_distilled_patch16_224",
+    ],
+)
+def test_groups_and_descriptions_are_timms(name: str) -> None:
+    ours, theirs = pair(name, **reduced(name))
+    assert ours.no_weight_decay() == theirs.no_weight_decay() & set(ours.shapes)
+    assert ours.feature_info == theirs.feature_info
+    for attribute in ("num_features", "num_prefix_tokens", "num_reg_tokens", "global_pool"):
+        assert getattr(ours, attribute) == getattr(theirs, attribute)
+    found, expected = ours.group_matcher(), theirs.group_matcher()
+    assert found["blocks"] == expected["blocks"]
+    for key in ours.shapes:
+        assert bool(re.match(found["stem"], key)) == bool(re.match(expected["stem"], key)), key
 
 
 def test_attention_maps_of_every_head_and_map() -> None:
