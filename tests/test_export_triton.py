@@ -296,6 +296,7 @@ def _start(python: Path, work: Path, ports: dict[str, int]) -> subprocess.Popen[
         return subprocess.Popen(
             [server / "bin" / "tritonserver", *options],
             env=place,
+            cwd=work,  # the backend's Python looks for modules where the server was started
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
