@@ -3,6 +3,7 @@
 The oracle of a product is integer arithmetic in NumPy; of a model, the model in float32.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,10 @@ LEVELS = _vitc.config()["isas"]
 @pytest.mark.parametrize("isa", LEVELS)
 def test_products_are_exact_at_every_level(isa: str) -> None:
     out = subprocess.run(
-        [sys.executable, "-c", EXACT], env={"VITC_ISA": isa}, capture_output=True, text=True
+        [sys.executable, "-c", EXACT],
+        env={**os.environ, "VITC_ISA": isa},
+        capture_output=True,
+        text=True,
     )
     assert out.stdout.strip() == "exact", out.stderr
 
@@ -288,7 +292,10 @@ def test_without_the_instruction_a_warning_says_so() -> None:
         "print(model.precision, len(seen), seen[0].message)\n"
     )
     out = subprocess.run(
-        [sys.executable, "-c", script], env={"VITC_ISA": "ref"}, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        env={**os.environ, "VITC_ISA": "ref"},
+        capture_output=True,
+        text=True,
     )
     assert out.stdout.startswith("float32 1 this processor (or VITC_ISA) has no bfloat16")
 

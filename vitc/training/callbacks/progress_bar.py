@@ -85,7 +85,8 @@ def _short(value: float) -> str:
 
 def _interactive() -> bool:
     """Whether a bar can be redrawn: a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    return sys.stderr.isatty() or (ipython is not None and ipython.get_ipython() is not None)
 
 
 def _tqdm() -> Any:
