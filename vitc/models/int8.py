@@ -22,9 +22,8 @@ def inner_linears(core: _vitc.Program) -> list[int]:
         op["params"][0]
         for op in core.operations
         if op["kind"] == "linear"
-        and kinds.get(op["inputs"][0]) != "patchify"
         and op["output"] in readers
-        and kinds.get(op["inputs"][0]) not in ("select", "dropout")
+        and kinds.get(op["inputs"][0]) not in ("patchify", "select", "dropout")
     ]
 
 
