@@ -144,11 +144,8 @@ def test_bad_files_are_named(model, tmp_path: Path) -> None:
     content = path.read_bytes()
     for damaged in (content[:-100], content[:50], b"", b"\xff" * 200):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"m\.safetensors is not a readable"):
+        with pytest.raises(ValueError, match=r"m\.safetensors is not a readable .*safetensors"):
             model.load(path)
-    (tmp_path / "model.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"model\.pth.*\.safetensors"):
-        model.load(tmp_path / "model.pth")
     create_model("test_vit", num_classes=5, depth=1).save(path)
     with pytest.raises(ValueError, match=r"m\.safetensors.*\n.*head\.weight: shape \(5, 64\)"):
         model.load(path)

@@ -13,13 +13,8 @@ from vitc import _vitc, engine
 from vitc.arrays import Array
 from vitc.models.init import Row, initial
 from vitc.models.int8 import inner_linears, int8_rows, int8_state, norm_pairs, smoothed
-from vitc.models.weights import (
-    IncompatibleKeys,
-    check_state,
-    load_file,
-    read_metadata,
-    save_file,
-)
+from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
+from vitc.models.weights.keys import renamed
 from vitc.parameters import Layer, Parameter
 from vitc.program import Program, with_int8
 from vitc.tape import Output, Window, clock
@@ -211,17 +206,26 @@ class Model:
     def load(
         self, path: str | PathLike[str], strict: bool = True, *, allow_nonfinite: bool = False
     ) -> IncompatibleKeys:
-        """Reads a `.safetensors` file, like `load_state_dict`; the errors name the path.
+        """Reads a weight file, like `load_state_dict`; the errors name the path.
 
-        A file of a quantised model quantises this one, one of precision "bf16" sets it.
+        The formats are those of `vitc.models.weights.read_weights`; names of other writers are
+        turned into this model's. A file of a quantised model quantises this one, one of precision
+        "bf16" sets it.
         """
-        state, metadata = load_file(path), read_metadata(path)
+        return self._load(path, read_weights(path), strict, allow_nonfinite)
+
+    def _load(
+        self, source: object, weights: Weights, strict: bool = True, allow_nonfinite: bool = False
+    ) -> IncompatibleKeys:
+        """Takes what a file held; source: where that was, for the errors."""
+        state, metadata = weights.state, weights.metadata
         if metadata.get("quantization") and not self.quantized:
             self._adopt(int8_rows(self._rows, self._int8_names()), self.params.dtype, {})
         try:
+            state = renamed(state, self.shapes)
             keys = self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{source}: {error}") from None
         if metadata.get("precision") == "bf16":
             self.precision = "bf16"
         return keys

@@ -1,0 +1,62 @@
+"""Zip files whose entries are mapped: what torch.save writes and what numpy.savez writes."""
+
+import struct
+import zipfile
+from pathlib import Path
+
+from vitc.models.weights.mapped import map_file
+
+# Compressed entries may expand to this many times the size of the file, or to so many bytes;
+# weights hardly shrink when they are compressed.
+EXPANSION, SMALL = 4, 64 << 20
+_LOCAL = struct.Struct("<4s22xHH")  # signature, ..., lengths of name and extra field
+
+
+class Archive:
+    """The entries of a zip file by name.
+
+    Raises `ValueError` for a file that is damaged, whose entries overlap, or that would expand to
+    many times its size.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._data = path, map_file(path)
+        try:
+            with zipfile.ZipFile(path) as file:
+                self._entries = {entry.filename: entry for entry in file.infolist()}
+        except (OSError, zipfile.BadZipFile, struct.error) as error:
+            raise ValueError(f"damaged zip file: {error}") from None
+        stored = sum(entry.compress_size for entry in self._entries.values())
+        expanded = sum(entry.file_size for entry in self._entries.values())
+        if stored > len(self._data):
+            raise ValueError("the entries of the zip file overlap")
+        if expanded > max(EXPANSION * len(self._data), SMALL):
+            raise ValueError(f"a zip file of {len(self._data)} bytes that expands to {expanded}")
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def view(self, name: str) -> memoryview:
+        """The bytes of an entry: mapped if it is stored, else read. `ValueError` if damaged."""
+        if name not in self._entries:
+            raise ValueError(f"the zip file has no entry {name}")
+        entry = self._entries[name]
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            return self._expanded(entry)
+        signature, name_length, extra = _LOCAL.unpack_from(self._data, entry.header_offset)
+        begin = entry.header_offset + _LOCAL.size + name_length + extra
+        view = self._data[begin : begin + entry.file_size]
+        if signature != b"PK\x03\x04" or len(view) != entry.file_size:
+            raise ValueError(f"the entry {name} of the zip file is not where it should be")
+        return view
+
+    def _expanded(self, entry: zipfile.ZipInfo) -> memoryview:
+        """A compressed entry; what it holds beyond its stated size is not read."""
+        from zlib import error as ZlibError
+
+        try:
+            with zipfile.ZipFile(self._path) as file, file.open(entry) as content:
+                return memoryview(content.read(entry.file_size))
+        except (OSError, zipfile.BadZipFile, ZlibError, RuntimeError) as error:
+            raise ValueError(f"the entry {entry.filename} cannot be read: {error}") from None

@@ -1,0 +1,126 @@
+"""`.safetensors` files, in and out: a length, a JSON header, and the arrays.
+
+    u64 n | n bytes of JSON: {name: {"dtype", "shape", "data_offsets": [begin, end]}} | data
+
+Offsets count from the start of the data. Reading maps the file and checks every number of the
+header against it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
+
+# What the format calls a dtype, as `array_at` takes it.
+DTYPES = {
+    "F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bf16",
+    "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
+    "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+LONGEST_HEADER = 16 << 20  # bytes; those of ViTs have some 50,000
+
+
+def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays, mapped and read-only, and the metadata. bfloat16 becomes float32.
+
+    Raises `ValueError` saying what is damaged.
+    """
+    data = map_file(path)
+    header, start = _header(data)
+    metadata = header.pop("__metadata__", {})
+    if not all(isinstance(value, str) for value in dict(metadata).values()):
+        raise ValueError("its metadata holds other things than text")
+    arrays: dict[str, Array] = {}
+    end = 0
+    for name, row in sorted(header.items(), key=_begin):
+        begin, last, dtype, shape = _row(name, row)
+        if begin != end:
+            raise ValueError(f"{name} begins at byte {begin} of the data, expected {end}")
+        arrays[name] = array_at(data, start + begin, dtype, shape)
+        end = last
+    if start + end != len(data):
+        raise ValueError(f"it has {len(data)} bytes, its header describes {start + end}")
+    return {name: arrays[name] for name in header}, dict(metadata)
+
+
+def _header(data: memoryview) -> tuple[dict[str, Any], int]:
+    """The JSON, and where the arrays begin."""
+    length = int.from_bytes(data[:8], "little")
+    if not 2 <= length <= min(LONGEST_HEADER, len(data) - 8):
+        raise ValueError(f"its header is said to have {length} bytes, the file has {len(data)}")
+    header = json.loads(bytes(data[8 : 8 + length]))
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    return header, 8 + length
+
+
+def _begin(item: tuple[str, Any]) -> tuple[int, int]:
+    begin, end = item[1]["data_offsets"]
+    return whole(begin, "an offset"), whole(end, "an offset")
+
+
+def _row(name: str, row: Mapping[str, Any]) -> tuple[int, int, str, tuple[int, ...]]:
+    """Begin, end, dtype and shape of an array, in agreement with each other."""
+    begin, end = row["data_offsets"]
+    if row["dtype"] not in DTYPES:
+        raise ValueError(f"{name} has dtype {row['dtype']!r}, expected {', '.join(DTYPES)}")
+    dtype = DTYPES[row["dtype"]]
+    shape = sides(row["shape"], f"the shape of {name}")
+    size = prod(shape) * width(dtype)
+    if end - begin != size:
+        raise ValueError(
+            f"{name} has {end - begin} bytes, its shape {shape} in {row['dtype']} {size}"
+        )
+    return begin, end, dtype, shape
+
+
+def save_file(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Array],
+    metadata: dict[str, str],
+    *,
+    bf16: bool = False,
+) -> None:
+    """Writes a `.safetensors` file; one that was there before stays whole until the new one is.
+
+    bf16: floating point numbers are rounded to bfloat16.
+    """
+    from safetensors import serialize_file
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no directory {path.parent}")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
+        specs = {name: _spec(array) for name, array in arrays.items()}
+        serialize_file(specs, unfinished, metadata)  # type: ignore[no-untyped-call]
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _as_stored(value: Array, bf16: bool) -> Array:
+    """An array as the file is to have it; bfloat16 as the bits of a uint16."""
+    array = np.ascontiguousarray(value)
+    if not bf16 or array.dtype != np.float32:
+        return array
+    bits = array.view(np.uint32).astype(np.uint64)  # rounded to even; the carry has room
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+
+
+def _spec(array: Array) -> Any:
+    """What safetensors writes: where the array lies, which must outlive the call."""
+    from safetensors import TensorSpec
+
+    dtype = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
+    return TensorSpec(
+        dtype=dtype, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+    )
