@@ -151,8 +151,6 @@ def test_bad_arguments_are_named() -> None:
         create_model("test_vit", num_clases=3)
     with pytest.raises(TypeError, match="'attn_drop_rate'"):
         create_model("test_vit", attn_drop_rate=0.1)
-    with pytest.raises(ValueError, match="checkpoint_path"):
-        create_model("test_vit", pretrained=True)
     with pytest.raises(ValueError, match="embed_dim 64 .* num_heads 5"):
         create_model("test_vit", num_heads=5)
     with pytest.raises(ValueError, match="drop_rate is 1.5"):

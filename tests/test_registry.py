@@ -19,7 +19,7 @@ from vitc.models import (
     list_pretrained,
 )
 from vitc.models.architectures import ARCHITECTURES, DEPRECATED
-from vitc.models.registry import architecture_config
+from vitc.models.factory import architecture_config
 
 THEIRS = described()
 OURS = json.loads(FILE.read_text())

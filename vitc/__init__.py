@@ -40,6 +40,7 @@ _PLACES = {
     "optim": ("vitc.optim", ""),
     "program": ("vitc.program", ""),
     "quantize": ("vitc.quantization", "quantize"),
+    "save_for_timm": ("vitc.models", "save_for_timm"),
     "seed_everything": ("vitc.runtime", "seed_everything"),
     "set_num_threads": ("vitc.runtime", "set_num_threads"),
     "show_config": ("vitc.runtime", "show_config"),

@@ -1,4 +1,4 @@
-"""The command line: `vitc fit`, `vitc validate`, `vitc predict`, `vitc export`, `vitc demo`."""
+"""The command line: `vitc COMMAND`, one file per command."""
 
 import argparse
 import importlib
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vitc import __version__
 from vitc.errors import VitcError
 
-COMMANDS = ("demo", "fit", "validate", "predict", "quantize", "export")
+COMMANDS = ("demo", "fit", "validate", "predict", "quantize", "export", "models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,8 @@ from vitc.errors import nearest
 from vitc.export.folder import Folder, read_folder
 from vitc.export.onnx_file import OPSETS
 from vitc.export.triton_repository import BACKENDS
-from vitc.models.registry import create_model, list_models
+from vitc.models.factory import create_model
+from vitc.models.registry import list_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array
 from vitc.cli import common
-from vitc.models.registry import create_model
+from vitc.models.factory import create_model
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.quantization import quantize
 from vitc.tape import no_grad

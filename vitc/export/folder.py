@@ -6,13 +6,15 @@ A checkpoint is such a folder.
 import json
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from vitc.models.registry import create_model
+from vitc.models.factory import create_model
+from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import save_file
+from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = WEIGHT_FILES[0]
 
 
 class Folder(NamedTuple):
@@ -33,38 +35,18 @@ def read_folder(path: str | PathLike[str]) -> Folder:
         from vitc.training.checkpoint import read
 
         read(path)
-    config = _config(path / CONFIG)
     try:
-        prepared = dict(config["pretrained_cfg"])
-        labels = prepared.pop("label_names", None)
-        model = create_model(
-            config["architecture"],
-            num_classes=config["num_classes"],
-            **config.get("model_args", {}),
-        )
+        model = create_model(f"local-dir:{path}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / CONFIG} describes no model of this version: {error}") from None
-    model.pretrained_cfg |= prepared
     model.load(path / WEIGHTS)
-    return Folder(model.eval(), labels)
+    return Folder(model.eval(), model.pretrained_cfg.pop("label_names", None))
 
 
 def write_folder(
     path: str | PathLike[str], model: VisionTransformer, labels: list[str] | None
 ) -> None:
     """Writes config.json and model.safetensors into a folder that is there."""
-    from vitc.training.checkpoint import timm_config
-
     path = Path(path)
-    config = timm_config(model, {"class_names": labels})
-    (path / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+    (path / CONFIG).write_text(json.dumps(timm_config(model, labels), indent=1) + "\n")
     save_file(path / WEIGHTS, model.state_dict(), {"format": "pt"})
-
-
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError):
-        raise ValueError(f"{path} is damaged: it is not the JSON of a model") from None

@@ -1,15 +1,16 @@
 """Architectures: `create_model`, the table of names, and the classes behind it."""
 
 from vitc.models.config import Config
+from vitc.models.factory import create_model
 from vitc.models.model import Model
 from vitc.models.registry import (
-    create_model,
     get_arch_name,
     get_pretrained_cfg,
     is_model,
     list_models,
     list_pretrained,
 )
+from vitc.models.timm_folder import save_for_timm
 from vitc.models.vision_transformer import VisionTransformer
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "is_model",
     "list_models",
     "list_pretrained",
+    "save_for_timm",
 ]

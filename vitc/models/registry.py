@@ -1,19 +1,13 @@
-"""Models by name."""
+"""The names of models and of their weights."""
 
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from fnmatch import fnmatchcase
-from os import PathLike
 from typing import Any
 
 from vitc.errors import nearest
-from vitc.models.architectures import ARCHITECTURES, DEPRECATED, Architecture
-from vitc.models.config import Config
-from vitc.models.vision_transformer import VisionTransformer
-
-_ARGUMENTS = tuple(field.name for field in fields(Config))
+from vitc.models.architectures import ARCHITECTURES, DEPRECATED
 
 
 def list_models(
@@ -99,69 +93,3 @@ def current_name(model_name: str) -> str:
         stacklevel=3,
     )
     return DEPRECATED[model_name]
-
-
-def create_model(
-    model_name: str,
-    pretrained: bool = False,
-    *,
-    checkpoint_path: str | PathLike[str] = "",
-    dtype: str = "float32",
-    precision: str = "float32",
-    **arguments: Any,
-) -> VisionTransformer:
-    """A model by timm's name, in training mode, with fresh weights or those of a file.
-
-    model_name: "name" or "name.tag"; of the tag are the image size and the number of classes.
-    checkpoint_path: a `.safetensors` file whose keys and shapes are exactly this model's.
-    dtype: "float32", or "float64" for the slow reference. precision: "bf16" for faster inference.
-    arguments: of `Config` (num_classes, in_chans, img_size, drop_rate, drop_path_rate, embed_dim,
-    depth, ...), in place of the architecture's own; None leaves it as it is.
-
-    Raises `ValueError` for an unknown name or a bad value, `TypeError` for an unknown argument.
-    """
-    if pretrained:
-        raise ValueError(
-            "pretrained=True: this version fetches no weights; download the model's .safetensors "
-            "file and pass it as checkpoint_path"
-        )
-    cfg = get_pretrained_cfg(current_name(model_name))
-    architecture = ARCHITECTURES[cfg["architecture"]]
-    config = architecture_config(architecture, arguments, cfg)
-    model = architecture.model(config, cfg["architecture"], cfg, dtype)
-    if checkpoint_path:
-        model.load(checkpoint_path)
-    if precision != "float32":
-        model.precision = precision
-    return model
-
-
-def architecture_config(
-    architecture: Architecture, arguments: dict[str, Any], cfg: Mapping[str, Any] | None = None
-) -> Config:
-    """The architecture's arguments with the user's in their place.
-
-    cfg: that of a tag, from which the size of the images and the number of classes come.
-    """
-    for name in arguments:
-        if name not in _ARGUMENTS:
-            hint = nearest(name, _ARGUMENTS)
-            raise TypeError(f"create_model has no argument {name!r} in this version; {hint}")
-    cfg = cfg or architecture.pretrained_cfg
-    given = {name: value for name, value in arguments.items() if value is not None}
-    own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
-    return Config(**{**own, **architecture.arguments, **given})
-
-
-def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
-    """The arguments, besides num_classes, in which a model differs from its architecture."""
-    known = ARCHITECTURES.get(model.name)
-    default = architecture_config(known, {}) if known else Config()
-    given, own = _plain(model.config), _plain(default)
-    return {name: value for name, value in given.items() if value != own[name]}
-
-
-def _plain(config: Config) -> dict[str, Any]:
-    values = {**asdict(config), "img_size": config.image, "patch_size": config.patch}
-    del values["num_classes"]
-    return values

@@ -25,7 +25,7 @@ import numpy as np
 from vitc import __version__
 from vitc.arrays import Array
 from vitc.models.model import Model
-from vitc.models.registry import changed_arguments
+from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import load_file, save_file
 from vitc.tape import clock
@@ -67,7 +67,8 @@ def write(path: str | PathLike[str], trainer: Any, module: Any) -> None:
             save_file(folder / files[attribute], model.state_dict(), {"format": "pt"})
         first = next(iter(models.values()), None)
         if isinstance(first, VisionTransformer):
-            _write_json(folder / "config.json", timm_config(first, state["hparams"]))
+            labels = state["hparams"].get("class_names")
+            _write_json(folder / "config.json", timm_config(first, labels))
         if trainer.optimizer is not None:
             optimizer = trainer.optimizer.state_dict()
             save_file(folder / "state.safetensors", _moments(optimizer), {"format": "pt"})
@@ -246,22 +247,6 @@ def _optimizer_state(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------- names
-
-
-def timm_config(model: VisionTransformer, hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json as timm writes and reads it, with the names of the classes if the module has
-    them in a hyperparameter `class_names`."""
-    cfg = {**model.default_cfg, "tag": None, "custom_load": False, "fixed_input_size": True}
-    if hparams.get("class_names"):
-        cfg["label_names"] = list(hparams["class_names"])
-    return {
-        "architecture": model.name,
-        "num_classes": model.num_classes,
-        "num_features": model.num_features,
-        "global_pool": model.global_pool,
-        "model_args": changed_arguments(model),
-        "pretrained_cfg": cfg,
-    }
 
 
 def filled(pattern: str, values: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 import vitc.functional as F
 from vitc.arrays import Array
-from vitc.models.registry import create_model
+from vitc.models.factory import create_model
 from vitc.optim import AdamW, Schedule, cosine, param_groups_weight_decay
 from vitc.tape import Loss
 from vitc.training.module import Module

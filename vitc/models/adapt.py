@@ -1,0 +1,117 @@
+"""Weights of one model made to fit another: other classes, channels, image and patch sizes."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from math import isqrt
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.models.resample import Size, resample_patch_embed, resample_pos_embed
+from vitc.program import Shape
+
+PATCH, TABLE = "patch_embed.proj.weight", "pos_embed"
+
+
+def adapted(
+    state: Mapping[str, Array],
+    shapes: Mapping[str, Shape],
+    *,
+    grid: Size,
+    stated: Size | None,
+    guessed: Size,
+    prefix: int,
+    heads: Sequence[str],
+    interpolation: str = "bicubic",
+) -> dict[str, Array]:
+    """The state dict under the shapes of a model, as far as that has a meaning.
+
+    state: under the names of the model. grid: rows and columns of the model's patches. stated: the
+    size of the images that the weights were trained on, if it is known; guessed: if it is not, and
+    the number of patches is not the model's either. prefix: tokens before the patches. heads: of
+    which layers the rows are classes; they are left out if their number is another, and a warning
+    says so. interpolation: see `resample`.
+
+    Raises `ValueError` for a position embedding whose grid cannot be known.
+    """
+    out = dict(state)
+    height, width = _source_patch(state, shapes)
+    if PATCH in state and PATCH in shapes:
+        out[PATCH] = _patch(state[PATCH], shapes[PATCH], interpolation)
+    if TABLE in state and TABLE in shapes and state[TABLE].ndim == 3:
+        sizes = [size for size in (stated, guessed) if size]
+        grids = [(size[0] // height, size[1] // width) for size in sizes]
+        grids.insert(len(grids) - 1, grid)
+        old = _old_grid(state[TABLE].shape[1] - prefix, grids)
+        if old != grid:
+            out[TABLE] = resample_pos_embed(state[TABLE], old, grid, prefix, interpolation)
+    return _without_other_heads(out, shapes, heads)
+
+
+def _source_patch(state: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Size:
+    """Height and width of the patches that the weights are for."""
+    shape = state[PATCH].shape if PATCH in state and state[PATCH].ndim == 4 else shapes[PATCH]
+    return shape[-2], shape[-1]
+
+
+def _patch(kernel: Array, shape: Shape, interpolation: str) -> Array:
+    """The kernel (D, C, h, w), or (D, C h w) as old files have it, for other channels and sizes."""
+    if kernel.ndim == 2 and kernel.shape[1] % (shape[2] * shape[3]) == 0:
+        kernel = kernel.reshape(len(kernel), -1, *shape[2:])
+    if kernel.ndim != 4:
+        return kernel
+    kernel = adapt_input_conv(shape[1], kernel)
+    if kernel.shape[2:] == shape[2:]:
+        return kernel
+    return resample_patch_embed(kernel, (shape[2], shape[3]), interpolation)
+
+
+def adapt_input_conv(in_chans: int, kernel: Array) -> Array:
+    """(D, C, h, w) -> (D, in_chans, h, w), in the dtype of kernel.
+
+    One channel: the sum over the old ones, which is what the old kernel makes of a grey image. n
+    channels: the old ones in turn, times C / n, so that the sum stays what it was.
+    """
+    old = kernel.shape[1]
+    if in_chans == old:
+        return kernel
+    wide = kernel.astype(np.float32)
+    if in_chans == 1:
+        return wide.sum(axis=1, keepdims=True).astype(kernel.dtype)
+    turns = np.arange(in_chans) % old
+    return (wide[:, turns] * np.float32(old / in_chans)).astype(kernel.dtype)
+
+
+def _old_grid(patches: int, grids: Sequence[Size]) -> Size:
+    """The first of the grids with so many patches, else the square one."""
+    for grid in grids:
+        if grid[0] * grid[1] == patches:
+            return grid
+    side = isqrt(max(patches, 0))
+    if side * side != patches or not side:
+        raise ValueError(
+            f"pos_embed is for {patches} patches, which are no square, nor a grid of "
+            + " or ".join(f"{rows} x {columns}" for rows, columns in grids)
+            + ": give pretrained_cfg_overlay=dict(input_size=...)"
+        )
+    return side, side
+
+
+def _without_other_heads(
+    state: dict[str, Array], shapes: Mapping[str, Shape], heads: Sequence[str]
+) -> dict[str, Array]:
+    """Leaves out the heads of other numbers of classes, so that the model keeps its fresh ones."""
+    for head in heads:
+        weight, bias = f"{head}.weight", f"{head}.bias"
+        classes = len(state[weight]) if weight in state else 0
+        wanted = shapes[weight][0] if weight in shapes else 0
+        if classes == wanted:
+            continue
+        state.pop(weight, None)
+        state.pop(bias, None)
+        if wanted:
+            had = f"are for {classes} classes" if classes else "have no head"
+            warnings.warn(
+                f"the weights {had}, the model has {wanted}: {head} starts fresh", stacklevel=2
+            )
+    return state

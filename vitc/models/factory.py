@@ -1,0 +1,105 @@
+"""`create_model`: a model from a name, a folder or a hub."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vitc.errors import nearest
+from vitc.models.architectures import ARCHITECTURES, Architecture
+from vitc.models.config import Config
+from vitc.models.sources import check_path, load_adapted, resolve, weights_of
+from vitc.models.vision_transformer import VisionTransformer
+
+_ARGUMENTS = tuple(field.name for field in fields(Config))
+
+
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    checkpoint_path: str | PathLike[str] = "",
+    dtype: str = "float32",
+    precision: str = "float32",
+    **arguments: Any,
+) -> VisionTransformer:
+    """A model by timm's name, in training mode, with fresh weights, published ones or your own.
+
+    model_name: "NAME" or "NAME.TAG", of which the tag says the image size, the number of classes
+    and the weights; or what a config.json describes: "local-dir:PATH" or
+    "hf-hub:OWNER/NAME[@REVISION]". pretrained: with the weights that belong to the name, fetched
+    from the hub into its cache unless they are in a folder. pretrained_cfg_overlay: changes of
+    `pretrained_cfg`, of which `file` names the weights to take instead. checkpoint_path: a weight
+    file of any format of `vitc.models.weights.read_weights`, or a folder that holds one.
+
+    Weights of another number of classes, channels, image or patch size are adapted; of the head a
+    warning says that it starts fresh.
+
+    dtype: "float32", or "float64" for the slow reference. precision: "bf16" for faster inference.
+    arguments: of `Config` (num_classes, in_chans, img_size, drop_rate, drop_path_rate, embed_dim,
+    depth, ...), in place of the architecture's own; None leaves it as it is.
+
+    Raises `ValueError` for an unknown name, a bad value or a file that does not fit, `TypeError`
+    for an unknown argument, `OSError` for weights that cannot be had.
+    """
+    check_path(checkpoint_path)
+    source = resolve(model_name)
+    cfg = {**source.cfg, **(pretrained_cfg_overlay or {})}
+    architecture = ARCHITECTURES[source.architecture]
+    given = {name: value for name, value in arguments.items() if value is not None}
+    config = architecture_config(architecture, {**source.arguments, **given}, cfg)
+    model = architecture.model(config, source.architecture, cfg, dtype)
+    if pretrained:
+        load_adapted(model, weights_of(source, cfg), cfg["input_size"][1:])
+    if checkpoint_path:
+        load_adapted(model, checkpoint_path)
+    if precision != "float32":
+        model.precision = precision
+    return model
+
+
+def fetched_files(model_name: str) -> list[Path]:
+    """config.json and weights of a name or of "hf-hub:OWNER/NAME", fetched into the hub's cache.
+
+    Raises `ValueError` for another name, `OSError` if they cannot be had.
+    """
+    from vitc.models.weights.hub import fetch_config, fetch_weights
+
+    source = resolve(model_name)
+    if source.folder:
+        raise ValueError(f"{model_name!r} is on this machine already")
+    repository = source.hub_id or source.cfg["hf_hub_id"]
+    return [fetch_config(repository), fetch_weights(repository, source.cfg.get("hf_hub_filename"))]
+
+
+def architecture_config(
+    architecture: Architecture, arguments: dict[str, Any], cfg: Mapping[str, Any] | None = None
+) -> Config:
+    """The architecture's arguments with the user's in their place.
+
+    cfg: that of a tag, from which the size of the images and the number of classes come.
+    """
+    for name in arguments:
+        if name not in _ARGUMENTS:
+            hint = nearest(name, _ARGUMENTS)
+            raise TypeError(f"create_model has no argument {name!r} in this version; {hint}")
+    cfg = cfg or architecture.pretrained_cfg
+    given = {name: value for name, value in arguments.items() if value is not None}
+    own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
+    return Config(**{**own, **architecture.arguments, **given})
+
+
+def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
+    """The arguments, besides num_classes, in which a model differs from its architecture."""
+    known = ARCHITECTURES.get(model.name)
+    default = architecture_config(known, {}) if known else Config()
+    given, own = _plain(model.config), _plain(default)
+    return {name: value for name, value in given.items() if value != own[name]}
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    values = {**asdict(config), "img_size": config.image, "patch_size": config.patch}
+    del values["num_classes"]
+    return values

@@ -1,0 +1,140 @@
+"""Where a model comes from: a name, a folder or a hub; and its weights, made to fit."""
+
+import re
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vitc.errors import nearest
+from vitc.models.adapt import adapted
+from vitc.models.architectures import ARCHITECTURES
+from vitc.models.registry import current_name, get_pretrained_cfg, is_model
+from vitc.models.vision_transformer import VisionTransformer
+from vitc.models.weights import read_weights
+from vitc.models.weights.keys import renamed
+from vitc.models.weights.local_dir import CONFIG, read_config, weight_file
+
+SCHEMES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
+# What of a published tag is not so for other weights of its architecture.
+OF_A_TAG = ("custom_load", "hf_hub_id", "license", "notes", "origin_url", "paper_ids", "tag", "url")
+
+
+class Source(NamedTuple):
+    """What a name given to `create_model` stands for.
+
+    cfg: in place of the architecture's own `pretrained_cfg`. arguments: of the constructor. folder,
+    hub_id: where the weights are, if the name says so.
+    """
+
+    architecture: str
+    cfg: dict[str, Any]
+    arguments: dict[str, Any]
+    folder: str = ""
+    hub_id: str = ""
+
+
+def resolve(name: str) -> Source:
+    """The source of "NAME", "NAME.TAG", "local-dir:PATH" or "hf-hub:OWNER/NAME[@REVISION]".
+
+    Raises `ValueError` for a name that is none of these, `OSError` or `ValueError` for a
+    config.json that cannot be had.
+    """
+    scheme, colon, place = name.partition(":")
+    if colon and len(scheme) > 1:
+        if scheme.lower() not in SCHEMES or not place:
+            raise ValueError(
+                f"{name!r} is no model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
+            )
+        return _described(SCHEMES[scheme.lower()], place)
+    if re.search(r"[/\\:]", name):
+        raise ValueError(
+            f"{name!r} is no model's name: a folder is 'local-dir:{name}', a repository "
+            f"'hf-hub:{name}'"
+        )
+    cfg = get_pretrained_cfg(current_name(name))
+    return Source(cfg["architecture"], cfg, {})
+
+
+def _described(scheme: str, place: str) -> Source:
+    """What a config.json says, in a folder or on the hub."""
+    if scheme == "local-dir":
+        path = Path(place) / CONFIG
+    else:
+        from vitc.models.weights.hub import fetch_config
+
+        path = fetch_config(place)
+    config = read_config(path)
+    if not is_model(config.architecture):
+        hint = nearest(config.architecture, ARCHITECTURES)
+        raise ValueError(
+            f"{path} describes no model of this version: there is no {config.architecture!r}; "
+            f"{hint}"
+        )
+    usual = {k: v for k, v in get_pretrained_cfg(config.architecture).items() if k not in OF_A_TAG}
+    cfg = {**usual, **config.cfg}
+    local = scheme == "local-dir"
+    return Source(
+        config.architecture,
+        cfg,
+        config.arguments,
+        folder=place if local else "",
+        hub_id="" if local else place,
+    )
+
+
+def weights_of(source: Source, cfg: Mapping[str, Any]) -> Path:
+    """The file with the weights of a model, fetched if it is on a hub.
+
+    cfg: the model's `pretrained_cfg`, of which `file` comes first. Raises `OSError`.
+    """
+    if cfg.get("file"):
+        return weight_file(cfg["file"])
+    if source.folder:
+        return weight_file(source.folder)
+    from vitc.models.weights.hub import fetch_weights
+
+    return fetch_weights(source.hub_id or cfg["hf_hub_id"], cfg.get("hf_hub_filename"))
+
+
+def load_adapted(
+    model: VisionTransformer, path: str | PathLike[str], image: tuple[int, int] | None = None
+) -> None:
+    """Gives a model the weights of a file (or of the folder that holds it), made to fit.
+
+    image: the size of the images they were trained on, if it is known.
+    Raises `OSError`, or `ValueError` naming the path and what does not fit.
+    """
+    path = weight_file(path)
+    weights = read_weights(path)
+    if not weights.metadata.get("quantization"):
+        guessed = model.pretrained_cfg.get("input_size", (3, 224, 224))
+        try:
+            state = adapted(
+                renamed(weights.state, model.shapes),
+                model.shapes,
+                grid=model.grid_size,
+                stated=image,
+                guessed=(guessed[1], guessed[2]),
+                prefix=model.num_prefix_tokens,
+                heads=model.heads,
+                interpolation=weights.interpolation,
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        own = model.state_dict()
+        for head in model.heads:  # those that were left out keep what they were drawn as
+            if f"{head}.weight" in own and f"{head}.weight" not in state:
+                state |= {key: own[key] for key in (f"{head}.weight", f"{head}.bias")}
+        weights = weights._replace(state=state)
+    model._load(path, weights)
+
+
+def check_path(path: Any) -> None:
+    """Raises `TypeError` for a checkpoint_path that is no path."""
+    if isinstance(path, bool):
+        raise TypeError(
+            f"checkpoint_path is {path}, expected the path of a weight file; gradient "
+            "checkpointing is another thing: model.set_grad_checkpointing()"
+        )
+    fspath(path)

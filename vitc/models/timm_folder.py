@@ -1,0 +1,54 @@
+"""Models written as timm reads them: `timm.create_model("local-dir:<folder>", pretrained=True)`."""
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vitc.models.factory import changed_arguments
+from vitc.models.vision_transformer import VisionTransformer
+from vitc.models.weights import save_file
+from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
+
+# Where weights came from is not where these are.
+_ELSEWHERE = ("file", "hf_hub_filename", "hf_hub_id", "label_names", "source", "url")
+
+
+def save_for_timm(
+    model: VisionTransformer,
+    directory: str | PathLike[str],
+    label_names: Sequence[str] | None = None,
+) -> Path:
+    """Writes config.json and model.safetensors into a folder, which is made if it is not there.
+
+    label_names: of the classes, by default those of the model's `pretrained_cfg`. Raises
+    `ValueError` for a quantised model, which timm has no layers for, `OSError` if it cannot write.
+    """
+    if model.quantized:
+        raise ValueError("timm has no layers with 8-bit weights: save the model before quantize")
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
+    names = label_names or model.pretrained_cfg.get("label_names")
+    text = json.dumps(timm_config(model, names), indent=1)
+    (directory / CONFIG).write_text(text + "\n")
+    return directory
+
+
+def timm_config(
+    model: VisionTransformer, label_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """config.json as timm writes and reads it."""
+    cfg = {k: v for k, v in model.default_cfg.items() if k not in _ELSEWHERE}
+    cfg |= {"tag": None, "custom_load": False, "fixed_input_size": True}
+    if label_names:
+        cfg["label_names"] = list(label_names)
+    return {
+        "architecture": model.name,
+        "num_classes": model.num_classes,
+        "num_features": model.num_features,
+        "global_pool": model.global_pool,
+        "model_args": changed_arguments(model),
+        "pretrained_cfg": cfg,
+    }

@@ -1,0 +1,108 @@
+"""Files of a Hugging Face hub, through huggingface_hub: its cache, HF_HOME, HF_ENDPOINT, tokens
+(HF_TOKEN), progress, and HF_HUB_OFFLINE."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from vitc import __version__
+from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
+
+_ELSEWHERE = (
+    "on a machine with network, `vitc models fetch NAME DIR`; then here "
+    "create_model('local-dir:DIR', pretrained=True)"
+)
+
+
+class NoSuchEntry(FileNotFoundError):
+    """The repository is there, the file in it is not."""
+
+
+def fetch(hub_id: str, filename: str) -> Path:
+    """The file of a repository "owner/name" or "owner/name@revision", from the cache if it is new.
+
+    A download of which the hub gives the SHA-256 is compared with it. Raises `OSError`, naming the
+    repository, if it cannot be had, and `ValueError` for a name that is none.
+    """
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    repository, _, revision = hub_id.partition("@")
+    what = f"{filename} of {repository}"
+    try:
+        cached = try_to_load_from_cache(repository, filename, revision=revision or None)
+        path = hf_hub_download(
+            repository,
+            filename,
+            revision=revision or None,
+            library_name="vitc",
+            library_version=__version__,
+        )
+    except errors.HFValidationError as error:
+        raise ValueError(f"{hub_id!r} is no repository, expected owner/name: {error}") from None
+    except errors.LocalEntryNotFoundError:
+        if cached is not None:  # the cache knows that the repository has no such file
+            raise NoSuchEntry(f"{repository} has no file {filename}") from None
+        raise OSError(
+            f"{what} is not in the cache, and {_origin()} cannot be reached; {_ELSEWHERE}"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise OSError(f"{repository} has no revision {revision!r} on {_origin()}") from None
+    except errors.EntryNotFoundError:
+        raise NoSuchEntry(f"{repository} has no file {filename} on {_origin()}") from None
+    except errors.RepositoryNotFoundError as error:
+        raise OSError(_refused(repository, error)) from None
+    except Exception as error:  # of the network, in classes of whatever client the hub uses
+        first = str(error).strip().split("\n")[0] or type(error).__name__
+        raise OSError(f"{what} could not be fetched from {_origin()}: {first}") from error
+    if not isinstance(cached, str):
+        _verify(Path(path), what)
+    return Path(path)
+
+
+def _origin() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def _refused(repository: str, error: Exception) -> str:
+    """A hub says 401 for what is private and, without a token, also for what is not there."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if status in (401, 403):
+        return (
+            f"{_origin()} refuses {repository} ({status}): the name is wrong, or it needs a token, "
+            "which `hf auth login` or the variable HF_TOKEN gives"
+        )
+    return f"there is no repository {repository} on {_origin()} ({status})"
+
+
+def _verify(path: Path, what: str) -> None:
+    """Compares a file with the SHA-256 by which the cache names it, if it is named so."""
+    blob = path.resolve()
+    if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return
+    with blob.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != blob.name:
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise OSError(
+            f"{what} was damaged on its way: its SHA-256 is {found[:12]}..., expected "
+            f"{blob.name[:12]}...; it was removed from the cache, try again"
+        )
+
+
+def fetch_config(hub_id: str) -> Path:
+    return fetch(hub_id, CONFIG)
+
+
+def fetch_weights(hub_id: str, filename: str | None = None) -> Path:
+    """The weights of a repository: the file of this name, or the first that is there."""
+    names = (filename,) if filename else WEIGHT_FILES[:2]
+    for name in names[:-1]:
+        try:
+            return fetch(hub_id, name)
+        except NoSuchEntry:
+            pass
+    return fetch(hub_id, names[-1])
