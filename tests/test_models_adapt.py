@@ -40,14 +40,16 @@ def test_position_embeddings_are_resampled_as_torch_does(old: tuple[int, int], p
         assert np.array_equal(ours[:, :prefix], table[:, :prefix])
 
 
-def test_bilinear_is_that_of_torch_without_antialiasing() -> None:
+@pytest.mark.parametrize("corners", [False, True])
+def test_bilinear_is_that_of_torch_without_antialiasing(corners: bool) -> None:
+    matrix = MATRICES["bilinear_corners" if corners else "bilinear"]
     for old in GRIDS:
         for new in GRIDS:
             image = draw((1, 2, *old))
             expected = torch.nn.functional.interpolate(
-                torch.tensor(image), new, mode="bilinear", antialias=False
+                torch.tensor(image), new, mode="bilinear", align_corners=corners, antialias=False
             ).numpy()
-            rows, columns = (MATRICES["bilinear"](a, b) for a, b in zip(old, new, strict=True))
+            rows, columns = (matrix(a, b) for a, b in zip(old, new, strict=True))
             assert np.abs(rows @ image @ columns.T - expected).max() <= TOLERANCE
 
 

@@ -374,12 +374,12 @@ def flax(state: dict[str, np.ndarray], heads: int, layout: str) -> dict[str, np.
     out = {
         "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
         "embedding/bias": state["patch_embed.proj.bias"],
-        "cls": state["cls_token"],
-        "head/kernel": state["head.weight"].T,
-        "head/bias": state["head.bias"],
         "Transformer/encoder_norm/scale": state["norm.weight"],
         "Transformer/encoder_norm/bias": state["norm.bias"],
     }
+    if "cls_token" in state:
+        out["cls"] = state["cls_token"]
+        out |= {"head/kernel": state["head.weight"].T, "head/bias": state["head.bias"]}
     out["Transformer/posembed_input/pos_embedding" if old else "pos_embedding"] = state["pos_embed"]
     depth = max(int(k.split(".")[1]) for k in state if k.startswith("blocks.")) + 1
     dim = len(state["norm.weight"])
@@ -429,6 +429,39 @@ def test_files_of_flax_are_read_as_timm_reads_them(
     assert holds(model, theirs.state_dict())
     assert np.array_equal(theirs.state_dict()["blocks.2.attn.qkv.weight"],
                           state["blocks.2.attn.qkv.weight"])  # fmt: skip
+
+
+def map_head(state: dict[str, np.ndarray], heads: int) -> dict[str, np.ndarray]:
+    """The attention pool under the names of big_vision."""
+    own = {k.removeprefix("attn_pool."): v for k, v in state.items() if k.startswith("attn_pool.")}
+    dim = own["latent"].shape[-1]
+    out = {"probe": own["latent"], "LayerNorm_0/scale": own["norm.weight"]}
+    out["LayerNorm_0/bias"] = own["norm.bias"]
+    attention = "MultiHeadDotProductAttention_0"
+    weights = np.concatenate([own["q.weight"], own["kv.weight"]]).reshape(3, dim, dim)
+    biases = np.concatenate([own["q.bias"], own["kv.bias"]]).reshape(3, heads, -1)
+    for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+        out[f"{attention}/{part}/kernel"] = weight.T.reshape(dim, heads, -1)
+        out[f"{attention}/{part}/bias"] = bias
+    out[f"{attention}/out/kernel"] = own["proj.weight"].T.reshape(heads, -1, dim)
+    out[f"{attention}/out/bias"] = own["proj.bias"]
+    for i in range(2):
+        out[f"MlpBlock_0/Dense_{i}/kernel"] = own[f"mlp.fc{i + 1}.weight"].T
+        out[f"MlpBlock_0/Dense_{i}/bias"] = own[f"mlp.fc{i + 1}.bias"]
+    return {f"MAPHead_0/{k}": v for k, v in out.items()}
+
+
+def test_files_of_siglip_are_read_as_timm_reads_them(tmp_path: Path) -> None:
+    name, arguments = "vit_base_patch16_siglip_224", dict(depth=2, embed_dim=32, num_heads=2)
+    model = create_model(name, **arguments).eval()
+    state = redrawn(model.shapes, "float32")
+    arrays = flax(state, 2, "big_vision") | map_head(state, 2)
+    np.savez(tmp_path / "m.npz", **{f"params/img/{k}": v for k, v in arrays.items()})
+    theirs = timm.create_model(name, **arguments)
+    theirs.load_pretrained(str(tmp_path / "m.npz"))
+    model.load(tmp_path / "m.npz")
+    assert holds(model, theirs.state_dict())
+    assert np.array_equal(theirs.state_dict()["attn_pool.kv.bias"], state["attn_pool.kv.bias"])
 
 
 def test_npz_in_bfloat16_is_read(tmp_path: Path) -> None:

@@ -223,6 +223,25 @@ def test_a_fetched_folder_opens_without_network(hub: Hub, tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------- names
 
 
+URL = "x = vitc.create_model('test_vit', True, depth=1, pretrained_cfg_overlay="
+
+
+def test_weights_that_are_on_no_hub_are_fetched_from_their_url(hub: Hub, tmp_path: Path) -> None:
+    """As those of I-JEPA are; the second time they come from the cache."""
+    key = f"{REPOSITORY}/model.safetensors"
+    url = f"{hub.url}/{REPOSITORY}/resolve/main/model.safetensors"
+    program = f"{URL}dict(hf_hub_id=None, url='{url}')); m = x; {SUM}"
+    for settings in ({}, {"HF_HUB_OFFLINE": "1"}):
+        told = client(hub, tmp_path / "home", program, **settings).stdout
+        assert float(told) == pytest.approx(hub.expected, abs=1e-4)
+    assert sum(line.startswith("GET") for line in hub.seen) == 1
+    del hub.files[key]
+    told = client(hub, tmp_path / "other", program).stdout
+    assert told.startswith("OSError") and url in told and "vitc models fetch" in told
+    told = client(hub, tmp_path / "other", program, HF_HUB_OFFLINE="1").stdout
+    assert told.startswith("OSError") and "HF_HUB_OFFLINE is set" in told
+
+
 def test_names_that_stand_for_nothing_are_explained(tmp_path: Path) -> None:
     create_model("test_vit.r160_in1k", depth=1)
     for name, words in {

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from vitc.models.factory import fetched_files
+from vitc.models.weights.local_dir import CONFIG
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,9 @@ def run(options: argparse.Namespace) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, directory / file.name)
-    print(
-        f"{directory}: {', '.join(file.name for file in files)}\n"
-        f"open it: vitc.create_model('local-dir:{directory}', pretrained=True)"
-    )
+    print(f"{directory}: {', '.join(file.name for file in files)}")
+    if any(file.name == CONFIG for file in files):
+        print(f"open it: vitc.create_model('local-dir:{directory}', pretrained=True)")
+    else:
+        path = directory / files[0].name
+        print(f"open it: vitc.create_model({options.name!r}, checkpoint_path={str(path)!r})")

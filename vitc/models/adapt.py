@@ -23,6 +23,7 @@ def adapted(
     prefix: int,
     heads: Sequence[str],
     interpolation: str = "bicubic",
+    cut: bool = False,
 ) -> dict[str, Array]:
     """The state dict under the shapes of a model, as far as that has a meaning.
 
@@ -30,7 +31,8 @@ def adapted(
     size of the images that the weights were trained on, if it is known; guessed: if it is not, and
     the number of patches is not the model's either. prefix: tokens before the patches. heads: of
     which layers the rows are classes; they are left out if their number is another, and a warning
-    says so. interpolation: see `resample`.
+    says so. interpolation: see `resample`. cut: the grid of positions is resized to a square of the
+    longer side, of which the upper left part is taken.
 
     Raises `ValueError` for a position embedding whose grid cannot be known.
     """
@@ -44,8 +46,17 @@ def adapted(
         grids.insert(len(grids) - 1, grid)
         old = _old_grid(state[TABLE].shape[1] - prefix, grids)
         if old != grid:
-            out[TABLE] = resample_pos_embed(state[TABLE], old, grid, prefix, interpolation)
+            new = (max(grid), max(grid)) if cut else grid
+            table = resample_pos_embed(state[TABLE], old, new, prefix, interpolation)
+            out[TABLE] = _upper_left(table, new, grid, prefix)
     return _without_other_heads(out, shapes, heads)
+
+
+def _upper_left(table: Array, old: Size, new: Size, prefix: int) -> Array:
+    """(1, prefix + old, D) -> (1, prefix + new, D): the patches of the upper left part."""
+    patches = table[:, prefix:].reshape(1, *old, -1)[:, : new[0], : new[1]]
+    patches = patches.reshape(1, new[0] * new[1], -1)
+    return np.concatenate([table[:, :prefix], patches], axis=1)
 
 
 def _source_patch(state: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Size:

@@ -65,13 +65,14 @@ def fetched_files(model_name: str) -> list[Path]:
 
     Raises `ValueError` for another name, `OSError` if they cannot be had.
     """
-    from vitc.models.weights.hub import fetch_config, fetch_weights
+    from vitc.models.weights.hub import fetch_config
 
     source = resolve(model_name)
     if source.folder:
         raise ValueError(f"{model_name!r} is on this machine already")
-    repository = source.hub_id or source.cfg["hf_hub_id"]
-    return [fetch_config(repository), fetch_weights(repository, source.cfg.get("hf_hub_filename"))]
+    weights = weights_of(source, source.cfg)
+    repository = source.hub_id or source.cfg.get("hf_hub_id")
+    return [fetch_config(repository), weights] if repository else [weights]
 
 
 def architecture_config(

@@ -41,7 +41,19 @@ def _cubic(x: Array, a: float = -0.5) -> Array:
 
 def bilinear(old: int, new: int) -> Array:
     """(new, old): between the two nearest samples, without antialiasing, as Google resizes."""
-    place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    place = np.float32(old / new) * (np.arange(new, dtype=np.float32) + np.float32(0.5))
+    return _between(np.clip(place - np.float32(0.5), 0, old - 1), old)
+
+
+def bilinear_corners(old: int, new: int) -> Array:
+    """The same, but the first and the last sample stay where they are (align_corners=True)."""
+    scale = np.float32((old - 1) / max(new - 1, 1))
+    return _between(np.arange(new, dtype=np.float32) * scale, old)
+
+
+def _between(place: Array, old: int) -> Array:
+    """(new, old): samples at these places, each between two old ones."""
+    new = len(place)
     low = place.astype(int)
     high = np.minimum(low + 1, old - 1)
     weights = np.zeros((new, old))
@@ -50,7 +62,7 @@ def bilinear(old: int, new: int) -> Array:
     return weights
 
 
-MATRICES = {"bicubic": bicubic, "bilinear": bilinear}
+MATRICES = {"bicubic": bicubic, "bilinear": bilinear, "bilinear_corners": bilinear_corners}
 
 
 def resample_pos_embed(

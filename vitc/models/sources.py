@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,13 @@ from vitc.models.weights.local_dir import CONFIG, read_config, weight_file
 SCHEMES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 # What of a published tag is not so for other weights of its architecture.
 OF_A_TAG = ("custom_load", "hf_hub_id", "license", "notes", "origin_url", "paper_ids", "tag", "url")
+# Architectures that resized their own arrays in training, and so.
+RESIZED = {
+    "flexivit_*": "bilinear",
+    "*_base_patch16_radio_v3": "bilinear_corners",
+    "*_huge_patch16_radio_v3": "bilinear_corners",
+    "*_radio_*": "bilinear",
+}
 
 
 class Source(NamedTuple):
@@ -86,15 +94,24 @@ def _described(scheme: str, place: str) -> Source:
 def weights_of(source: Source, cfg: Mapping[str, Any]) -> Path:
     """The file with the weights of a model, fetched if it is on a hub.
 
-    cfg: the model's `pretrained_cfg`, of which `file` comes first. Raises `OSError`.
+    cfg: the model's `pretrained_cfg`, of which `file` comes first. Raises `OSError`, or
+    `ValueError` if there are no weights.
     """
     if cfg.get("file"):
         return weight_file(cfg["file"])
     if source.folder:
         return weight_file(source.folder)
-    from vitc.models.weights.hub import fetch_weights
+    from vitc.models.weights.hub import fetch_url, fetch_weights
 
-    return fetch_weights(source.hub_id or cfg["hf_hub_id"], cfg.get("hf_hub_filename"))
+    repository = source.hub_id or cfg.get("hf_hub_id")
+    if repository:
+        return fetch_weights(repository, cfg.get("hf_hub_filename"))
+    if cfg.get("url"):
+        return fetch_url(cfg["url"])
+    raise ValueError(
+        f"no weights are published for {source.architecture}.{cfg.get('tag', '')}; see "
+        f"vitc.list_pretrained('{source.architecture}*')"
+    )
 
 
 def load_adapted(
@@ -116,9 +133,10 @@ def load_adapted(
                 grid=model.grid_size,
                 stated=image,
                 guessed=(guessed[1], guessed[2]),
-                prefix=model.num_prefix_tokens,
+                prefix=model.num_positions - model.config.num_patches,
                 heads=model.heads,
-                interpolation=weights.interpolation,
+                interpolation=_interpolation(model.name) or weights.interpolation,
+                cut=any(key.startswith("radio_model.") for key in weights.state),
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -128,6 +146,14 @@ def load_adapted(
                 state |= {key: own[key] for key in (f"{head}.weight", f"{head}.bias")}
         weights = weights._replace(state=state)
     model._load(path, weights)
+
+
+def _interpolation(architecture: str) -> str | None:
+    """How arrays of this architecture are resized, whatever file they come from."""
+    for pattern, interpolation in RESIZED.items():
+        if fnmatchcase(architecture, pattern):
+            return interpolation
+    return None
 
 
 def check_path(path: Any) -> None:

@@ -294,6 +294,11 @@ class VisionTransformer(Model):
         return self.config.class_token + self.distilled + self.config.reg_tokens
 
     @property
+    def num_positions(self) -> int:
+        """Rows of the position table."""
+        return self.shapes["pos_embed"][1] if self.config.has_positions else 0
+
+    @property
     def num_reg_tokens(self) -> int:
         return self.config.reg_tokens
 

@@ -2,6 +2,7 @@
 (HF_TOKEN), progress, and HF_HUB_OFFLINE."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -91,6 +92,33 @@ def _verify(path: Path, what: str) -> None:
             f"{what} was damaged on its way: its SHA-256 is {found[:12]}..., expected "
             f"{blob.name[:12]}...; it was removed from the cache, try again"
         )
+
+
+def fetch_url(url: str) -> Path:
+    """A file that is on no hub, kept in a folder of the hub's cache.
+
+    Raises `OSError` if it cannot be had.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+
+    path = Path(constants.HF_HUB_CACHE) / "vitc" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    if constants.HF_HUB_OFFLINE:
+        raise OSError(f"{url} is not in the cache, and HF_HUB_OFFLINE is set; {_ELSEWHERE}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            http_get(url, file)
+        os.replace(unfinished, path)
+    except Exception as error:  # of the network, in classes of whatever client the hub uses
+        first = str(error).strip().split("\n")[0] or type(error).__name__
+        raise OSError(f"{url} could not be fetched: {first}; {_ELSEWHERE}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
 
 
 def fetch_config(hub_id: str) -> Path:

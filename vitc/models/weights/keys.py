@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from vitc.arrays import Array
+from vitc.models.weights.writers import converted
 
 # Where a training script keeps the weights, the preferred place first; ema: averaged ones.
 EMA_CONTAINERS = ("state_dict_ema", "model_ema")
-CONTAINERS = ("state_dict", "model", "teacher")
+CONTAINERS = ("state_dict", "model", "teacher", "encoder")  # DINO: teacher, I-JEPA: encoder
 
 # A key that every trunk has. What stands before it is the name of the module that holds the trunk:
 # "module." (DataParallel), "model." (Lightning), "_orig_mod." (torch.compile), "backbone." (DINO).
@@ -30,6 +31,9 @@ KEY_MAPS = (
     KeyMap(r"decoder(_\w+)?\..*|decoder_pos_embed", None, "MAE: the decoder"),
     KeyMap(r"pre_logits\..*", None, "ViTs on ImageNet-21k: a layer before the head"),
     KeyMap(r"(?:projection_)?head\.(?:mlp|last_layer).*", None, "DINO: the projection"),
+    KeyMap(r"(blocks\.\d+\.mlp\.)w12(\..*)", r"\1fc1\2", "DINOv2: packed SwiGLU"),
+    KeyMap(r"(blocks\.\d+\.mlp\.)w3(\..*)", r"\1fc2\2", "DINOv2: packed SwiGLU"),
+    KeyMap(r"(blocks\.\d+\.)gamma_(\d)", r"\1ls\2.gamma", "DeiT-3"),
     KeyMap(r"distillation_head\.(\w+)", r"head_dist.\1", "DeiT, early files"),
 )
 
@@ -65,7 +69,7 @@ def renamed(state: Mapping[str, Array], names: Collection[str]) -> dict[str, Arr
     `ValueError` if several modules of the checkpoint could be the trunk.
     """
     out = {}
-    for key, value in _trunk(state, names).items():
+    for key, value in _registers(_trunk(converted(state), names)).items():
         new = key if key in names else _mapped(key)
         if new is not None:
             out[new] = value
@@ -82,6 +86,17 @@ def _trunk(state: Mapping[str, Array], names: Collection[str]) -> Mapping[str, A
         raise ValueError(f"it holds several models: {', '.join(found)}")
     prefix = (known or found)[0]
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _registers(state: Mapping[str, Array]) -> Mapping[str, Array]:
+    """DINOv2 gives the class token a position, and none to its registers; timm adds it to it."""
+    if "register_tokens" not in state:
+        return state
+    own = dict(state)
+    own["reg_token"] = own.pop("register_tokens")
+    own["cls_token"] = own["cls_token"] + own["pos_embed"][:, 0]
+    own["pos_embed"] = own["pos_embed"][:, 1:]
+    return own
 
 
 def _mapped(key: str) -> str | None:

@@ -86,6 +86,19 @@ def _state(arrays: dict[str, Array]) -> dict[str, Array]:
         state |= {f"blocks.{i}.{k}": v for k, v in _block(block, layout).items()}
     if "head/kernel" in arrays:
         state |= _module(arrays, "head", "head")
+    if "MAPHead_0/probe" in arrays:
+        head = {k.removeprefix("MAPHead_0/"): v for k, v in arrays.items()}
+        state |= {f"attn_pool.{k}": v for k, v in _attention_pool(head).items()}
+    return state
+
+
+def _attention_pool(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The head of SigLIP: a query of its own, the probe, looks at the tokens."""
+    attention = _attention(arrays, _ATTENTION[1], ("query",), "q")
+    attention |= _attention(arrays, _ATTENTION[1], ("key", "value"), "kv")
+    state = {"latent": arrays["probe"], **attention, **_module(arrays, "LayerNorm_0", "norm")}
+    for i, name in enumerate(("mlp.fc1", "mlp.fc2")):
+        state |= _module(arrays, f"MlpBlock_0/Dense_{i}", name)
     return state
 
 
@@ -103,19 +116,26 @@ def _blocks(arrays: dict[str, Array], stacked: bool) -> list[dict[str, Array]]:
 
 
 def _block(arrays: dict[str, Array], layout: int) -> dict[str, Array]:
-    attention = _ATTENTION[layout]
-    parts = [f"{attention}/{part}" for part in ("query", "key", "value")]
-    kernels = [arrays[f"{part}/kernel"] for part in parts]
-    out = arrays[f"{attention}/out/kernel"]
-    state = {
-        "attn.qkv.weight": np.concatenate([k.reshape(len(k), -1).T for k in kernels]),
-        "attn.qkv.bias": np.concatenate([arrays[f"{part}/bias"].reshape(-1) for part in parts]),
-        "attn.proj.weight": out.reshape(-1, out.shape[-1]).T,
-        "attn.proj.bias": arrays[f"{attention}/out/bias"],
-    }
+    found = _attention(arrays, _ATTENTION[layout], ("query", "key", "value"), "qkv")
+    state = {f"attn.{name}": value for name, value in found.items()}
     for row in _BLOCK:
         state |= _module(arrays, row[layout], row[2])
     return state
+
+
+def _attention(
+    arrays: dict[str, Array], flax: str, parts: tuple[str, ...], name: str
+) -> dict[str, Array]:
+    """The projections of the parts under one name, and that of the result."""
+    kernels = [arrays[f"{flax}/{part}/kernel"] for part in parts]
+    biases = [arrays[f"{flax}/{part}/bias"].reshape(-1) for part in parts]
+    out = arrays[f"{flax}/out/kernel"]
+    return {
+        f"{name}.weight": np.concatenate([k.reshape(len(k), -1).T for k in kernels]),
+        f"{name}.bias": np.concatenate(biases),
+        "proj.weight": out.reshape(-1, out.shape[-1]).T,
+        "proj.bias": arrays[f"{flax}/out/bias"],
+    }
 
 
 def _module(arrays: dict[str, Array], flax: str, name: str) -> dict[str, Array]:

@@ -1,0 +1,187 @@
+"""vitc.models.weights.writers: files in the layouts of other writers, made from seeded weights.
+
+The oracle is timm's checkpoint_filter_fn on the same file, within 1e-5 where it resamples and to
+the bit elsewhere.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from oracle import redrawn, timm
+from vitc.models import create_model
+
+State = dict[str, torch.Tensor]
+vision_transformer, deit = timm.models.vision_transformer, timm.models.deit
+
+
+def renamed(state: State, *rules: tuple[str, str], prefix: str = "") -> State:
+    out = {}
+    for key, value in state.items():
+        for pattern, replacement in rules:
+            key = re.sub(pattern, replacement, key)
+        out[prefix + key] = value
+    return out
+
+
+def clip(state: State, prefix: str) -> State:
+    """Of the head a projection is left, and there is a tower for text."""
+    own = dict(state)
+    projection = own.pop("head.weight").T
+    own.pop("head.bias")
+    out = renamed(own, (r"^blocks\.(\d+)\.", r"transformer.resblocks.\1."),
+                  ("norm_pre", "ln_pre"), (r"^norm\.", "ln_post."), (r"\.norm", ".ln_"),
+                  (r"patch_embed\.proj", "conv1"), (r"qkv\.", "in_proj_"),
+                  (r"attn\.proj", "attn.out_proj"), ("fc1", "c_fc"), ("fc2", "c_proj"),
+                  ("cls_token", "class_embedding"),
+                  ("pos_embed", "positional_embedding"), prefix=prefix)  # fmt: skip
+    out[f"{prefix}class_embedding"] = state["cls_token"][0, 0]
+    out[f"{prefix}positional_embedding"] = state["pos_embed"][0]
+    return out | {f"{prefix}proj": projection, "token_embedding.weight": torch.ones(3, 4)}
+
+
+def clip_trunk(state: State) -> State:
+    own = {k: v for k, v in state.items() if not k.startswith("head.")}
+    out = renamed(own, prefix="visual.trunk.")
+    text = {"text.transformer.resblocks.0.ln_1.weight": torch.ones(3), "logit_scale": torch.ones(1)}
+    return out | text | {"visual.head.proj.weight": state["head.weight"]}
+
+
+def dinov2(state: State) -> State:
+    out = renamed(state, (r"mlp\.fc1", "mlp.w12"), (r"mlp\.fc2", "mlp.w3"))
+    return out | {"mask_token": torch.ones(1, 8)}
+
+
+def registers(state: State) -> State:
+    own = dict(state)
+    row = torch.linspace(-1, 1, own["cls_token"].shape[-1])
+    own["register_tokens"] = own.pop("reg_token")
+    own["pos_embed"] = torch.cat([row.expand(1, 1, -1), own["pos_embed"]], 1)
+    return own | {"mask_token": torch.ones(1, 8)}
+
+
+def aimv2(state: State) -> State:
+    out = renamed(state, (r"^norm\.", "trunk.post_trunk_norm."), (r"^blocks", "trunk.blocks"),
+                  (r"\.norm([12])", r".norm_\1"), ("fc1_g", "fc1"), ("fc1_x", "fc3"),
+                  (r"^patch_embed\.", "preprocessor.patchifier."),
+                  ("^pos_embed", "preprocessor.pos_embed"))  # fmt: skip
+    return {k: v for k, v in out.items() if not k.startswith("head.")}
+
+
+def beit3(state: State) -> State:
+    out = {}
+    for key, value in state.items():
+        key = re.sub(r"^blocks\.", "encoder.layers.", key)
+        if ".qkv." in key:
+            for part, third in zip("qkv", value.chunk(3), strict=True):
+                out[key.replace("attn.qkv.", f"self_attn.{part}_proj.A.")] = third
+            continue
+        for pattern, replacement in (
+            (r"mlp\.norm\.", "ffn.A.ffn_layernorm."), (r"mlp\.", "ffn.A."),
+            (r"attn\.norm\.", "self_attn.inner_attn_ln.A."),
+            (r"attn\.proj", "self_attn.out_proj.A"), (r"norm1\.", "self_attn_layer_norm.A."),
+            (r"norm2\.", "final_layer_norm.A."), ("cls_token", "vision_embed.cls_token"),
+            (r"patch_embed\.", "vision_embed."),
+        ):  # fmt: skip
+            key = re.sub(pattern, replacement, key)
+        out[key] = value
+    place = out.pop("pos_embed")[0]
+    out["encoder.embed_positions.A.weight"] = torch.cat([torch.zeros(2, place.shape[1]), place])
+    out["vision_embed.mask_token"] = out["text_embed.weight"] = torch.ones(1, 8)
+    out |= {k.replace(".A.", ".B."): v + 1 for k, v in out.items() if ".A." in k}
+    outside = ("head.", "fc_norm.", "norm.")
+    return {k if k.startswith(outside) else f"beit3.{k}": v for k, v in out.items()}
+
+
+def radio(state: State) -> State:
+    """Its table is for 128 x 128 patches."""
+    inner = "radio_model.model."
+    dim = state["cls_token"].shape[-1]
+    table = torch.from_numpy(np.random.default_rng(5).standard_normal((1, 128**2, dim), "f4"))
+    out = {f"{inner}{k}": v for k, v in state.items() if k.startswith("blocks.")}
+    out = renamed(out, (r"\.gamma$", ".grandma"))
+    return out | {
+        f"{inner}patch_generator.embedder.weight": state["patch_embed.proj.weight"].flatten(1),
+        f"{inner}patch_generator.pos_embed": table,
+        f"{inner}patch_generator.cls_token.token": torch.cat(
+            [state["cls_token"][0], state["reg_token"][0]]
+        ),
+        "radio_model.input_conditioner.norm_mean": torch.zeros(3),
+    }
+
+
+def gammas(state: State) -> State:
+    return renamed(state, (r"ls([12])\.gamma", r"gamma_\1"))
+
+
+SMALL = dict(embed_dim=32, depth=2, num_heads=2, img_size=64)
+CASES: dict[str, tuple[str, Callable[[State], Any]]] = {
+    "OpenAI": ("vit_base_patch32_clip_224", lambda s: clip(s, "visual.")),
+    "OpenCLIP": ("vit_base_patch16_clip_224", lambda s: clip(s, "module.visual.")),
+    "OpenCLIP with a trunk of timm": ("vit_base_patch16_siglip_224", clip_trunk),
+    "DINOv2": ("vit_giant_patch14_dinov2", dinov2),
+    "DINOv2 with registers": ("vit_small_patch14_reg4_dinov2", registers),
+    "TIPSv2": (
+        "vit_base_patch14_reg1_tipsv2",
+        lambda s: renamed(registers(s), prefix="vision_encoder."),
+    ),
+    "I-JEPA": (
+        "vit_huge_patch14_gap_224",
+        lambda s: {"encoder": renamed(s, prefix="module."), "epoch": 3},
+    ),
+    "AIMv2": ("aimv2_large_patch14_224", aimv2),
+    "BEiT-3": ("beit3_base_patch16_224", beit3),
+    "RADIO": ("vit_base_patch16_radio_v3", radio),
+    "RADIO v4": ("vit_so400m_patch16_radio_v4", radio),
+    "DeiT-3": ("deit3_small_patch16_224", gammas),
+    "FlexiViT": ("flexivit_small", dict),
+}
+HEADS = {"OpenAI", "OpenCLIP", "OpenCLIP with a trunk of timm", "BEiT-3", "DeiT-3", "FlexiViT"}
+SIZES: dict[str, dict[str, Any]] = {
+    "same": {},
+    "larger": dict(img_size=96),
+    "not square": dict(img_size=(64, 128)),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_is_read_as_timm_reads_it(tmp_path: Path, case: str, size: str) -> None:
+    name, write = CASES[case]
+    classes = dict(num_classes=7 if case in HEADS else 0)
+    arguments = {**SMALL, **SIZES[size]}
+    state = redrawn(create_model(name, **SMALL, **classes).shapes, "float32")
+    foreign = write({k: torch.tensor(v) for k, v in state.items()})
+    torch.save(foreign, tmp_path / "m.pth")
+    overlay = dict(input_size=(3, 64, 64), **classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours = create_model(
+            name, True, pretrained_cfg_overlay={**overlay, "file": tmp_path / "m.pth"},
+            **arguments, **classes,
+        )  # fmt: skip
+    expected = filtered(name, arguments | classes, overlay, torch.load(tmp_path / "m.pth"))
+    assert sorted(ours.shapes) == sorted(expected)
+    for key, value in ours.state_dict().items():
+        distance = np.abs(value - expected[key].numpy()).max()
+        exact = key not in ("pos_embed", "patch_embed.proj.weight")
+        assert distance <= (0 if exact else 1e-5 * max(1, np.abs(value).max())), key
+
+
+def filtered(name: str, arguments: Any, overlay: Any, foreign: Any) -> State:
+    """What timm's filter makes of a file for this model."""
+    model = timm.create_model(name, pretrained_cfg_overlay=overlay, **arguments)
+    options: dict[str, Any] = {"adapt_layer_scale": True} if name.startswith("deit3") else {}
+    if "flexi" in name or "radio" in name:
+        options = dict(interpolation="bilinear", antialias=False)
+    if name == "vit_base_patch16_radio_v3":
+        options["align_corners"] = True
+    module = deit if name.startswith("deit") else vision_transformer
+    out: State = module.checkpoint_filter_fn(foreign, model, **options)
+    return out
