@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vitc.models.init import MODES
+
 POOLS = ("", "token", "avg", "map", "prr")
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu")
@@ -59,6 +61,8 @@ class Config:
     block_fn: str = "Block"
     mlp_layer: str = "Mlp"
     attn_layer: str = "attn"
+    weight_init: str = ""  # how parameters start, see `vitc.models.init.in_mode`
+    fix_init: bool = False  # what ends the branches of a block starts smaller the deeper it is
 
     def __post_init__(self) -> None:
         for name in ("in_chans", "embed_dim", "depth", "num_heads", "hidden"):
@@ -81,6 +85,7 @@ class Config:
             block_fn=BLOCKS,
             mlp_layer=MLPS,
             attn_layer=ATTENTIONS,
+            weight_init=MODES,
         )
         for name, known in choices.items():
             value = getattr(self, name)
@@ -88,6 +93,8 @@ class Config:
                 raise ValueError(f"{name} is {value!r}, expected one of {str(known)[1:-1]}")
         if self.global_pool == "token" and not self.class_token:
             raise ValueError("global_pool 'token' needs class_token=True")
+        if self.fix_init and self.block_fn not in ("Block", "ResPostBlock"):
+            raise ValueError(f"fix_init is for Block and ResPostBlock, not for {self.block_fn}")
         if "Scaling" in self.block_fn and (self.scale_attn_norm or self.scale_mlp_norm):
             raise ValueError(f"{self.block_fn} has no scale_attn_norm and no scale_mlp_norm")
 

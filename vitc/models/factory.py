@@ -1,18 +1,40 @@
 """`create_model`: a model from a name, a folder or a hub."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from vitc.errors import nearest
 from vitc.models.architectures import ARCHITECTURES, Architecture
 from vitc.models.config import Config
+from vitc.models.features import FeatureGetterNet
 from vitc.models.sources import check_path, load_adapted, resolve, weights_of
 from vitc.models.vision_transformer import VisionTransformer
 
 _ARGUMENTS = tuple(field.name for field in fields(Config))
+
+
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = ...,
+    *,
+    features_only: Literal[True],
+    out_indices: int | Sequence[int] | None = ...,
+    **arguments: Any,
+) -> FeatureGetterNet: ...
+
+
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = ...,
+    *,
+    features_only: Literal[False] = ...,
+    **arguments: Any,
+) -> VisionTransformer: ...
 
 
 def create_model(
@@ -21,10 +43,12 @@ def create_model(
     *,
     pretrained_cfg_overlay: Mapping[str, Any] | None = None,
     checkpoint_path: str | PathLike[str] = "",
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
     dtype: str = "float32",
     precision: str = "float32",
     **arguments: Any,
-) -> VisionTransformer:
+) -> VisionTransformer | FeatureGetterNet:
     """A model by timm's name, in training mode, with fresh weights, published ones or your own.
 
     model_name: "NAME" or "NAME.TAG", of which the tag says the image size, the number of classes
@@ -37,6 +61,8 @@ def create_model(
     Weights of another number of classes, channels, image or patch size are adapted; of the head a
     warning says that it starts fresh.
 
+    features_only: a trunk that gives feature maps of the blocks out_indices (the last three), see
+    `FeatureGetterNet`.
     dtype: "float32", or "float64" for the slow reference. precision: "bf16" for faster inference.
     arguments: of `Config` (num_classes, in_chans, img_size, drop_rate, drop_path_rate, embed_dim,
     depth, ...), in place of the architecture's own; None leaves it as it is.
@@ -45,6 +71,8 @@ def create_model(
     for an unknown argument, `OSError` for weights that cannot be had.
     """
     check_path(checkpoint_path)
+    if out_indices is not None and not features_only:
+        raise TypeError("out_indices goes with features_only=True")
     source = resolve(model_name)
     cfg = {**source.cfg, **(pretrained_cfg_overlay or {})}
     architecture = ARCHITECTURES[source.architecture]
@@ -57,7 +85,7 @@ def create_model(
         load_adapted(model, checkpoint_path)
     if precision != "float32":
         model.precision = precision
-    return model
+    return FeatureGetterNet(model, out_indices or 3) if features_only else model
 
 
 def fetched_files(model_name: str) -> list[Path]:

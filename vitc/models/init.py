@@ -1,12 +1,14 @@
 """Initial values of parameters, drawn per parameter from (seed, name), so that nothing depends on
 order.
 
-The distributions are those of timm's default mode. Its normal distributions are cut at +-2
+The distributions are those of timm in each of its modes. Its normal distributions are cut at +-2
 absolute, 100 standard deviations away, which no draw of ours reaches; so they are plain normal
 here.
 """
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +22,15 @@ Draw = Callable[[np.random.Generator, Shape], Array]
 class Row(NamedTuple):
     """One parameter: its name in the state dict, its shape, and how it starts.
 
-    int8: it holds 8-bit numbers instead of the dtype of the model.
+    int8: it holds 8-bit numbers instead of the dtype of the model. gate: how many of its last rows
+    are of a gate, which starts open: weights near 0, bias 1.
     """
 
     name: str
     shape: Shape
     draw: Draw
     int8: bool = False
+    gate: int = 0
 
 
 def normal(std: float, cut: float = np.inf) -> Draw:
@@ -41,19 +45,13 @@ def normal(std: float, cut: float = np.inf) -> Draw:
     return draw
 
 
-def gated(draw: Draw, gate: Draw, count: int) -> Draw:
-    """Draws like `draw`, but the last `count` rows like `gate`."""
-
-    def both(generator: np.random.Generator, shape: Shape) -> Array:
-        first = draw(generator, (shape[0] - count, *shape[1:]))
-        return np.concatenate([first, gate(generator, (count, *shape[1:]))])
-
-    return both
-
-
 def uniform(fan_in: int) -> Draw:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the default of torch's linear and convolution layers."""
-    bound = fan_in**-0.5
+    return _between(fan_in**-0.5)
+
+
+def _between(bound: float) -> Draw:
+    """U(-bound, bound)."""
     return lambda generator, shape: bound * (2 * generator.random(shape, dtype=np.float32) - 1)
 
 
@@ -66,4 +64,64 @@ def initial(row: Row, seed: int, dtype: str) -> Array:
     sequence = np.random.SeedSequence(seed, spawn_key=tuple(row.name.encode()))
     generator = np.random.Generator(np.random.Philox(sequence))
     values = row.draw(generator, row.shape)
+    if row.gate:
+        open_gate = constant(1) if len(row.shape) == 1 else normal(1e-6)
+        values[-row.gate :] = open_gate(generator, (row.gate, *row.shape[1:]))
     return np.ascontiguousarray(values, dtype="int8" if row.int8 else dtype)
+
+
+# ------------------------------------------------------------------------------------- modes
+
+MODES = ("", "skip", "reset", "jax", "jax_nlhb", "moco")
+
+
+def in_mode(rows: Sequence[Row], mode: str, classes: int, fix_init: bool) -> list[Row]:
+    """The rows as timm's weight_init draws them; "" leaves them, "skip" is "reset".
+
+    "reset": linear layers as torch makes them. "jax", "jax_nlhb": as the first ViTs, the bias of
+    the head being -log(classes) in the latter. "moco": as MoCo v3. fix_init: what ends a branch of
+    block i is divided by sqrt(2 (i + 1)).
+    """
+    linear = {row.name: row.shape for row in rows if len(row.shape) == 2}
+    drawn = [_redrawn(row, linear, mode, classes) for row in rows] if mode else rows
+    return [_fixed(row) for row in drawn] if fix_init else list(drawn)
+
+
+def _redrawn(row: Row, linear: Mapping[str, Shape], mode: str, classes: int) -> Row:
+    """One row in a mode other than the default."""
+    layer, _, kind = row.name.rpartition(".")
+    if mode.startswith("jax") and len(row.shape) == 4:
+        return row._replace(draw=normal((math.prod(row.shape[1:])) ** -0.5 / _CUT_STD, cut=2))
+    if mode.startswith("jax") and layer == "patch_embed.proj":
+        return row._replace(draw=constant(0))
+    shape = linear.get(f"{layer}.weight")
+    if shape is None:
+        return row
+    if mode in ("reset", "skip"):
+        return row._replace(draw=uniform(shape[1]), gate=0)
+    return row._replace(draw=(_weight if kind == "weight" else _bias)(layer, shape, mode, classes))
+
+
+_CUT_STD = 0.87962566103423978  # the standard deviation of N(0, 1) cut at +-2
+
+
+def _weight(layer: str, shape: Shape, mode: str, classes: int) -> Draw:
+    """Xavier's distribution, in "moco" for q, k and v apart; zeros for a head in "jax"."""
+    if mode.startswith("jax") and layer.startswith("head"):
+        return constant(0)
+    fan_out = shape[0] // 3 if mode == "moco" and "qkv" in layer else shape[0]
+    return _between(math.sqrt(6 / (fan_out + shape[1])))
+
+
+def _bias(layer: str, shape: Shape, mode: str, classes: int) -> Draw:
+    if layer.startswith("head"):
+        return constant(-math.log(classes) if mode == "jax_nlhb" else 0)
+    return normal(1e-6) if mode.startswith("jax") and "mlp" in layer else constant(0)
+
+
+def _fixed(row: Row) -> Row:
+    match = re.fullmatch(r"blocks\.(\d+)\.(attn\.proj|mlp\.fc2)\.weight", row.name)
+    if not match:
+        return row
+    scale = math.sqrt(2 * (int(match[1]) + 1))
+    return row._replace(draw=lambda generator, shape: row.draw(generator, shape) / scale)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from vitc.models.config import Config
-from vitc.models.init import Row, constant, gated, normal
+from vitc.models.init import Row, constant, normal
 from vitc.program import Builder, Value
 
 # ------------------------------------------------------------------------------------- small ones
@@ -113,10 +113,9 @@ def mlp_rows(name: str, c: Config) -> Iterator[Row]:
 
 
 def gate_rows(name: str, fan_in: int, fan_out: int, bias: bool, gate: int) -> Iterator[Row]:
-    """A linear layer whose last `gate` outputs start as a gate: near 0, with bias 1."""
+    """A linear layer of which the last `gate` outputs are a gate."""
     for row in linear_rows(name, fan_in, fan_out, bias):
-        start = normal(1e-6) if row.name.endswith("weight") else constant(1)
-        yield row._replace(draw=gated(row.draw, start, gate)) if gate else row
+        yield row._replace(gate=gate)
 
 
 def mlp(b: Builder, x: Value, name: str, c: Config) -> Value:

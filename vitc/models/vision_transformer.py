@@ -8,13 +8,14 @@ from typing import Any, Self
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.models.adapt import adapted
 from vitc.models.blocks import BLOCK_TYPES
 from vitc.models.config import Config
-from vitc.models.init import Row, normal, uniform
+from vitc.models.init import Row, in_mode, initial, normal, uniform
 from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows, pool
 from vitc.models.model import Model
 from vitc.program import Builder, Program, Value, with_attention_probs
-from vitc.tape import no_grad
+from vitc.tape import clock, no_grad
 
 # ------------------------------------------------------------------------------------- parameters
 
@@ -112,6 +113,7 @@ def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int,
 
 # ------------------------------------------------------------------------------------- the model
 
+Size = int | tuple[int, int]
 Part = str | tuple[Any, ...]  # of the forward pass: what a program computes
 
 
@@ -143,7 +145,7 @@ class VisionTransformer(Model):
         rows = list(trunk_rows(c, cls.distilled))
         for name in cls.heads if c.num_classes else ():
             rows += linear_rows(name, c.embed_dim, c.num_classes)
-        return rows
+        return in_mode(rows, c.weight_init, c.num_classes, c.fix_init)
 
     # ------------------------------------------------------------------------------- running
 
@@ -343,6 +345,58 @@ class VisionTransformer(Model):
         return [
             dict(module=f"blocks.{i}", num_chs=c.embed_dim, reduction=side) for i in range(c.depth)
         ]
+
+    def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
+        """Draws all parameters afresh, from the seed of `vitc.seed_everything` and their names.
+
+        mode: "jax", "jax_nlhb", "moco", "reset", or "": that of the model's weight_init.
+        needs_reset: timm's, of no effect here.
+        """
+        c = replace(self.config, weight_init=mode or self.config.weight_init)
+        rows = self.rows(c)
+        self.load_state_dict(
+            {row.name: initial(row, clock.seed, self.params.dtype) for row in rows}
+        )
+
+    def set_input_size(self, img_size: Size | None = None, patch_size: Size | None = None) -> None:
+        """Other images or patches from now on, numbers or (height, width); None leaves them.
+
+        Position embedding and patch kernel are resampled as `create_model` does for weights of
+        another size. The table of parameters is made anew, so do it before making an optimizer.
+        """
+        c, old = self.config, dict(self.named_parameters())
+        self.config = replace(c, img_size=img_size or c.img_size, patch_size=patch_size or c.patch)
+        shapes = {row.name: row.shape for row in self.rows(self.config)}
+        state = adapted(
+            self.state_dict(), shapes, grid=self.grid_size, stated=c.image, guessed=c.image,
+            prefix=self.num_positions - c.num_patches, heads=self.heads,
+        )  # fmt: skip
+        trained = {name: parameter.requires_grad for name, parameter in old.items()}
+        self._adopt(self.rows(self.config), self.params.dtype, {})
+        self.load_state_dict(state, allow_nonfinite=True)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad = trained[name]
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drops the blocks behind the last of these and, as told, the last norm and the head.
+
+        indices: as in `forward_intermediates`. Returns them counted from 0.
+        """
+        c, taken = self.config, list(chosen_blocks(self.config.depth, indices))
+        rate = c.drop_path_rate * taken[-1] / max(c.depth - 1, 1)
+        c = replace(c, depth=taken[-1] + 1, drop_path_rate=rate)
+        if prune_norm or (prune_head and c.norm_after_pooling):
+            c = replace(c, final_norm=False)
+        if prune_head:
+            c = replace(c, num_classes=0, global_pool="", fc_norm=False)
+        self.config = c
+        self._adopt(self.rows(c), self.params.dtype, dict(self.named_parameters()))
+        return taken
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; None without classes."""

@@ -1,0 +1,82 @@
+"""`create_model(..., features_only=True)`: a trunk that gives what some of its blocks see."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from vitc.models.vision_transformer import VisionTransformer
+
+
+class FeatureInfo:
+    """Of the chosen blocks: how wide they are, how many pixels apart, and what they are called."""
+
+    def __init__(self, info: Sequence[dict[str, Any]], out_indices: Sequence[int]) -> None:
+        self.info, self.out_indices = tuple(info), tuple(out_indices)
+
+    def get(self, key: str) -> list[Any]:
+        return [self.info[i][key] for i in self.out_indices]
+
+    def channels(self) -> list[int]:
+        return self.get("num_chs")
+
+    def reduction(self) -> list[Any]:
+        """Pixels of the image per place of the feature map."""
+        return self.get("reduction")
+
+    def module_name(self) -> list[str]:
+        return self.get("module")
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.info[index]
+
+
+class FeatureGetterNet:
+    """Images (batch, C, H, W) -> a list of feature maps (batch, D, rows, columns), as in timm.
+
+    model: from which everything behind the last of the blocks is removed. out_indices: of blocks;
+    a number for the last so many. norm: after the model's last norm. output_fmt: "NLC" for
+    (batch, tokens, D), through which gradients are recorded. Raises `ValueError` for blocks that
+    are not there.
+    """
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        out_indices: int | Sequence[int] = 3,
+        *,
+        output_fmt: str = "NCHW",
+        norm: bool = False,
+    ) -> None:
+        self.out_indices = model.prune_intermediate_layers(out_indices, prune_norm=not norm)
+        self.feature_info = FeatureInfo(model.feature_info, self.out_indices)
+        self.model, self.output_fmt, self.norm = model, output_fmt, norm
+
+    def __call__(self, x: Any) -> list[Any]:
+        found: list[Any] = self.model.forward_intermediates(
+            x,
+            self.out_indices,
+            norm=self.norm,
+            output_fmt=self.output_fmt,
+            intermediates_only=True,
+        )
+        return found
+
+    forward = __call__
+
+    def train(self, mode: bool = True) -> Self:
+        self.model.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        return self.train(False)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the trunk's: parameters, load, save, ..."""
+        if name == "model":
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def __repr__(self) -> str:
+        return f"FeatureGetterNet({self.model!r}, out_indices={self.out_indices})"
