@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracle import double, families, gradient_errors, images, pair, relative
+from oracle import double, families, gradient_errors, images, pair, relative, timm
 from vitc import functional as F
 from vitc.models import create_model, list_models
 from vitc.models.architectures import ARCHITECTURES
@@ -35,19 +35,21 @@ def reduced(name: str) -> dict[str, Any]:
     )
 
 
-def assert_equal(name: str, arguments: dict[str, Any], batch: int) -> None:
-    """Logits, features and the gradients of a loss."""
+def assert_equal(name: str, arguments: dict[str, Any], batch: int) -> tuple[float, float]:
+    """Logits, features and the gradients of a loss; returns the worst of the former and latter."""
     ours, theirs = pair(name, **arguments)
     x = images(batch, ours)
     with torch.no_grad(), no_grad():
-        assert relative(ours(x), theirs(double(x))) <= OUTPUTS
-        assert relative(ours.forward_features(x), theirs.forward_features(double(x))) <= OUTPUTS
+        outputs = relative(ours(x), theirs(double(x)))
+        features = relative(ours.forward_features(x), theirs.forward_features(double(x)))
+    assert max(outputs, features) <= OUTPUTS
     labels = np.arange(batch) % ours.num_classes
     F.cross_entropy(ours(x), labels).backward()
     torch.nn.functional.cross_entropy(theirs(double(x)), torch.tensor(labels)).backward()
     errors = gradient_errors(ours, theirs)
     worst = max(errors, key=lambda key: errors[key])
     assert errors[worst] <= GRADIENTS, (worst, errors[worst])
+    return max(outputs, features), errors[worst]
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -62,6 +64,25 @@ WIDE = [name for name in families() if ARCHITECTURES[name].arguments["embed_dim"
 def test_a_block_of_full_width_equals_timms(name: str) -> None:
     patch = ARCHITECTURES[name].arguments.get("patch_size", 16)
     assert_equal(name, dict(depth=1, img_size=2 * patch, num_classes=3), batch=2)
+
+
+# One as large as it is, of each family in which one fits into the memory of a small machine:
+# float64 with gradients is 16 bytes per parameter.
+LARGEST = 400_000_000
+SMALLER = {"aimv2_1b_patch14_224": "aimv2_large_patch14_224"}
+FULL = [SMALLER.get(name, name) for name in families()]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_size_model_equals_timms(name: str) -> None:
+    """Prints its line of benchmarks/results/full_size.md."""
+    with torch.device("meta"):
+        count = sum(p.numel() for p in timm.create_model(name).parameters())
+    if count > LARGEST:
+        pytest.skip(f"{name} has {count:,} parameters; its blocks are compared one by one above")
+    outputs, gradients = assert_equal(name, dict(num_classes=10), batch=1)
+    print(f"| {name} | {count / 1e6:.0f} M | {outputs:.1e} | {gradients:.1e} |")
 
 
 # ------------------------------------------------------------------------------- between the blocks

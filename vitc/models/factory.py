@@ -78,7 +78,8 @@ def create_model(
     architecture = ARCHITECTURES[source.architecture]
     given = {name: value for name, value in arguments.items() if value is not None}
     config = architecture_config(architecture, {**source.arguments, **given}, cfg)
-    model = architecture.model(config, source.architecture, cfg, dtype)
+    fresh = not (pretrained or checkpoint_path)
+    model = architecture.model(config, source.architecture, cfg, dtype, draw=fresh)
     if pretrained:
         load_adapted(model, weights_of(source, cfg), cfg["input_size"][1:])
     if checkpoint_path:

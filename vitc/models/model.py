@@ -27,20 +27,24 @@ class Model:
     """Parameters, and programs built on demand.
 
     rows: the parameters in the order of the state dict. dtype: of the parameters, the arithmetic
-    and the outputs; "float64" is the slow reference. A new model is in training mode, as in torch.
+    and the outputs; "float64" is the slow reference. draw: False for zeros, if all values follow. A
+    new model is in training mode, as in torch.
     """
 
     name = "model"
     _precision = "float32"
 
-    def __init__(self, rows: Sequence[Row], dtype: str = "float32") -> None:
+    def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
         self.training = True
-        self._adopt(rows, dtype, {})
+        self._adopt(rows, dtype, {}, draw)
 
-    def _adopt(self, rows: Sequence[Row], dtype: str, old: Mapping[str, Parameter]) -> None:
-        """Makes the table. Rows start as the old parameters of their name, else from their draw."""
+    def _adopt(
+        self, rows: Sequence[Row], dtype: str, old: Mapping[str, Parameter], draw: bool = True
+    ) -> None:
+        """Makes the table. Rows start as the old parameters of their name, else from their draw, or
+        from zero."""
         self._rows = tuple(rows)
         self.shapes = {row.name: row.shape for row in rows}
         self.params = _vitc.Params(
@@ -48,7 +52,8 @@ class Model:
         )
         for i, row in enumerate(rows):
             before = old.get(row.name)
-            self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
+            if before or draw:
+                self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
             trained = not row.int8 and (before is None or before.requires_grad)
             self.params.set_requires_grad(i, trained)
         self.window = Window(self.params)
@@ -220,7 +225,8 @@ class Model:
         """Takes what a file held; source: where that was, for the errors."""
         state, metadata = weights.state, weights.metadata
         if metadata.get("quantization") and not self.quantized:
-            self._adopt(int8_rows(self._rows, self._int8_names()), self.params.dtype, {})
+            rows = int8_rows(self._rows, self._int8_names())
+            self._adopt(rows, self.params.dtype, {}, draw=not strict)
         try:
             state = renamed(state, self.shapes)
             keys = self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
@@ -240,7 +246,7 @@ class Model:
         pairs = norm_pairs(self._forward_program(False).core, self.params.names)
         even = smoothed(self.state_dict(), [pair for pair in pairs if pair.weight in names])
         state = int8_state(even, names)
-        self._adopt(int8_rows(self._rows, names), self.params.dtype, {})
+        self._adopt(int8_rows(self._rows, names), self.params.dtype, {}, draw=False)
         self.load_state_dict(state)
         return self
 

@@ -7,14 +7,17 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitc.arrays import Array
 from vitc.errors import nearest
 from vitc.models.adapt import adapted
 from vitc.models.architectures import ARCHITECTURES
+from vitc.models.init import initial
 from vitc.models.registry import current_name, get_pretrained_cfg, is_model
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.models.weights import read_weights
+from vitc.models.weights import Weights, read_weights
 from vitc.models.weights.keys import renamed
 from vitc.models.weights.local_dir import CONFIG, read_config, weight_file
+from vitc.tape import clock
 
 SCHEMES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
 # What of a published tag is not so for other weights of its architecture.
@@ -125,27 +128,40 @@ def load_adapted(
     path = weight_file(path)
     weights = read_weights(path)
     if not weights.metadata.get("quantization"):
-        guessed = model.pretrained_cfg.get("input_size", (3, 224, 224))
         try:
-            state = adapted(
-                renamed(weights.state, model.shapes),
-                model.shapes,
-                grid=model.grid_size,
-                stated=image,
-                guessed=(guessed[1], guessed[2]),
-                prefix=model.num_positions - model.config.num_patches,
-                heads=model.heads,
-                interpolation=_interpolation(model.name) or weights.interpolation,
-                cut=any(key.startswith("radio_model.") for key in weights.state),
-            )
+            state = _fitted(model, weights, image)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        own = model.state_dict()
-        for head in model.heads:  # those that were left out keep what they were drawn as
-            if f"{head}.weight" in own and f"{head}.weight" not in state:
-                state |= {key: own[key] for key in (f"{head}.weight", f"{head}.bias")}
-        weights = weights._replace(state=state)
+        weights = weights._replace(state=state | _fresh_heads(model, state))
     model._load(path, weights)
+
+
+def _fitted(
+    model: VisionTransformer, weights: Weights, image: tuple[int, int] | None
+) -> dict[str, Array]:
+    """The weights under the names and shapes of the model, but for heads of other classes."""
+    guessed = model.pretrained_cfg.get("input_size", (3, 224, 224))
+    return adapted(
+        renamed(weights.state, model.shapes),
+        model.shapes,
+        grid=model.grid_size,
+        stated=image,
+        guessed=(guessed[1], guessed[2]),
+        prefix=model.num_positions - model.config.num_patches,
+        heads=model.heads,
+        interpolation=_interpolation(model.name) or weights.interpolation,
+        cut=any(key.startswith("radio_model.") for key in weights.state),
+    )
+
+
+def _fresh_heads(model: VisionTransformer, state: Mapping[str, Array]) -> dict[str, Array]:
+    """What the heads that were left out begin with."""
+    missing = [head for head in model.heads if f"{head}.weight" not in state]
+    return {
+        row.name: initial(row, clock.seed, model.params.dtype)
+        for row in model.rows(model.config)
+        if row.name.split(".")[0] in missing
+    }
 
 
 def _interpolation(architecture: str) -> str | None:

@@ -122,7 +122,7 @@ class VisionTransformer(Model):
 
     config: the arguments. pretrained_cfg: what timm publishes with the architecture (input size,
     mean, std, crop_pct, interpolation), of which `default_cfg` is the version for this model's
-    image size.
+    image size. dtype, draw: of `Model`.
     """
 
     heads: tuple[str, ...] = ("head",)
@@ -134,10 +134,11 @@ class VisionTransformer(Model):
         name: str = "vision_transformer",
         pretrained_cfg: dict[str, Any] | None = None,
         dtype: str = "float32",
+        draw: bool = True,
     ) -> None:
         self.name, self.config = name, config
         self.pretrained_cfg = dict(pretrained_cfg or {})
-        super().__init__(self.rows(config), dtype)
+        super().__init__(self.rows(config), dtype, draw)
 
     @classmethod
     def rows(cls, c: Config) -> list[Row]:
@@ -372,7 +373,7 @@ class VisionTransformer(Model):
             prefix=self.num_positions - c.num_patches, heads=self.heads,
         )  # fmt: skip
         trained = {name: parameter.requires_grad for name, parameter in old.items()}
-        self._adopt(self.rows(self.config), self.params.dtype, {})
+        self._adopt(self.rows(self.config), self.params.dtype, {}, draw=False)
         self.load_state_dict(state, allow_nonfinite=True)
         for name, parameter in self.named_parameters():
             parameter.requires_grad = trained[name]
