@@ -3,7 +3,15 @@ folder ./vitc it may be started beside, which has no extension unless it was bui
 
 import os
 
+import pytest
+
 os.environ["PYTHONSAFEPATH"] = "1"
 
 # Whoever loads the OpenMP runtime first, here torch, settles how long waiting threads spin.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+@pytest.fixture
+def fuzz_seconds() -> float:
+    """How long a group of tests throws damaged files at a reader: a minute in CI."""
+    return float(os.environ.get("VITC_FUZZ_SECONDS", "6"))
