@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from oracle import timm  # makes torchvision importable
+from oracle.pictures import draws, image, same, sample
 
 # isort: split
 from torchvision import transforms as TV
@@ -24,18 +25,7 @@ SIZES = ((37, 61), (61, 37), (40, 40), (1, 7))
 MODE = {name: TV.InterpolationMode(name) for name in T.InterpolationMode}
 
 
-def image(mode: str = "RGB", size: tuple[int, int] = (37, 61), seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    if mode == "F":
-        return Image.fromarray(rng.standard_normal(size).astype(np.float32))
-    return Image.fromarray(rng.integers(0, 256, (*size, 4), dtype=np.uint8)).convert(mode)
-
-
 IMAGES = [pytest.param(image(mode, size), id=f"{mode} {size}") for mode in MODES for size in SIZES]
-
-
-def same(ours, theirs) -> bool:
-    return (ours.mode, ours.size, ours.tobytes()) == (theirs.mode, theirs.size, theirs.tobytes())
 
 
 # ------------------------------------------------------------------------------- without draws
@@ -126,15 +116,6 @@ def test_grey_is_torchvisions(mode: str, channels: int) -> None:
 # ------------------------------------------------------------------------------- given draws
 
 
-def draws(transform, img, count: int = 20):
-    """What a transform draws and what it makes of it, for one item after the other."""
-    for i in range(count):
-        with random.item(0, 0, i):
-            params = transform.draw(img, random.generator())
-        with random.item(0, 0, i):
-            yield params, transform(img)
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "random"])
 def test_resized_crops_are_torchvisions(mode: str, interpolation: str) -> None:
@@ -217,11 +198,6 @@ def test_grey_at_random_keeps_the_channels() -> None:
 
 
 # ------------------------------------------------------------------------------- distributions
-
-
-def sample(transform, img, count: int = 2000) -> list:
-    generator = np.random.default_rng(0)
-    return [transform.draw(img, generator) for _ in range(count)]
 
 
 def uniform(values, low: float, high: float) -> bool:

@@ -70,6 +70,12 @@ def dimensions(img: "Image") -> tuple[int, int]:
     return img.height, img.width
 
 
+def get_image_num_channels(img: "Image") -> int:
+    """The number of channels of an image."""
+    dimensions(img)
+    return len(img.getbands())
+
+
 # ------------------------------------------------------------------------------------ geometry
 
 
@@ -106,15 +112,19 @@ def crop(img: "Image", top: int, left: int, height: int, width: int) -> "Image":
     return img.crop((left, top, left + width, top + height))
 
 
-def center_crop(img: "Image", output_size: Size, fill: Fill = 0) -> "Image":
-    """The middle of the image, which is first padded with fill where it is too small."""
+def center_crop(
+    img: "Image", output_size: Size, fill: Fill = 0, padding_mode: str = "constant"
+) -> "Image":
+    """The middle of the image, which is first padded, see `pad`, where it is too small."""
     height, width = pair(output_size)
     img_height, img_width = dimensions(img)
     tall, wide = max(height - img_height, 0), max(width - img_width, 0)
     if tall or wide:
-        img = pad(img, (wide // 2, tall // 2, (wide + 1) // 2, (tall + 1) // 2), fill)
+        borders = (wide // 2, tall // 2, (wide + 1) // 2, (tall + 1) // 2)
+        img = pad(img, borders, fill, padding_mode)
     # Python rounds halves to the even number, and so does torchvision.
-    top, left = round((img.height - height) / 2), round((img.width - width) / 2)
+    img_height, img_width = dimensions(img)
+    top, left = round((img_height - height) / 2), round((img_width - width) / 2)
     return crop(img, top, left, height, width)
 
 
@@ -243,6 +253,70 @@ def _inverse(
     return tuple(np.column_stack([undone, offset]).ravel().tolist())
 
 
+def transform(
+    img: "Image",
+    matrix: Sequence[float],
+    interpolation: str = "nearest",
+    fill: Fill = 0,
+) -> "Image":
+    """The image seen through an affine map, in a frame of the same size.
+
+    matrix: (a, b, c, d, e, f): pixel (x, y) of the result is pixel (a x + b y + c, d x + e y + f)
+    of the image, both counted from the upper left corner.
+    """
+    from PIL.Image import Transform
+
+    return img.transform(
+        img.size,
+        Transform.AFFINE,
+        tuple(matrix),
+        _filter(interpolation),
+        fillcolor=_fill(fill, img),
+    )
+
+
+def perspective(
+    img: "Image",
+    startpoints: Sequence[Sequence[int]],
+    endpoints: Sequence[Sequence[int]],
+    interpolation: str = "bilinear",
+    fill: Fill = 0,
+) -> "Image":
+    """The image as a plane seen at an angle: its four startpoints (x, y) move to the endpoints."""
+    from PIL.Image import Transform
+
+    coefficients = _homography(startpoints, endpoints)
+    return img.transform(
+        img.size,
+        Transform.PERSPECTIVE,
+        coefficients,
+        _filter(interpolation),
+        fillcolor=_fill(fill, img),
+    )
+
+
+def _homography(
+    startpoints: Sequence[Sequence[int]], endpoints: Sequence[Sequence[int]]
+) -> tuple[float, ...]:
+    """(a ... h) with x = (a i + b j + c) / (g i + h j + 1), y = (d i + e j + f) / (g i + h j + 1)
+    for every endpoint (i, j) and its startpoint (x, y); in float32, as torchvision rounds it."""
+    rows = []
+    for (x, y), (i, j) in zip(startpoints, endpoints, strict=True):
+        rows.append([i, j, 1, 0, 0, 0, -x * i, -x * j])
+        rows.append([0, 0, 0, i, j, 1, -y * i, -y * j])
+    solution = np.linalg.lstsq(np.array(rows, np.float64), np.ravel(startpoints), rcond=None)[0]
+    return tuple(solution.astype(np.float32).tolist())
+
+
+def rot90(img: "Image", k: int = 1) -> "Image":
+    """The image turned by k quarters of a turn against the clock, as numpy.rot90."""
+    from PIL.Image import Transpose
+
+    turns = (None, Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)
+    turn = turns[k % 4]
+    return img if turn is None else img.transpose(turn)
+
+
 # ------------------------------------------------------------------------------------ colour
 
 
@@ -291,6 +365,107 @@ def to_grayscale(img: "Image", num_output_channels: int = 1) -> "Image":
     return grey if num_output_channels == 1 else Image.merge("RGB", (grey, grey, grey))
 
 
+def adjust_sharpness(img: "Image", sharpness_factor: float) -> "Image":
+    """0 is the image smoothed over 3 x 3 pixels, 1 the image itself, 2 twice as sharp."""
+    from PIL import ImageEnhance
+
+    return ImageEnhance.Sharpness(img).enhance(sharpness_factor)
+
+
+def adjust_gamma(img: "Image", gamma: float, gain: float = 1) -> "Image":
+    """255 gain (level / 255) ** gamma: above 1 dark parts get darker, below 1 lighter."""
+    if gamma < 0:
+        raise ValueError(f"gamma is {gamma}, expected 0 or more")
+    # As torchvision: against 255 becoming 254 by rounding, and levels cut, not rounded.
+    levels = [int((255 + 1 - 1e-3) * gain * pow(level / 255.0, gamma)) for level in range(256)]
+    return img.point(levels * len(img.getbands()))
+
+
+def invert(img: "Image") -> "Image":
+    """255 - level."""
+    from PIL import ImageOps
+
+    return ImageOps.invert(img)
+
+
+def posterize(img: "Image", bits: int) -> "Image":
+    """The upper `bits` bits (0 to 8) of each level, the others 0."""
+    if not 0 <= bits <= 8:
+        raise ValueError(f"bits is {bits}, expected 0 to 8")
+    levels = [level >> (8 - bits) << (8 - bits) for level in range(256)]
+    return img.point(levels * len(img.getbands()))
+
+
+def solarize(img: "Image", threshold: float) -> "Image":
+    """Levels of threshold or more inverted."""
+    from PIL import ImageOps
+
+    return ImageOps.solarize(img, threshold)  # type: ignore[arg-type]
+
+
+def solarize_add(img: "Image", addition: int, threshold: int = 128) -> "Image":
+    """`addition` added to levels below threshold, up to 255; the others stay. timm's operation."""
+    levels = [min(255, i + addition) if i < threshold else i for i in range(256)]
+    return img.point(levels * len(img.getbands()))
+
+
+def autocontrast(img: "Image") -> "Image":
+    """Every channel stretched so that its darkest level becomes 0 and its lightest 255."""
+    from PIL import ImageOps
+
+    return ImageOps.autocontrast(img)
+
+
+def equalize(img: "Image") -> "Image":
+    """Every channel's levels redistributed so that they become equally frequent."""
+    from PIL import ImageOps
+
+    return ImageOps.equalize(img)
+
+
+def box_blur(img: "Image", radius: float) -> "Image":
+    """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's."""
+    from PIL import ImageFilter
+
+    return img.filter(ImageFilter.GaussianBlur(radius))
+
+
+def gaussian_blur(img: "Image", kernel_size: Size, sigma: float | Sequence[float]) -> "Image":
+    """A Gaussian blur by a kernel of (x, y) odd pixels and standard deviations (x, y), the image
+    mirrored at its edges: torchvision's."""
+    from PIL import Image
+
+    pixels = np.asarray(img)
+    sigmas = (sigma,) if isinstance(sigma, int | float) else tuple(sigma)
+    out = pixels.astype(np.float32)
+    for axis, size, deviation in (
+        (1, pair(kernel_size)[0], sigmas[0]),
+        (0, pair(kernel_size)[1], sigmas[-1]),
+    ):
+        out = _convolved(out, axis, size, deviation)
+    return Image.fromarray(np.rint(out).astype(pixels.dtype))
+
+
+def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
+    reach = size // 2
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1, dtype=np.float32) / sigma) ** 2)
+    weights /= weights.sum()
+    borders = [(0, 0)] * pixels.ndim
+    borders[axis] = (reach, reach)
+    padded, length = np.pad(pixels, borders, "reflect"), pixels.shape[axis]
+    out = np.zeros(pixels.shape, np.float32)
+    for i, weight in enumerate(weights):
+        out += weight * np.take(padded, range(i, i + length), axis)
+    return out
+
+
+def blend(img: "Image", other: "Image", ratio: float) -> "Image":
+    """img + ratio (other - img), cut to whole numbers: ratio 0 is img, 1 the other."""
+    from PIL import Image
+
+    return Image.blend(img, other, ratio)
+
+
 # ------------------------------------------------------------------------------------ arrays
 
 
@@ -301,14 +476,7 @@ def to_tensor(pic: Any) -> Array:
     floating point its dtype too, 16 and 32-bit whole numbers become float32 (torchvision gives
     int16, which overflows).
     """
-    if not isinstance(pic, np.ndarray):
-        dimensions(pic)
-    pixels = np.asarray(pic)
-    if pixels.ndim not in (2, 3):
-        raise ValueError(f"the image has shape {pixels.shape}, expected (H, W) or (H, W, C)")
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    planes = pil_to_tensor(pic)
     if planes.dtype == np.uint8:
         return np.divide(planes, np.float32(255), dtype=np.float32)
     return planes if planes.dtype.kind == "f" else planes.astype(np.float32)
@@ -333,4 +501,21 @@ def normalize(tensor: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
     shape = (-1, 1, 1)
     out = tensor - np.reshape(mean, shape).astype(tensor.dtype)
     out /= np.reshape(std, shape).astype(tensor.dtype)
+    return out
+
+
+def pil_to_tensor(pic: Any) -> Array:
+    """A Pillow image or an array (H, W) or (H, W, C) as (C, H, W) of the same values and dtype."""
+    if not isinstance(pic, np.ndarray):
+        dimensions(pic)
+    pixels = np.asarray(pic)
+    if pixels.ndim not in (2, 3):
+        raise ValueError(f"the image has shape {pixels.shape}, expected (H, W) or (H, W, C)")
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+
+def erase(img: Array, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Array:
+    """The array (..., H, W) with v in the rectangle at row i and column j of h x w pixels."""
+    out = img if inplace else img.copy()
+    out[..., i : i + h, j : j + w] = v
     return out

@@ -11,6 +11,7 @@ A transform of one's own takes its randomness from here too:
         return image + generator().normal(0, 0.1, image.shape).astype("float32")
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,11 @@ def generator() -> np.random.Generator:
     seed, sample, pass_ = _item.place
     _item.draws += 1
     return np.random.Generator(_philox(seed, _ITEM, _item.draws, sample, pass_))
+
+
+def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    """A number between low and high, both above 0, whose logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 # ------------------------------------------------------------------------------------ elsewhere

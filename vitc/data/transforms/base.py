@@ -1,0 +1,146 @@
+"""What a transform is, and transforms made of others."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitc.data.random import generator
+from vitc.data.transforms.arguments import probability
+
+Step = Callable[[Any], Any]
+
+
+class Transform:
+    """What has a `__call__` and prints the attributes named in `shown`."""
+
+    shown: tuple[str, ...] = ()
+
+    def __call__(self, img: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no __call__()")
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
+        return f"{type(self).__name__}({arguments})"
+
+
+class RandomTransform(Transform):
+    """Draws parameters, then applies them.
+
+    draw: the parameters, as a tuple, for this image. apply: the image changed by them.
+    """
+
+    def __call__(self, img: Any) -> Any:
+        return self.apply(img, *self.draw(img, generator()))
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        raise NotImplementedError(f"{type(self).__name__} has no draw()")
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no apply()")
+
+
+class Occasional(RandomTransform):
+    """Does `change` to the image with probability p, else nothing."""
+
+    shown: tuple[str, ...] = ("p",)
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = probability(p)
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act,)."""
+        return (bool(rng.random() < self.p),)
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        return self.change(img) if params[0] else img
+
+    def change(self, img: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no change()")
+
+
+def listed(name: str, lines: Sequence[Any]) -> str:
+    """A transform that is made of others, one of them a line."""
+    return "\n".join([f"{name}(", *(f"    {line}" for line in lines), ")"])
+
+
+class Identity(Transform):
+    """The image as it is."""
+
+    def __call__(self, img: Any) -> Any:
+        return img
+
+
+class Lambda(Transform):
+    """A function as a transform."""
+
+    def __init__(self, lambd: Step) -> None:
+        if not callable(lambd):
+            raise TypeError(f"lambd must be callable, got {lambd!r}")
+        self.lambd = lambd
+
+    def __call__(self, img: Any) -> Any:
+        return self.lambd(img)
+
+
+class Compose(Transform):
+    """The transforms one after the other."""
+
+    def __init__(self, transforms: Sequence[Step]) -> None:
+        self.transforms = list(transforms)
+        for step in self.transforms:
+            if not callable(step):
+                raise TypeError(f"a transform must be callable, got {step!r}")
+
+    def __call__(self, img: Any) -> Any:
+        for step in self.transforms:
+            img = step(img)
+        return img
+
+    def __repr__(self) -> str:
+        return listed(type(self).__name__, self.transforms)
+
+
+class RandomApply(Compose):
+    """All of the transforms with probability p, else none."""
+
+    def __init__(self, transforms: Sequence[Step], p: float = 0.5) -> None:
+        super().__init__(transforms)
+        self.p = probability(p)
+
+    def __call__(self, img: Any) -> Any:
+        return super().__call__(img) if generator().random() < self.p else img
+
+    def __repr__(self) -> str:
+        return listed(type(self).__name__, [f"p={self.p}", *self.transforms])
+
+
+class RandomOrder(Compose):
+    """All of the transforms, each time in another order."""
+
+    def __call__(self, img: Any) -> Any:
+        for i in generator().permutation(len(self.transforms)):
+            img = self.transforms[i](img)
+        return img
+
+
+class RandomChoice(Compose):
+    """One of the transforms, with equal chances or with weights p."""
+
+    def __init__(self, transforms: Sequence[Step], p: Sequence[float] | None = None) -> None:
+        super().__init__(transforms)
+        if not self.transforms:
+            raise ValueError("RandomChoice got no transforms")
+        weights = np.ones(len(self.transforms)) if p is None else np.asarray(p, np.float64)
+        if weights.shape != (len(self.transforms),) or (weights < 0).any() or not weights.any():
+            raise ValueError(f"p is {p!r}, expected {len(self.transforms)} weights of 0 or more")
+        self.p = p
+        self._borders = np.cumsum(weights / weights.sum())
+
+    def __call__(self, img: Any) -> Any:
+        # The last border may come out just below 1.
+        drawn = np.searchsorted(self._borders[:-1], generator().random(), side="right")
+        return self.transforms[drawn](img)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}(p={self.p})"

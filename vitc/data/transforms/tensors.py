@@ -1,0 +1,150 @@
+"""From images to the arrays (C, H, W) that a model takes, and what is done to these."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.data import functional as F
+from vitc.data.random import log_uniform
+from vitc.data.transforms.arguments import Range, bounds, positive
+from vitc.data.transforms.base import Occasional, Transform
+
+
+class ToTensor(Transform):
+    """A Pillow image, or a uint8 array (H, W) or (H, W, C), as float32 (C, H, W) from 0 to 1.
+
+    Values of more than 8 bits keep their size, see `functional.to_tensor`.
+    """
+
+    def __call__(self, img: Any) -> Array:
+        return F.to_tensor(img)
+
+
+class PILToTensor(Transform):
+    """An image as an array (C, H, W) of the same values and dtype."""
+
+    def __call__(self, img: Any) -> Array:
+        return F.pil_to_tensor(img)
+
+
+class ToImage(Transform):
+    """An image as an array (H, W, C) of the same values and dtype: still an image, which any
+    transform takes. With `ToDtype` it makes up torchvision's v2 pipelines:
+
+        Compose([ToImage(), RandomResizedCrop(224), ToDtype(np.float32, scale=True)])
+    """
+
+    def __call__(self, img: Any) -> Array:
+        F.dimensions(img)
+        pixels = np.asarray(img)
+        return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+class ToDtype(Transform):
+    """An image as an array (C, H, W) of another dtype.
+
+    scale: whether whole numbers become 0 to 1, which is v2's x * (1 / 255); see `ToTensor` for
+    x / 255. Raises `ValueError` for scale and a dtype that is not floating point.
+    """
+
+    shown = ("dtype", "scale")
+
+    def __init__(self, dtype: Any, scale: bool = False) -> None:
+        self.dtype, self.scale = np.dtype(dtype), scale
+        if scale and self.dtype.kind != "f":
+            raise ValueError(f"dtype is {self.dtype}, expected floating point with scale=True")
+
+    def __call__(self, img: Any) -> Array:
+        planes = F.pil_to_tensor(img)
+        out = planes.astype(self.dtype)
+        if self.scale and planes.dtype.kind in "iu":
+            out *= self.dtype.type(1 / np.iinfo(planes.dtype).max)
+        return out
+
+
+class Normalize(Transform):
+    """(x - mean) / std by channel, of floating point (C, H, W).
+
+    Raises `ValueError` if the number of channels is another than that of mean and std.
+    """
+
+    shown = ("mean", "std")
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        if not all(np.float32(value) > 0 for value in self.std):
+            raise ValueError(f"std is {std!r}, expected values above 0")
+
+    def __call__(self, img: Array) -> Array:
+        return F.normalize(img, self.mean, self.std)
+
+
+class RandomErasing(Occasional):
+    """A rectangle of an array (C, H, W) overwritten, with probability p.
+
+    scale: range of its share of the area. ratio: range of height / width, whose logarithm is
+    uniform. value: a number, one per channel, or "random" for a standard normal number per value.
+    The array stays as it is unless inplace. The image is left alone if no rectangle fits.
+    """
+
+    shown = ("p", "scale", "ratio", "value", "inplace")
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: Range = (0.02, 0.33),
+        ratio: Range = (0.3, 3.3),
+        value: float | str | Sequence[float] = 0,
+        inplace: bool = False,
+    ) -> None:
+        super().__init__(p)
+        self.scale, self.ratio = bounds("scale", scale, 0.0, 1.0), positive("ratio", ratio)
+        if isinstance(value, str) and value != "random":
+            raise ValueError(f"value is {value!r}, expected numbers or 'random'")
+        self.value, self.inplace = value, inplace
+
+    def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(the rectangle (top, left, height, width) or None, its values)."""
+        channels, height, width = _planes(img)
+        (acts,) = super().draw(img, rng)
+        box = erased_box(height, width, self.scale, self.ratio, rng) if acts else None
+        if box is None or not isinstance(self.value, str):
+            return box, np.asarray(0 if box is None else self.value)
+        return box, rng.standard_normal((channels, *box[2:]), np.float32)
+
+    def apply(self, img: Array, *params: Any) -> Array:
+        box, values = params
+        if box is None:
+            return img
+        if values.ndim == 1:
+            if len(values) not in (1, len(img)):
+                raise ValueError(f"value is {self.value}, expected one per channel of {img.shape}")
+            values = values[:, None, None]
+        top, left, height, width = box
+        return F.erase(img, top, left, height, width, values, self.inplace)
+
+
+def _planes(img: Any) -> tuple[int, int, int]:
+    """The shape of an array (C, H, W). Raises `TypeError` for what is none."""
+    if not isinstance(img, np.ndarray) or img.ndim != 3:
+        shape = getattr(img, "shape", type(img).__name__)
+        raise TypeError(f"expected an array (C, H, W), as ToTensor() gives; got {shape}")
+    channels, height, width = img.shape
+    return channels, height, width
+
+
+def erased_box(
+    height: int, width: int, scale: Range, ratio: Range, rng: np.random.Generator
+) -> tuple[int, int, int, int] | None:
+    """(top, left, height, width) of a random rectangle that is smaller than the image both ways;
+    None if ten tries have not found one."""
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = log_uniform(*ratio, rng)
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if h < height and w < width:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    return None
