@@ -459,6 +459,17 @@ def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
     return out
 
 
+def mix(images: Sequence["Image"], weights: Sequence[float]) -> "Image":
+    """The sum of the images, each times its weight, in float32, cut to whole numbers from 0 to
+    255."""
+    from PIL import Image
+
+    total = np.zeros(np.asarray(images[0]).shape, np.float32)
+    for img, weight in zip(images, weights, strict=True):
+        total += np.float32(weight) * np.asarray(img, np.float32)
+    return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
+
+
 def blend(img: "Image", other: "Image", ratio: float) -> "Image":
     """img + ratio (other - img), cut to whole numbers: ratio 0 is img, 1 the other."""
     from PIL import Image
