@@ -85,3 +85,26 @@ def test_every_place_of_an_order_is_as_likely() -> None:
     for epoch in range(2000):
         places[np.arange(4), random.order(0, epoch, 4)] += 1
     assert np.sum((places - 500) ** 2 / 500) < 27.9  # 9 degrees of freedom, 0.1 %
+
+
+def test_in_a_step_draws_belong_to_it_and_its_rows_and_not_to_what_was_before() -> None:
+    def two(step: int, row: int = 0) -> list[float]:
+        clock.begin(step, row)
+        return [random.generator().random() for _ in range(2)]
+
+    clock.restart(5)
+    third = two(3)
+    values = [*third, *two(4), *two(3, row=8)]
+    assert len(set(values)) == 6
+    clock.restart(5)
+    assert two(3) == third
+
+
+def test_a_batch_shares_nothing_with_its_first_item() -> None:
+    def first(place) -> float:
+        with place(1, 2, 3, 1):
+            assert random.epoch() == 2
+            return random.generator().random()
+
+    assert first(random.batch) == first(random.batch) != first(random.item)
+    assert random.epoch() is None

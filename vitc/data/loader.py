@@ -128,7 +128,8 @@ class _Loading:
                 return None  # nobody is waiting for it
             items.append(self._item(*place))
         try:
-            return self.collate_fn(items)
+            with random.batch(self.seed, self.epoch, *places[0]):
+                return self.collate_fn(items)
         except Exception as error:
             error.add_note(f"(a batch of the samples {[index for index, _ in places]})")
             raise

@@ -1,9 +1,10 @@
 """Random draws of datasets and transforms, keyed by place and never by history.
 
 While a loader loads an item, a draw is keyed by (seed, epoch, sample, ordinal of the draw within
-the item). Elsewhere, as in a notebook, the seed of `vitc.tape.clock` and a count of the process
-take the place of these. There is no state to save, and no two keys share a stream: they are the key
-and the counter of Philox themselves, not a hash of them.
+the item), and while it makes a batch of items by the first of them in the sample's place. In a
+training step the key is (seed, step, row, ordinal within the step), and elsewhere, as in a
+notebook, the seed and an ordinal. There is no state to save, and no two keys share a stream: they
+are the key and the counter of Philox themselves, not a hash of them.
 
 A transform of one's own takes its randomness from here too:
 
@@ -14,7 +15,7 @@ A transform of one's own takes its randomness from here too:
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from vitc.arrays import Array
 from vitc.tape import clock
 
 # What a draw is for: half of the Philox key, so that the families never meet.
-_ITEM, _ORDER, _FREE = 1, 2, 3
+_ITEM, _ORDER, _FREE, _BATCH = 1, 2, 3, 4
 _MASK = (1 << 64) - 1
 
 
@@ -40,25 +41,41 @@ def _philox(seed: int, family: int, *place: int) -> np.random.Philox:
 class _Item(threading.local):
     """What this thread is loading, and how many operations have drawn for it."""
 
-    place: tuple[int, int, int] | None = None  # seed, sample, epoch and repeat
+    place: tuple[int, ...] | None = None  # seed, family, sample, epoch and repeat
+    epoch: int | None = None
     draws = 0
 
 
 _item = _Item()
 
 
-@contextmanager
-def item(seed: int, epoch: int, sample: int, repeat: int = 0) -> Iterator[None]:
+def item(seed: int, epoch: int, sample: int, repeat: int = 0) -> AbstractContextManager[None]:
     """Within it, this thread's draws belong to a sample of an epoch.
 
     repeat: how often the epoch has had this sample before; each time it is augmented anew.
     """
-    before = _item.place, _item.draws
-    _item.place, _item.draws = (seed, sample & _MASK, epoch | repeat << 32), 0
+    return _at(_ITEM, seed, epoch, sample, repeat)
+
+
+def batch(seed: int, epoch: int, sample: int, repeat: int = 0) -> AbstractContextManager[None]:
+    """Within it, this thread's draws belong to the batch that begins with a sample."""
+    return _at(_BATCH, seed, epoch, sample, repeat)
+
+
+@contextmanager
+def _at(family: int, seed: int, epoch: int, sample: int, repeat: int) -> Iterator[None]:
+    before = _item.place, _item.epoch, _item.draws
+    _item.place = (seed, family, sample & _MASK, epoch | repeat << 32)
+    _item.epoch, _item.draws = epoch, 0
     try:
         yield
     finally:
-        _item.place, _item.draws = before
+        _item.place, _item.epoch, _item.draws = before
+
+
+def epoch() -> int | None:
+    """The epoch that this thread is loading for; None outside of a loader."""
+    return _item.epoch
 
 
 def generator() -> np.random.Generator:
@@ -68,10 +85,10 @@ def generator() -> np.random.Generator:
     of a random crop, does not move the draws of the operations after it.
     """
     if _item.place is None:
-        return np.random.Generator(_philox(clock.seed, _FREE, _free.next()))
-    seed, sample, pass_ = _item.place
+        return np.random.Generator(_philox(clock.seed, _FREE, *_free.next()))
+    seed, family, sample, pass_ = _item.place
     _item.draws += 1
-    return np.random.Generator(_philox(seed, _ITEM, _item.draws, sample, pass_))
+    return np.random.Generator(_philox(seed, family, _item.draws, sample, pass_))
 
 
 def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
@@ -83,19 +100,24 @@ def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
 
 
 class _Free:
-    """The draws outside of a loader since the seed was set."""
+    """The draws outside of a loader since the seed was set, or since the step began."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._start, self._count = (clock.seed, clock.restarts), 0
+        self._start, self._count = self._here(), 0
 
-    def next(self) -> int:
+    def next(self) -> tuple[int, int, int]:
+        """(ordinal, step, row)."""
         with self._lock:
-            start = (clock.seed, clock.restarts)
+            start = self._here()
             if self._start != start:
                 self._start, self._count = start, 0
             self._count += 1
-            return self._count
+            return self._count, clock.step, clock.row
+
+    @staticmethod
+    def _here() -> tuple[int, ...]:
+        return clock.seed, clock.restarts, clock.step, clock.row
 
 
 _free = _Free()

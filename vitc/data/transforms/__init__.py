@@ -42,6 +42,7 @@ from vitc.data.transforms.geometry import (
     TenCrop,
     TrimBorder,
 )
+from vitc.data.transforms.mixing import CutMix, MixUp
 from vitc.data.transforms.random_geometry import (
     RandomAffine,
     RandomCrop,
@@ -68,6 +69,7 @@ __all__ = [
     "CenterCropOrPad",
     "ColorJitter",
     "Compose",
+    "CutMix",
     "FiveCrop",
     "GaussianBlur",
     "Grayscale",
@@ -75,6 +77,7 @@ __all__ = [
     "InterpolationMode",
     "Lambda",
     "Letterbox",
+    "MixUp",
     "Normalize",
     "PILToTensor",
     "Pad",

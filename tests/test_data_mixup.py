@@ -1,0 +1,242 @@
+"""Mixed batches against timm and torchvision: numbers to the bit for given draws, distributions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from oracle import timm
+
+# isort: split
+from torchvision.transforms import v2
+
+from vitc.data import DataLoader, random
+from vitc.data import transforms as T
+from vitc.data.mixup import FastCollateMixup, Mixup, mixup_target
+
+theirs = timm.data.mixup
+CLASSES = 5
+RNG = np.random.default_rng(0)
+IMAGES = RNG.standard_normal((6, 3, 20, 30)).astype(np.float32)
+PIXELS = RNG.integers(0, 256, IMAGES.shape, dtype=np.uint8)
+LABELS = np.array([0, 3, 2, 4, 1, 0])
+
+
+def replay(other, lam, boxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's object does the mixing, with our weights and rectangles in place of its draws."""
+    count = {"batch": 1, "elem": len(boxes)}.get(other.mode, len(boxes) // 2)
+    weights = np.ravel(lam)[:count].copy()
+    cut = [box is not None for box in boxes[:count]]
+    monkeypatch.setattr(other, "_params_per_batch", lambda: (float(drawn[0]), cut[0]))
+    monkeypatch.setattr(other, "_params_per_elem", lambda n: (drawn, cut))
+    drawn = np.where(cut, 0.5, weights).astype(weights.dtype)  # timm passes over what is 1
+    upcoming = iter([(box, w) for box, w in zip(boxes, weights, strict=False) if box is not None])
+    monkeypatch.setattr(theirs, "cutmix_bbox_and_lam", lambda *a, **k: next(upcoming))
+
+
+KINDS = [
+    dict(),
+    dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.0),
+    dict(mixup_alpha=0.0, cutmix_alpha=0.5),
+    dict(mixup_alpha=0.3, cutmix_minmax=(0.2, 0.8), prob=0.7, switch_prob=0.6),
+    dict(mixup_alpha=0.0, cutmix_alpha=1.0, correct_lam=False),
+]
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair", "elem"])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_batches_are_timms(kind: dict, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = dict(mode=mode, num_classes=CLASSES, **kind)
+    ours, other = Mixup(**arguments), theirs.Mixup(**arguments)
+    for seed in range(8):
+        with random.item(0, 0, seed):
+            lam, boxes = ours.draw(IMAGES.shape, random.generator())
+        replay(other, lam, boxes, monkeypatch)
+        images, targets = other(torch.from_numpy(IMAGES.copy()), torch.from_numpy(LABELS))
+        with random.item(0, 0, seed):
+            mine = ours(IMAGES, LABELS)
+        assert np.array_equal(mine[0], images.numpy())
+        assert mine[1].dtype == np.float32 and np.array_equal(mine[1], targets.numpy())
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair", "elem", "half"])
+def test_collated_batches_are_timms(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uint8, rounded. The items are copied for timm, whose pairs change them."""
+    arguments = dict(mixup_alpha=0.8, cutmix_alpha=1.0, mode=mode, num_classes=CLASSES)
+    ours, other = FastCollateMixup(**arguments), theirs.FastCollateMixup(**arguments)
+    items = [(pixels, int(label)) for pixels, label in zip(PIXELS, LABELS, strict=True)]
+    for seed in range(8):
+        with random.item(0, 0, seed):
+            lam, boxes = ours.draw(PIXELS.shape, random.generator())
+        replay(other, lam, boxes, monkeypatch)
+        images, targets = other([(pixels.copy(), label) for pixels, label in items])
+        with random.item(0, 0, seed):
+            mine = ours(items)
+        assert mine[0].dtype == np.uint8 and np.array_equal(mine[0], images.numpy())
+        assert np.array_equal(mine[1], targets.numpy())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_multi_label_targets_are_timms(smoothing: float) -> None:
+    dense = RNG.integers(0, 2, (6, CLASSES)).astype(np.float32)
+    lam = RNG.random((6, 1)).astype(np.float32)
+    for weight in (0.3, lam):
+        other = torch.from_numpy(weight) if isinstance(weight, np.ndarray) else weight
+        expected = theirs.mixup_target(torch.from_numpy(dense), CLASSES, other, smoothing, True)
+        mine = mixup_target(dense, CLASSES, weight, smoothing, multi_label=True)
+        assert np.array_equal(mine, expected.numpy())
+
+
+def test_probabilities_are_targets_too() -> None:
+    """Of one class with certainty they are the label, up to rounding in the smoothing."""
+    certain = np.eye(CLASSES)[LABELS]
+    hard, soft = (mixup_target(t, CLASSES, 0.3, 0.1) for t in (LABELS, certain))
+    assert np.allclose(hard, soft, rtol=0, atol=1e-7) and np.allclose(soft.sum(1), 1)
+
+
+# ------------------------------------------------------------------------------- distributions
+
+
+def timms_draws(other, count: int) -> list[tuple[float, bool, float]]:
+    np.random.seed(0)
+    drawn = []
+    for _ in range(count):
+        lam, cut = other._params_per_batch()
+        area, cut = 0.0, bool(cut and lam != 1)
+        if cut:
+            (top, bottom, left, right), lam = theirs.cutmix_bbox_and_lam(
+                IMAGES.shape, lam, other.cutmix_minmax, other.correct_lam
+            )
+            area = float((bottom - top) * (right - left))
+        drawn.append((lam, cut, area))
+    return drawn
+
+
+def our_draws(mixup: Mixup, count: int) -> list[tuple[float, bool, float]]:
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(count):
+        lam, (box, *_) = mixup.draw(IMAGES.shape, rng)
+        area = 0.0 if box is None else float((box[1] - box[0]) * (box[3] - box[2]))
+        drawn.append((lam, box is not None, area))
+    return drawn
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_draws_are_distributed_as_timms(kind: dict) -> None:
+    """Weights and areas by Kolmogorov-Smirnov, how often it cuts by chi square, at 0.1 %."""
+    ours, other = our_draws(Mixup(**kind), 3000), timms_draws(theirs.Mixup(**kind), 3000)
+    for place in (0, 2):
+        columns = [[draw[place] for draw in draws] for draws in (ours, other)]
+        assert stats.ks_2samp(*columns).pvalue > 0.001
+    cuts = [sum(cut for _, cut, _ in draws) for draws in (ours, other)]
+    table = [[cut, 3000 - cut] for cut in cuts]
+    assert len(set(map(tuple, table))) == 1 or stats.chi2_contingency(table).pvalue > 0.001
+
+
+def test_every_element_draws_for_itself() -> None:
+    mixup = Mixup(cutmix_alpha=1.0, mode="elem")
+    lam, boxes = mixup.draw((1000, 3, 20, 30), np.random.default_rng(0))
+    assert lam.shape == (1000, 1) and len(np.unique(lam)) > 600
+    assert stats.binomtest(sum(box is not None for box in boxes), 1000).pvalue > 0.001
+
+
+@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
+def test_torchvisions_weights_and_rectangles(name: str) -> None:
+    ours, other = getattr(T, name)(alpha=0.7, num_classes=9), getattr(v2, name)(alpha=0.7)
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    mine = [ours.draw(IMAGES, rng) for _ in range(2000)]
+    params = [other.make_params([torch.from_numpy(IMAGES)]) for _ in range(2000)]
+    weights = [next(p[key] for key in ("lam_adjusted", "lam") if key in p) for p in params]
+    assert stats.ks_2samp([lam for lam, _ in mine], weights).pvalue > 0.001
+    if name == "CutMix":
+        for side in range(4):
+            places = [[box[side] for _, box in mine], [p["box"][side] for p in params]]
+            assert stats.ks_2samp(*places).pvalue > 0.001
+
+
+# ------------------------------------------------------------------------------- torchvision
+
+
+@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_batches_are_torchvisions(name: str, soft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = getattr(T, name)(num_classes=CLASSES), getattr(v2, name)(num_classes=CLASSES)
+    labels = RNG.dirichlet(np.ones(CLASSES), 6).astype(np.float32) if soft else LABELS
+    for seed in range(5):
+        with random.item(0, 0, seed):
+            lam, box = ours.draw(IMAGES, random.generator())
+        given = dict(lam=lam, lam_adjusted=lam, box=box)
+        monkeypatch.setattr(other, "make_params", lambda inputs, given=given: given)
+        images, targets = other(torch.from_numpy(IMAGES), torch.from_numpy(labels))
+        for inputs in ((IMAGES, labels), ((IMAGES, labels),)):
+            with random.item(0, 0, seed):
+                mine = ours(*inputs)
+            assert np.array_equal(mine[0], images.numpy())
+            assert np.array_equal(mine[1], targets.numpy())
+
+
+# ------------------------------------------------------------------------------- in use
+
+
+def test_the_input_stays_and_switches_switch_off() -> None:
+    before = IMAGES.copy()
+    mixup = Mixup(num_classes=CLASSES, label_smoothing=0.0)
+    assert not np.array_equal(mixup(IMAGES, LABELS)[0], IMAGES)
+    mixup.mixup_enabled = False
+    images, targets = mixup(IMAGES, LABELS)
+    assert np.array_equal(images, before) and np.array_equal(targets, np.eye(CLASSES)[LABELS])
+    assert np.array_equal(IMAGES, before)
+
+
+def test_in_a_loader_every_batch_and_epoch_draws_anew_whatever_the_threads() -> None:
+    data = list(zip(np.repeat(PIXELS, 4, 0), np.repeat(LABELS, 4), strict=True))
+
+    def epochs(workers: int) -> list[list[bytes]]:
+        collate = FastCollateMixup(num_classes=CLASSES, mixup_off_epoch=2)
+        loader = DataLoader(data, 6, shuffle=True, seed=1, num_workers=workers, collate_fn=collate)
+        return [[targets.tobytes() for _, targets in loader] for _ in range(3)]
+
+    first = epochs(0)
+    assert len({batch for epoch in first for batch in epoch}) == 12
+    assert first == epochs(1) == epochs(3)
+    last = np.frombuffer(first[2][0], np.float32).reshape(-1, CLASSES)
+    assert np.isin(last.max(1), np.float32(1 - 0.1 + 0.1 / CLASSES)).all()
+
+
+BAD = [
+    (lambda: Mixup(0.0), "mixup_alpha and cutmix_alpha are 0"),
+    (lambda: Mixup(mode="row"), "mode is 'row', expected one of batch, pair, elem"),
+    (lambda: Mixup(mode="half"), "mode is 'half'"),
+    (lambda: Mixup(-1), "mixup_alpha is -1"),
+    (lambda: Mixup(cutmix_minmax=(0.8, 0.2)), "cutmix_minmax is .0.8, 0.2."),
+    (lambda: Mixup(prob=2), "prob is 2"),
+    (lambda: Mixup()(IMAGES[:5], LABELS[:5]), "expected an even number"),
+    (lambda: Mixup()(IMAGES, LABELS[:4]), "with 4 targets"),
+    (lambda: Mixup(num_classes=4)(IMAGES, LABELS), "expected whole numbers from 0 to 3"),
+    (lambda: mixup_target(LABELS, CLASSES, multi_label=True), "expected .batch, 5."),
+    (lambda: T.MixUp(alpha=0), "alpha is 0"),
+    (lambda: T.MixUp()(IMAGES, LABELS), "num_classes, which is None"),
+    (lambda: T.MixUp(num_classes=3)(IMAGES, LABELS), "labels are .* expected 0 to 2"),
+    (lambda: T.CutMix(num_classes=CLASSES)(IMAGES[0], LABELS), "images of shape .3, 20, 30."),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_values_are_named(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_mixing_needs_floats_and_cutting_does_not() -> None:
+    with pytest.raises(TypeError, match="images have dtype uint8, expected floating point"):
+        T.MixUp(num_classes=CLASSES)(PIXELS, LABELS)
+    assert T.CutMix(num_classes=CLASSES)(PIXELS, LABELS)[0].dtype == np.uint8
+
+
+def test_printed_with_their_arguments() -> None:
+    assert repr(T.MixUp(alpha=0.2, num_classes=4)) == "MixUp(alpha=0.2, num_classes=4)"
+    names = {"Mixup": Mixup, "batch": "batch"}
+    mixup = Mixup(0.8, cutmix_minmax=(0.2, 0.5))
+    assert repr(eval(repr(mixup), names)) == repr(mixup)

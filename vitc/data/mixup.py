@@ -1,0 +1,240 @@
+"""Mixup and CutMix of whole batches as timm does them.
+
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=10)
+    images, targets = mixup(images, labels)                        # in a training step
+    DataLoader(photos, 32, collate_fn=FastCollateMixup(0.8, num_classes=10))     # or in the loader
+
+The partner of an image is the one at its place counted from the end. For torchvision's, whose
+partner is the image before, see `vitc.data.transforms`.
+
+Papers: mixup https://arxiv.org/abs/1710.09412, CutMix https://arxiv.org/abs/1905.04899.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array, as_array
+from vitc.data import random
+from vitc.data.collate import default_collate
+from vitc.data.transforms.arguments import at_least, bounds, probability
+
+# (top, bottom, left, right): rows and columns from, and up to but without.
+Box = tuple[int, int, int, int]
+
+MODES = ("batch", "pair", "elem")
+
+
+def mixup_target(
+    target: Any,
+    num_classes: int,
+    lam: float | Array = 1.0,
+    smoothing: float = 0.0,
+    multi_label: bool = False,
+) -> Array:
+    """Targets mixed with those from the end, float32 (batch, num_classes).
+
+    target: labels (batch,), or probabilities (batch, num_classes). lam: the weight of a row itself,
+    one number or (batch, 1). smoothing: the share that all classes divide among themselves; with
+    multi_label, where each column is a yes or no of its own, towards 0.5.
+
+    Raises `ValueError` for labels out of range and shapes that do not fit.
+    """
+    first = _soft(as_array(target), num_classes, smoothing, multi_label)
+    return first * np.float32(lam) + first[::-1] * np.float32(1.0 - lam)
+
+
+def _soft(target: Array, num_classes: int, smoothing: float, multi_label: bool) -> Array:
+    dense = target.ndim == 2 and target.shape[1] == num_classes
+    if not dense and (multi_label or target.ndim != 1):
+        kinds = "" if multi_label else "(batch,) or "
+        raise ValueError(f"targets of shape {target.shape}, expected {kinds}(batch, {num_classes})")
+    off = smoothing * 0.5 if multi_label else smoothing / num_classes
+    if dense:
+        return target.astype(np.float32) * np.float32(1.0 - smoothing) + np.float32(off)
+    if target.dtype.kind not in "iu" or not ((target >= 0) & (target < num_classes)).all():
+        raise ValueError(f"labels are {target}, expected whole numbers from 0 to {num_classes - 1}")
+    out = np.full((len(target), num_classes), off, np.float32)
+    out[np.arange(len(target)), target] = 1.0 - smoothing + off
+    return out
+
+
+class Mixup:
+    """Mixes each image of a batch with another, and their targets alike.
+
+    mixup_alpha, cutmix_alpha: of the Beta distribution of the weight of the image itself; 0: not
+    this one. cutmix_minmax: range of the edges of CutMix's rectangle as shares of the image's, in
+    place of a weight. prob: of mixing at all. switch_prob: of CutMix where both are on. mode: what
+    shares one draw: the "batch", a "pair" of partners, or nothing but the image itself ("elem").
+    correct_lam: take the weight from the rectangle as the edge of the image has cut it off.
+    label_smoothing, num_classes, multi_label: see `mixup_target`.
+
+    `mixup_enabled = False` leaves the images alone from then on.
+    """
+
+    modes: tuple[str, ...] = MODES
+
+    def __init__(
+        self,
+        mixup_alpha: float = 1.0,
+        cutmix_alpha: float = 0.0,
+        cutmix_minmax: Sequence[float] | None = None,
+        prob: float = 1.0,
+        switch_prob: float = 0.5,
+        mode: str = "batch",
+        correct_lam: bool = True,
+        label_smoothing: float = 0.1,
+        num_classes: int = 1000,
+        multi_label: bool = False,
+    ) -> None:
+        self.mixup_alpha = at_least(0, "mixup_alpha", mixup_alpha)
+        self.cutmix_alpha = at_least(0, "cutmix_alpha", cutmix_alpha)
+        self.cutmix_minmax = cutmix_minmax
+        if cutmix_minmax is not None:
+            self.cutmix_minmax = bounds("cutmix_minmax", cutmix_minmax, 0.0, 1.0)
+            self.cutmix_alpha = 1.0
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            raise ValueError("mixup_alpha and cutmix_alpha are 0, expected one above 0")
+        if mode not in self.modes:
+            raise ValueError(f"mode is {mode!r}, expected one of {', '.join(self.modes)}")
+        self.mix_prob = probability(prob, "prob")
+        self.switch_prob = probability(switch_prob, "switch_prob")
+        self.mode, self.correct_lam = mode, correct_lam
+        self.label_smoothing = probability(label_smoothing, "label_smoothing")
+        self.num_classes, self.multi_label = num_classes, multi_label
+        self.mixup_enabled = True
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(mixup_alpha={self.mixup_alpha}, "
+            f"cutmix_alpha={self.cutmix_alpha}, cutmix_minmax={self.cutmix_minmax}, "
+            f"prob={self.mix_prob}, switch_prob={self.switch_prob}, mode={self.mode}, "
+            f"correct_lam={self.correct_lam}, label_smoothing={self.label_smoothing}, "
+            f"num_classes={self.num_classes}, multi_label={self.multi_label})"
+        )
+
+    def __call__(self, x: Any, target: Any) -> tuple[Array, Array]:
+        """Images (batch, C, H, W) of an even number and their targets -> both mixed.
+
+        The input stays as it is. Targets come out as (batch, num_classes), float32.
+        """
+        images = as_array(x)
+        if images.ndim != 4 or len(images) % 2 or len(images) != len(target):
+            raise ValueError(
+                f"images of shape {images.shape} with {len(target)} targets, expected an even "
+                "number (batch, C, H, W), and as many targets"
+            )
+        lam: float | Array = 1.0
+        if self._enabled():
+            lam, boxes = self.draw(images.shape, random.generator())
+            images = self.apply(images, lam, boxes)
+        smoothing = self.label_smoothing
+        return images, mixup_target(target, self.num_classes, lam, smoothing, self.multi_label)
+
+    def _enabled(self) -> bool:
+        return self.mixup_enabled
+
+    def draw(
+        self, shape: Sequence[int], rng: np.random.Generator
+    ) -> tuple[float | Array, list[Box | None]]:
+        """(weight of an image itself: one number or (batch, 1); its rectangle, or None), for every
+        image of a batch of this shape."""
+        batch = shape[0]
+        if self.mode == "batch":
+            lam, box = self._draw_one(shape, rng, np.float64)
+            return float(lam), [box] * batch
+        count = batch if self.mode == "elem" else batch // 2
+        draws = [self._draw_one(shape, rng, np.float32) for _ in range(count)]
+        if self.mode == "pair":
+            draws += draws[::-1]
+        elif self.mode == "half":
+            draws += [(1.0, None)] * count
+        return np.array([[lam] for lam, _ in draws], np.float32), [box for _, box in draws]
+
+    def _draw_one(
+        self, shape: Sequence[int], rng: np.random.Generator, precision: Any
+    ) -> tuple[float, Box | None]:
+        if rng.random() >= self.mix_prob:
+            return 1.0, None
+        both = self.mixup_alpha and self.cutmix_alpha
+        cut = rng.random() < self.switch_prob if both else not self.mixup_alpha
+        alpha = self.cutmix_alpha if cut else self.mixup_alpha
+        lam = precision(rng.beta(alpha, alpha))
+        if not cut or lam == 1:
+            return lam, None
+        return self._draw_box(shape[-2], shape[-1], lam, rng)
+
+    def _draw_box(
+        self, height: int, width: int, lam: float, rng: np.random.Generator
+    ) -> tuple[float, Box]:
+        if self.cutmix_minmax is not None:
+            (top, bottom), (left, right) = (
+                _side_between(edge, self.cutmix_minmax, rng) for edge in (height, width)
+            )
+        else:
+            ratio = np.sqrt(1 - lam)
+            (top, bottom), (left, right) = (
+                _side_around(edge, int(edge * ratio), rng) for edge in (height, width)
+            )
+        if self.correct_lam or self.cutmix_minmax is not None:
+            lam = 1.0 - (bottom - top) * (right - left) / float(height * width)
+        return lam, (top, bottom, left, right)
+
+    def apply(self, x: Array, lam: float | Array, boxes: Sequence[Box | None]) -> Array:
+        """The images (batch, C, H, W), each mixed with that from the end; whole numbers rounded."""
+        out, weights = x.copy(), np.broadcast_to(np.ravel(lam), len(boxes))
+        for i, (box, weight) in enumerate(zip(boxes, weights, strict=True)):
+            partner = x[len(x) - 1 - i]
+            if box is not None:
+                top, bottom, left, right = box
+                out[i, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
+            elif weight != 1:
+                out[i] = _mixed(x[i], partner, weight)
+        return out
+
+
+def _mixed(image: Array, partner: Array, weight: float) -> Array:
+    if image.dtype.kind == "f":
+        kind = image.dtype.type
+        return image * kind(weight) + partner * kind(1 - weight)
+    return np.rint(_mixed(image.astype(np.float32), partner.astype(np.float32), weight))
+
+
+def _side_around(edge: int, length: int, rng: np.random.Generator) -> tuple[int, int]:
+    """(from, to) around a point anywhere on the edge, cut off at its ends."""
+    middle = int(rng.integers(edge))
+    return max(middle - length // 2, 0), min(middle + (length + 1) // 2, edge)
+
+
+def _side_between(edge: int, shares: Sequence[float], rng: np.random.Generator) -> tuple[int, int]:
+    """(from, to) of a length between two shares of the edge."""
+    least, most = (int(edge * share) for share in shares)
+    length = int(rng.integers(least, most)) if most > least else least
+    start = int(rng.integers(edge - length + 1))
+    return start, start + length
+
+
+class FastCollateMixup(Mixup):
+    """The items of a batch stacked and mixed: a `collate_fn` for a `DataLoader`.
+
+    Items are (array (C, H, W), label); uint8 stays uint8. mode "half" also exists: a batch of half
+    as many images, those of the first half, each mixed with one of the second.
+
+    mixup_off_epoch: from this epoch on the images are left alone; 0 for never.
+    """
+
+    modes = (*MODES, "half")
+
+    def __init__(self, *args: Any, mixup_off_epoch: int = 0, **arguments: Any) -> None:
+        super().__init__(*args, **arguments)
+        self.mixup_off_epoch = int(at_least(0, "mixup_off_epoch", mixup_off_epoch))
+
+    def __call__(self, batch: Sequence[Any], _: Any = None) -> tuple[Array, Array]:
+        images, target = super().__call__(*default_collate(batch))
+        count = len(images) // 2 if self.mode == "half" else len(images)
+        return images[:count], target[:count]
+
+    def _enabled(self) -> bool:
+        epoch, off = random.epoch(), self.mixup_off_epoch
+        return super()._enabled() and not (off and epoch is not None and epoch >= off)
