@@ -44,6 +44,9 @@ PHOTOGRAPHS = photographs()
         dict(input_size=400),
         dict(input_size=112, is_training=True, no_aug=True),
         dict(input_size=(3, 112, 112), is_training=True, no_aug=True, interpolation="random"),
+        dict(input_size=90, crop_border_pixels=9),
+        dict(input_size=96, normalize=False),
+        dict(input_size=96, is_training=True, no_aug=True, normalize=False),
     ],
     ids=str,
 )
@@ -51,8 +54,39 @@ def test_evaluation_is_timms_to_the_bit(arguments: dict) -> None:
     ours, theirs = create_transform(**arguments), timm_transform(**arguments)
     for photograph in PHOTOGRAPHS:
         mine = ours(photograph)
-        assert mine.dtype == np.float32 and mine.flags.c_contiguous
-        assert np.array_equal(mine, theirs(photograph).numpy())
+        expected = theirs(photograph).numpy()
+        assert mine.dtype == expected.dtype and mine.flags.c_contiguous
+        assert np.array_equal(mine, expected)
+
+
+DEIT = dict(auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic", re_prob=0.25)
+KEPT = ("magnitude_std", "img_mean", "translate_const", "translate_pct")
+
+
+def described(transform) -> list[str]:
+    """The steps with what they print, in the words that both sides share."""
+    words = []
+    for step in transform.transforms:
+        name = type(step).__name__
+        if name == "ResizeKeepRatio":
+            names = ("size", "longest", "random_scale_prob", "random_scale_range")
+            names += ("random_scale_area", "random_aspect_prob", "random_aspect_range")
+            words.append(f"{[getattr(step, name) for name in names]}")
+        elif name.endswith("CropOrPad"):
+            words.append(f"{name} {tuple(step.size)} {step.fill} {step.padding_mode}")
+        elif hasattr(step, "scale"):
+            words.append(f"crop {tuple(step.size)} {tuple(step.scale)} {tuple(step.ratio)}")
+        elif name == "Normalize":
+            words.append(f"{np.asarray(step.mean, np.float32)} {np.asarray(step.std, np.float32)}")
+        else:
+            printed = repr(step).replace("MaybePIL", "PIL").replace("MaybeToTensor", "ToTensor")
+            words.append(printed.replace("interpolation=bilinear ", ""))
+        ops = getattr(step, "ops", getattr(step, "policy", [[]])[0])
+        words += [f"{[op.hparams.get(key, DEFAULTS.get(key)) for key in KEPT]}" for op in ops]
+    return words
+
+
+DEFAULTS = {"magnitude_std": 0, "translate_pct": 0.45}
 
 
 @pytest.mark.parametrize(
@@ -62,29 +96,36 @@ def test_evaluation_is_timms_to_the_bit(arguments: dict) -> None:
         dict(input_size=(3, 96, 128), interpolation="random", scale=(0.5, 1.0), ratio=(0.8, 1.25)),
         dict(hflip=0.0, vflip=0.3, color_jitter=None),
         dict(color_jitter=(0.1, 0.2, 0.3, 0.1), color_jitter_prob=0.7, grayscale_prob=0.2),
+        dict(gaussian_blur_prob=0.3, normalize=False),
+        dict(train_crop_mode="rkrc", input_size=(80, 96)),
+        dict(train_crop_mode="rkrr", scale=(0.5, 1.0), ratio=(0.7, 1.4)),
+        DEIT,
+        dict(auto_augment="3a", interpolation="random", color_jitter=0.3, input_size=(96, 64)),
+        dict(auto_augment="augmix-m3-w3", re_prob=0.3, re_mode="pixel", re_count=3),
+        dict(auto_augment="original-mstd0.5", mean=(0.5,) * 3, std=(0.5,) * 3),
     ],
     ids=str,
 )
 def test_training_has_timms_steps_in_order(arguments: dict) -> None:
-    def described(transform) -> list[str]:
-        """The steps with what they print, in the words that both sides share."""
-        words = []
-        for step in transform.transforms:
-            if hasattr(step, "scale"):
-                words.append(f"crop {tuple(step.size)} {tuple(step.scale)} {tuple(step.ratio)}")
-            elif type(step).__name__ == "Normalize":
-                words.append(
-                    f"{np.asarray(step.mean, np.float32)} {np.asarray(step.std, np.float32)}"
-                )
-            else:
-                words.append(repr(step).replace("MaybeToTensor", "ToTensor"))
-        return words
-
     ours = create_transform(is_training=True, **arguments)
     assert described(ours) == described(timm_transform(is_training=True, **arguments))
     size = arguments.get("input_size", 224)
-    shape = (3, size, size) if isinstance(size, int) else size
-    assert ours(PHOTOGRAPHS[0]).shape == shape
+    shape = (3, size, size) if isinstance(size, int) else (3, *size[-2:])
+    for photograph in PHOTOGRAPHS:
+        assert ours(photograph).shape == shape
+
+
+def test_training_in_three_parts_is_timms() -> None:
+    ours = create_transform(is_training=True, separate=True, **DEIT)
+    theirs = timm_transform(is_training=True, separate=True, **DEIT)
+    assert [described(part) for part in ours] == [described(part) for part in theirs]
+
+
+def test_a_fixed_interpolation_is_that_of_the_policy_too() -> None:
+    policy = create_transform(is_training=True, **DEIT).transforms[2]
+    assert {op.interpolation for op in policy.ops} == {"bicubic"}
+    policy = create_transform(is_training=True, **DEIT | dict(interpolation="random")).transforms[2]
+    assert {op.interpolation for op in policy.ops} == {None}
 
 
 def test_training_interpolates_as_asked() -> None:
@@ -94,8 +135,8 @@ def test_training_interpolates_as_asked() -> None:
 
 
 def test_arguments_of_timm_that_are_missing_are_named() -> None:
-    with pytest.raises(TypeError, match="no argument 'auto_augment' in this version"):
-        create_transform(224, is_training=True, auto_augment="rand-m9")
+    with pytest.raises(TypeError, match="no argument 'patchify' in this version"):
+        create_transform(224, patchify=True)
     with pytest.raises(TypeError, match="'color_jiter' .*did you mean 'color_jitter'"):
         create_transform(color_jiter=0.3)
 
@@ -108,6 +149,9 @@ def test_arguments_of_timm_that_are_missing_are_named() -> None:
         (dict(is_training=True, color_jitter=(1, 2)), "color_jitter is"),
         (dict(input_size=-4), "input_size is -4"),
         (dict(interpolation="linear"), "interpolation is 'linear'"),
+        (dict(is_training=True, train_crop_mode="rk"), "train_crop_mode is 'rk', expected one of"),
+        (dict(separate=True), "separate=True, expected is_training=True"),
+        (dict(is_training=True, re_prob=0.1, re_mode="noise"), "mode is 'noise', expected one of"),
     ],
 )
 def test_bad_values_are_named(arguments: dict, message: str) -> None:

@@ -9,24 +9,35 @@ by (seed, epoch, sample, operation), so the bits of a batch depend neither on th
 nor on where a run was resumed.
 """
 
+from vitc.data.auto_augment import auto_augment_transform
 from vitc.data.collate import default_collate
 from vitc.data.datasets import ArrayDataset, CSVDataset, ImageFolder, ImageList
 from vitc.data.decode import open_image
 from vitc.data.factory import create_transform, resolve_data_config, resolve_model_data_config
 from vitc.data.loader import DataLoader
+from vitc.data.mixup import FastCollateMixup, Mixup
+from vitc.data.random_erasing import RandomErasing
+from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.subset import Subset, train_test_split
 
 __all__ = [
     "ArrayDataset",
+    "AugMixDataset",
     "CSVDataset",
     "DataLoader",
+    "FastCollateMixup",
     "ImageFolder",
     "ImageList",
+    "Mixup",
+    "RandomErasing",
+    "RepeatAugSampler",
     "Subset",
+    "auto_augment_transform",
     "create_transform",
     "default_collate",
     "open_image",
     "resolve_data_config",
     "resolve_model_data_config",
+    "split_collate",
     "train_test_split",
 ]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitc.data import transforms as T
-from vitc.data.functional import pair
+from vitc.data.auto_augment import auto_augment_transform
+from vitc.data.functional import Size, pair
+from vitc.data.random_erasing import RandomErasing
 from vitc.errors import nearest
 
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
@@ -20,7 +22,7 @@ def create_transform(
     input_size: int | Sequence[int] = 224,
     is_training: bool = False,
     no_aug: bool = False,
-    *,
+    train_crop_mode: str | None = None,
     scale: tuple[float, float] | None = None,
     ratio: tuple[float, float] | None = None,
     hflip: float = 0.5,
@@ -28,22 +30,39 @@ def create_transform(
     color_jitter: float | Sequence[float] | None = 0.4,
     color_jitter_prob: float | None = None,
     grayscale_prob: float = 0.0,
+    gaussian_blur_prob: float = 0.0,
+    auto_augment: str | None = None,
     interpolation: str = "bilinear",
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
     std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    re_prob: float = 0.0,
+    re_mode: str = "const",
+    re_count: int = 1,
+    re_num_splits: int = 0,
     crop_pct: float | None = None,
     crop_mode: str | None = None,
+    crop_border_pixels: int | None = None,
+    *,
+    normalize: bool = True,
+    separate: bool = False,
     **unknown: Any,
-) -> T.Compose:
-    """Pillow image -> float32 (C, H, W): timm's transform of the same arguments and defaults.
+) -> Any:
+    """Image -> float32 (C, H, W): timm's transform of the same arguments and defaults.
 
     input_size: of the result: one number, (height, width) or (channels, height, width).
-    is_training: random crop (scale: share of the area, 0.08 to 1; ratio: width / height, 3/4 to
-    4/3), flips with probability hflip and vflip, colour jitter (one number for brightness, contrast
-    and saturation, or three, or four with hue). no_aug: none of this, a resize and a crop.
-    Otherwise the evaluation: resize to input_size / crop_pct (0.875) and crop the middle.
-    crop_mode: "center" resizes the shorter edge, "squash" both, "border" the longer one, with the
-    mean colour around. interpolation: "bilinear", "bicubic", ..., or in training "random".
+    is_training: random crop, flips with probability hflip and vflip, auto_augment, colour jitter
+    (one number for brightness, contrast and saturation, or three, or four with hue; not beside
+    auto_augment, unless that is 3-Augment), grey and blurred images, and in the end with
+    probability re_prob up to re_count rectangles erased (re_mode: const, rand, pixel).
+    train_crop_mode: "rrc" crops a share `scale` of the area (0.08 to 1) of a width / height `ratio`
+    (3/4 to 4/3); "rkrc", "rkrr" resize in proportion within scale (0.8 to 1) and ratio (0.9 to
+    1/0.9), and crop or mirror-pad, the middle or a random part. auto_augment: see
+    `auto_augment_transform`. no_aug: none of this, a resize and a crop.
+    Otherwise the evaluation: trim crop_border_pixels, resize to input_size / crop_pct (0.875) and
+    crop the middle. crop_mode: "center" resizes the shorter edge, "squash" both, "border" the
+    longer one, with the mean colour around. interpolation: "bilinear", "bicubic", ..., or in
+    training "random". normalize: without it the levels stay as they are, dtype too. separate: the
+    training as three transforms, for `AugMixDataset`.
 
     Raises `TypeError` for an argument that timm has and this version has not.
     """
@@ -52,19 +71,54 @@ def create_transform(
         hint = nearest(name, set(known) - {"unknown"})
         raise TypeError(f"create_transform has no argument {name!r} in this version; {hint}")
     size = input_size if isinstance(input_size, int) else tuple(input_size)[-2:]
-    if is_training and interpolation == "random" and no_aug:
-        interpolation = "bilinear"
-    if is_training and no_aug:
-        steps: list[T.Step] = [T.Resize(size, interpolation), T.CenterCrop(size)]
-    elif is_training:
-        steps = [
-            T.RandomResizedCrop(size, scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3), interpolation),
+    final: list[T.Step] = [T.ToTensor(), T.Normalize(mean, std)] if normalize else [T.PILToTensor()]
+    if is_training and not no_aug:
+        primary = [
+            *_train_crop(size, train_crop_mode, scale, ratio, interpolation),
             *_flips(hflip, vflip),
-            *_colours(color_jitter, color_jitter_prob, grayscale_prob),
         ]
-    else:
-        steps = _evaluation(size, interpolation, mean, crop_pct, crop_mode)
-    return T.Compose([*steps, T.ToTensor(), T.Normalize(mean, std)])
+        secondary = _policy(auto_augment, size, interpolation, mean)
+        if not auto_augment or "3a" in auto_augment:
+            secondary += _jitter(color_jitter, color_jitter_prob)
+        secondary += _washed_out(grayscale_prob, gaussian_blur_prob)
+        if re_prob and normalize:
+            counts = dict(max_count=re_count, num_splits=re_num_splits)
+            final += [RandomErasing(re_prob, mode=re_mode, **counts)]
+        if separate:
+            return T.Compose(primary), T.Compose(secondary), T.Compose(final)
+        return T.Compose([*primary, *secondary, *final])
+    if separate:
+        raise ValueError("separate=True, expected is_training=True without no_aug")
+    if is_training:
+        plain = "bilinear" if interpolation == "random" else interpolation
+        return T.Compose([T.Resize(size, plain), T.CenterCrop(size), *final])
+    trim = [T.TrimBorder(crop_border_pixels)] if crop_border_pixels else []
+    return T.Compose([*trim, *_evaluation(size, interpolation, mean, crop_pct, crop_mode), *final])
+
+
+def _train_crop(
+    size: Size,
+    mode: str | None,
+    scale: tuple[float, float] | None,
+    ratio: tuple[float, float] | None,
+    interpolation: str,
+) -> list[T.Step]:
+    if mode in (None, "rrc"):
+        scale, ratio = scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3)
+        return [T.RandomResizedCrop(size, scale, ratio, interpolation)]
+    crops = {"rkrc": T.CenterCropOrPad, "rkrr": T.RandomCropOrPad}
+    if mode not in crops:
+        raise ValueError(f"train_crop_mode is {mode!r}, expected one of rrc, {', '.join(crops)}")
+    fit = T.ResizeKeepRatio(
+        size,
+        interpolation=interpolation,
+        random_scale_prob=0.5,
+        random_scale_range=scale or (0.8, 1.0),
+        random_scale_area=True,
+        random_aspect_prob=0.5,
+        random_aspect_range=ratio or (0.9, 1 / 0.9),
+    )
+    return [fit, crops[mode](size, padding_mode="reflect")]
 
 
 def _flips(hflip: float, vflip: float) -> list[T.Step]:
@@ -72,22 +126,39 @@ def _flips(hflip: float, vflip: float) -> list[T.Step]:
     return [*flips, T.RandomVerticalFlip(vflip)] if vflip else flips
 
 
-def _colours(
-    jitter: float | Sequence[float] | None, jitter_prob: float | None, grayscale_prob: float
+def _policy(
+    auto_augment: str | None, size: Size, interpolation: str, mean: Sequence[float]
 ) -> list[T.Step]:
-    steps: list[T.Step] = []
-    if jitter:
-        strengths = (jitter,) * 3 if isinstance(jitter, int | float) else tuple(jitter)
-        if len(strengths) not in (3, 4):
-            raise ValueError(f"color_jitter is {jitter}, expected one, three or four numbers")
-        steps = [T.ColorJitter(*strengths)]
-        if jitter_prob is not None:
-            steps = [T.RandomApply(steps, jitter_prob)]
-    return [*steps, T.RandomGrayscale(grayscale_prob)] if grayscale_prob else steps
+    if not auto_augment:
+        return []
+    hparams: dict[str, Any] = {
+        "translate_const": int(min(pair(size)) * 0.45),
+        "img_mean": tuple(min(255, round(255 * value)) for value in mean),
+    }
+    if interpolation != "random":
+        hparams["interpolation"] = interpolation
+    if auto_augment.startswith("augmix"):
+        hparams["translate_pct"] = 0.3
+    return [auto_augment_transform(auto_augment, hparams)]
+
+
+def _jitter(jitter: float | Sequence[float] | None, prob: float | None) -> list[T.Step]:
+    if not jitter:
+        return []
+    strengths = (jitter,) * 3 if isinstance(jitter, int | float) else tuple(jitter)
+    if len(strengths) not in (3, 4):
+        raise ValueError(f"color_jitter is {jitter}, expected one, three or four numbers")
+    steps: list[T.Step] = [T.ColorJitter(*strengths)]
+    return steps if prob is None else [T.RandomApply(steps, prob)]
+
+
+def _washed_out(grayscale_prob: float, blur_prob: float) -> list[T.Step]:
+    grey: list[T.Step] = [T.RandomGrayscale(grayscale_prob)] if grayscale_prob else []
+    return [*grey, T.RandomApply([T.GaussianBlur(23)], blur_prob)] if blur_prob else grey
 
 
 def _evaluation(
-    size: int | tuple[int, ...],
+    size: Size,
     interpolation: str,
     mean: Sequence[float],
     crop_pct: float | None,

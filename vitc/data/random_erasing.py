@@ -1,0 +1,90 @@
+"""Random erasing as timm does it; torchvision's is in `vitc.data.transforms`.
+
+Paper: https://arxiv.org/abs/1708.04896.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.data.transforms.arguments import at_least, bounds, positive
+from vitc.data.transforms.arguments import probability as checked
+from vitc.data.transforms.base import RandomTransform
+from vitc.data.transforms.tensors import erased_box
+
+# What a rectangle of (channels, height, width) is filled with.
+_FILLS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Any]] = {
+    "const": lambda shape, rng: 0.0,
+    "rand": lambda shape, rng: rng.standard_normal((shape[0], 1, 1), np.float32),
+    "pixel": lambda shape, rng: rng.standard_normal(shape, np.float32),
+}
+
+
+class RandomErasing(RandomTransform):
+    """Overwrites rectangles of a normalised array (C, H, W), or of each in (batch, C, H, W).
+
+    probability: of an image. min_area, max_area: range of the area as a share of the image's,
+    divided by the number of rectangles; min_aspect, max_aspect: of height / width (by default its
+    inverse), whose logarithm is uniform. mode: "const" fills with 0, "rand" with one standard
+    normal number per channel, "pixel" with one per value. min_count, max_count: range of the number
+    of rectangles. num_splits: leave out the first of so many parts of a batch. The input stays.
+    """
+
+    def __init__(
+        self,
+        probability: float = 0.5,
+        min_area: float = 0.02,
+        max_area: float = 1 / 3,
+        min_aspect: float = 0.3,
+        max_aspect: float | None = None,
+        mode: str = "const",
+        min_count: int = 1,
+        max_count: int | None = None,
+        num_splits: int = 0,
+    ) -> None:
+        self.probability = checked(probability, "probability")
+        self.area = bounds("min_area, max_area", (min_area, max_area), 0.0, 1.0)
+        aspect = (min_aspect, max_aspect or 1 / min_aspect)
+        self.aspect = positive("min_aspect, max_aspect", aspect)
+        if mode not in _FILLS:
+            raise ValueError(f"mode is {mode!r}, expected one of {', '.join(_FILLS)}")
+        self.mode, self.num_splits = mode, num_splits
+        self.min_count = int(at_least(1, "min_count", min_count))
+        self.max_count = int(at_least(min_count, "max_count", max_count or min_count))
+
+    def __call__(self, img: Array) -> Array:
+        if getattr(img, "ndim", 0) not in (3, 4):
+            shape = getattr(img, "shape", type(img).__name__)
+            raise TypeError(f"expected an array (C, H, W) or (batch, C, H, W), got {shape}")
+        if img.ndim == 3:
+            return super().__call__(img)
+        start = len(img) // self.num_splits if self.num_splits > 1 else 0
+        out = img.copy()
+        for i in range(start, len(img)):
+            out[i] = super().__call__(img[i])
+        return out
+
+    def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
+        """((top, left, height, width), values), one pair per rectangle."""
+        channels, height, width = img.shape
+        if rng.random() > self.probability:
+            return ()
+        count = int(rng.integers(self.min_count, self.max_count + 1))
+        area = self.area[0] / count, self.area[1] / count
+        boxes = (erased_box(height, width, area, self.aspect, rng) for _ in range(count))
+        fill = _FILLS[self.mode]
+        return tuple((box, fill((channels, *box[2:]), rng)) for box in boxes if box is not None)
+
+    def apply(self, img: Array, *params: Any) -> Array:
+        out = img.copy() if params else img
+        for (top, left, height, width), values in params:
+            out[:, top : top + height, left : left + width] = values
+        return out
+
+    def __repr__(self) -> str:
+        return (
+            f"RandomErasing(p={self.probability}, mode={self.mode}, "
+            f"count=({self.min_count}, {self.max_count}))"
+        )

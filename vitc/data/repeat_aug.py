@@ -1,0 +1,103 @@
+"""Several augmentations of an image in one epoch: repeated, or side by side, as timm does it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.data import random
+from vitc.data.collate import default_collate
+from vitc.data.transforms.arguments import at_least
+from vitc.tape import clock
+
+
+class RepeatAugSampler:
+    """Each sample num_repeats times in a row, each time augmented anew: a `sampler`.
+
+    The samples are dealt out to num_replicas processes, of which this is number rank. An epoch has
+    about as many items as the dataset, so it sees 1 / num_repeats of the samples: len(dataset),
+    rounded down to a multiple of selected_round (if there are as many), divided by selected_ratio
+    (0: num_replicas). With one process the repeats stand in the same batch.
+
+    Paper: https://arxiv.org/abs/1902.05509.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_replicas: int = 1,
+        rank: int = 0,
+        shuffle: bool = True,
+        num_repeats: float = 3,
+        selected_round: int = 256,
+        selected_ratio: float = 0,
+    ) -> None:
+        self.dataset, self.shuffle = dataset, shuffle
+        self.num_replicas = int(at_least(1, "num_replicas", num_replicas))
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"rank is {rank}, expected 0 to {num_replicas - 1}")
+        self.rank, self.num_repeats = rank, at_least(1, "num_repeats", num_repeats)
+        length, ratio = len(dataset), selected_ratio or num_replicas
+        self.num_samples = math.ceil(length * num_repeats / num_replicas)
+        if selected_round and length >= selected_round:
+            selected = math.floor(length // selected_round * selected_round / ratio)
+        else:
+            selected = math.ceil(length / ratio)
+        self.num_selected_samples = min(selected, self.num_samples)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_selected_samples
+
+    def __iter__(self) -> Iterator[int]:
+        length = len(self.dataset)
+        order = random.order(clock.seed, self.epoch, length) if self.shuffle else np.arange(length)
+        total = math.ceil(self.num_repeats * length)
+        repeated = order[(np.arange(total) // self.num_repeats).astype(np.int64)]
+        mine = range(self.rank, self.num_samples * self.num_replicas, self.num_replicas)
+        return iter([int(repeated[i % total]) for i in mine[: self.num_selected_samples]])
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+class AugMixDataset:
+    """Each image as it is and num_splits - 1 times augmented: ((clean, augmented, ...), label).
+
+    dataset: anything with len(), [index] -> (image, label) and a `transform`. transform: three, as
+    `create_transform(..., separate=True)` makes them: of all, of the augmented ones, of all in the
+    end; None if the dataset has them. `split_collate` makes batches, for losses that compare.
+    """
+
+    def __init__(
+        self, dataset: Any, transform: Sequence[Any] | None = None, num_splits: int = 2
+    ) -> None:
+        self.dataset, self.num_splits = dataset, int(at_least(2, "num_splits", num_splits))
+        self.transform = dataset.transform if transform is None else transform
+
+    @property
+    def transform(self) -> Any:
+        return self.dataset.transform, self._augmentation, self._final
+
+    @transform.setter
+    def transform(self, parts: Sequence[Any]) -> None:
+        if not isinstance(parts, tuple | list) or len(parts) != 3:
+            raise ValueError(f"transform is {parts!r}, expected three, as separate=True gives them")
+        self.dataset.transform, self._augmentation, self._final = parts
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[tuple[Any, ...], Any]:
+        image, label = self.dataset[index]
+        augmented = (self._augmentation(image) for _ in range(self.num_splits - 1))
+        return tuple(map(self._final, (image, *augmented))), label
+
+
+def split_collate(batch: Sequence[tuple[tuple[Any, ...], Any]]) -> tuple[Array, Array]:
+    """Items of `AugMixDataset` -> images (splits * batch, ...) and as many labels: first all clean
+    ones, then all of the next split, and so on, as timm's fast_collate."""
+    images, labels = default_collate(batch)
+    return np.concatenate(images), np.concatenate([labels] * len(images))
