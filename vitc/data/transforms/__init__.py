@@ -9,6 +9,13 @@ on them; the second has no randomness, and given the same parameters its pixels 
 """
 
 from vitc.data.functional import InterpolationMode
+from vitc.data.transforms.auto_augment import (
+    AugMix,
+    AutoAugment,
+    AutoAugmentPolicy,
+    RandAugment,
+    TrivialAugmentWide,
+)
 from vitc.data.transforms.base import (
     Compose,
     Identity,
@@ -65,6 +72,9 @@ from vitc.data.transforms.tensors import (
 )
 
 __all__ = [
+    "AugMix",
+    "AutoAugment",
+    "AutoAugmentPolicy",
     "CenterCrop",
     "CenterCropOrPad",
     "ColorJitter",
@@ -81,6 +91,7 @@ __all__ = [
     "Normalize",
     "PILToTensor",
     "Pad",
+    "RandAugment",
     "RandomAdjustSharpness",
     "RandomAffine",
     "RandomApply",
@@ -111,4 +122,5 @@ __all__ = [
     "ToTensor",
     "Transform",
     "TrimBorder",
+    "TrivialAugmentWide",
 ]
