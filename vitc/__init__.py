@@ -16,8 +16,12 @@ __version__ = "0.1.0"
 # What `vitc.<name>` is and where it lives: (module, attribute), the attribute empty for a module.
 _PLACES = {
     "Classifier": ("vitc.training.classifier", "Classifier"),
+    "Callback": ("vitc.training.hooks", "Callback"),
+    "DataModule": ("vitc.training.datamodule", "DataModule"),
+    "LightningDataModule": ("vitc.training.datamodule", "DataModule"),
     "LightningModule": ("vitc.training.module", "Module"),
     "Module": ("vitc.training.module", "Module"),
+    "Run": ("vitc.training.run", "Run"),
     "Trainer": ("vitc.training.trainer", "Trainer"),
     "VitcError": ("vitc.errors", "VitcError"),
     "callbacks": ("vitc.training.callbacks", ""),

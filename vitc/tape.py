@@ -342,6 +342,11 @@ class Loss:
         """The same number, without its forward passes and without a gradient."""
         return Loss(self.value, self.weight)
 
+    def nonfinite_rows(self) -> list[int]:
+        """The rows of the batch whose gradient is infinite or NaN."""
+        bad = [~np.isfinite(g).all(axis=tuple(range(1, g.ndim))) for _, g in self._terms]
+        return sorted({int(row) for rows in bad for row in np.flatnonzero(rows)})
+
     def item(self) -> float:
         return float(self)
 

@@ -2,20 +2,22 @@
 
     model.safetensors   the first model under timm's names; other models `<attribute>.safetensors`
     config.json         as timm's `local-dir:` reads it: timm.create_model("local-dir:<directory>")
-    state.safetensors   the moments of the optimizer
+    state.safetensors   what the optimizer keeps of each parameter, such as its moments
+    <key>.safetensors   what a callback keeps, such as ema.safetensors
     state.json          progress, seed, hyperparameters, settings, callbacks, SHA-256 of each file
 
-It is written beside its place, flushed to the disk, and then renamed: at any moment a name stands
-for a whole checkpoint. Reading never executes anything.
+It is written beside its place, flushed to the disk, and then renamed. A name stands for a whole
+checkpoint at any moment but one, in which `settle` finds the one before. Reading never executes
+anything.
 """
 
 import hashlib
 import json
 import os
-import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +32,7 @@ from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import load_file, save_file
 from vitc.tape import clock
 
-SCHEMA = 1
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+SCHEMA = 2
 
 
 class Checkpoint(NamedTuple):
@@ -49,53 +50,143 @@ class Checkpoint(NamedTuple):
             )
         return load_file(self.path / files[attribute])
 
+    def tensors(self, name: str) -> dict[str, Array]:
+        """The arrays of `<name>.safetensors`; none if it does not hold it."""
+        file = f"{name}.safetensors"
+        return load_file(self.path / file) if file in self.state["files"] else {}
+
+
+class Snapshot(NamedTuple):
+    """Copies of all that a checkpoint will hold, so that training may go on while it is written.
+
+    tensors: per file name without its ending. config: of config.json, if there is one.
+    """
+
+    tensors: dict[str, dict[str, Array]]
+    state: dict[str, Any]
+    config: dict[str, Any] | None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for arrays in self.tensors.values() for a in arrays.values())
+
 
 # ------------------------------------------------------------------------------------- writing
 
 
-def write(path: str | PathLike[str], trainer: Any, module: Any) -> None:
-    """Writes where the run stands. What was at path before stays whole until the new one is.
+def snapshot(trainer: Any, module: Any, weights_only: bool = False) -> Snapshot:
+    """What stands now. weights_only: the models and hyperparameters, nothing to go on from.
 
-    Raises `OSError` if it cannot be written, `TypeError` for a hyperparameter that JSON lacks.
+    Raises `TypeError` for a hyperparameter that JSON lacks.
     """
-    path = Path(path)
-    state = _run_state(trainer, module)
     models = dict(module.named_models())
     files = {attribute: _file_name(i, attribute) for i, attribute in enumerate(models)}
-    with _replacing(path) as folder:
-        for attribute, model in models.items():
-            save_file(folder / files[attribute], model.state_dict(), {"format": "pt"})
-        first = next(iter(models.values()), None)
-        if isinstance(first, VisionTransformer):
-            labels = state["hparams"].get("class_names")
-            _write_json(folder / "config.json", timm_config(first, labels))
-        if trainer.optimizer is not None:
-            optimizer = trainer.optimizer.state_dict()
-            save_file(folder / "state.safetensors", _moments(optimizer), {"format": "pt"})
-            state["optimizer"] = _settings(optimizer)
-        hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-        state |= {"models": files, "files": hashes}
-        _write_json(folder / "state.json", {**state, "sha256": _digest(state)})
+    tensors = {files[name]: model.state_dict() for name, model in models.items()}
+    state = _module_state(module) | {"models": {k: f"{v}.safetensors" for k, v in files.items()}}
+    for callback in trainer.callbacks:
+        tensors |= {callback.state_key: callback.tensors()} if callback.tensors() else {}
+    if not weights_only:
+        state |= _run_state(trainer)
+        tensors["state"], state["optimizer"] = _split(trainer.optimizer.state_dict())
+    for hook in [c.on_save_checkpoint for c in trainer.callbacks]:
+        hook(trainer, module, state)
+    module.on_save_checkpoint(state)
+    copies = {file: {k: np.array(v) for k, v in part.items()} for file, part in tensors.items()}
+    first = next(iter(models.values()), None)
+    whole = isinstance(first, VisionTransformer)
+    labels = state["hparams"].get("class_names")
+    config = timm_config(first, labels) if whole else None  # type: ignore[arg-type]
+    return Snapshot(copies, json.loads(json.dumps(state)), config)
 
 
-def _run_state(trainer: Any, module: Any) -> dict[str, Any]:
-    state = {
+def _module_state(module: Any) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "vitc": __version__,
         "module": type(module).__name__,
         "hparams": _as_json(module.hparams),
+    }
+
+
+def _run_state(trainer: Any) -> dict[str, Any]:
+    return {
         "seed": clock.seed,
+        "shards": trainer.world_size,
         "progress": trainer.progress.state_dict(),
         "callbacks": {c.state_key: c.state_dict() for c in trainer.callbacks if c.state_dict()},
+        "loggers": [_logger_state(logger) for logger in trainer.loggers],
+        "schedule": trainer.schedule_state(),
+        "datamodule": trainer.datamodule.state_dict() if trainer.datamodule else {},
         "results": trainer.results.state_dict(),
-        "callback_metrics": trainer.callback_metrics,
+        "callback_metrics": dict(trainer.callback_metrics),
     }
-    module.on_save_checkpoint(state)
-    return state
+
+
+def _logger_state(logger: Any) -> dict[str, Any]:
+    return logger.state_dict() if hasattr(logger, "state_dict") else {}
 
 
 def _file_name(index: int, attribute: str) -> str:
-    return "model.safetensors" if index == 0 else f"{attribute}.safetensors"
+    return "model" if index == 0 else attribute
+
+
+def _split(optimizer: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """An optimizer's state in torch's layout as arrays, `<number>.<name>`, and the rest."""
+    arrays: dict[str, Array] = {}
+    numbers: dict[str, Any] = {}
+    for number, row in optimizer["state"].items():
+        large = {name: value for name, value in row.items() if np.ndim(value)}
+        arrays |= {f"{number}.{name}": value for name, value in large.items()}
+        numbers[str(number)] = {n: _number(v) for n, v in row.items() if n not in large}
+    return arrays, {"state": numbers, "param_groups": optimizer["param_groups"]}
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def write(path: str | PathLike[str], content: Snapshot) -> None:
+    """Writes a snapshot. What was at path before stays whole until the new one is.
+
+    Raises `OSError` if it cannot be written.
+    """
+    path = Path(path)
+    with _replacing(path) as folder:
+        _check_space(folder, content.nbytes)
+        for name, arrays in content.tensors.items():
+            _save(folder / f"{name}.safetensors", arrays)
+        if content.config is not None:
+            _write_json(folder / "config.json", content.config)
+        hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+        state = {**content.state, "files": hashes}
+        _write_json(folder / "state.json", {**state, "sha256": _digest(state)})
+
+
+def copy(source: Path, path: Path) -> None:
+    """The same checkpoint under a second name. Its files are never changed, so links are enough."""
+    with _replacing(path) as folder:
+        for file in source.iterdir():
+            try:
+                os.link(file, folder / file.name)
+            except OSError:  # a file system without links
+                shutil.copyfile(file, folder / file.name)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"{folder.parent}: a checkpoint needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} are free"
+        )
+
+
+def _save(path: Path, arrays: Mapping[str, Array]) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        save_file(path, arrays, {"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _as_json(hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,22 +204,10 @@ def _as_json(hparams: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _moments(optimizer: Mapping[str, Any]) -> dict[str, Array]:
-    state = optimizer["state"].items()
-    return {f"{number}.{name}": row[name] for number, row in state for name in _MOMENTS}
-
-
-def _settings(optimizer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an optimizer's state holds besides the moments."""
-    steps = {str(number): row["step"] for number, row in optimizer["state"].items()}
-    return {"steps": steps, "param_groups": optimizer["param_groups"]}
-
-
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A new folder that takes the place of `path` if the block does not raise."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    before = path.with_name(f".{path.name}.{os.getpid()}.old")
+    unfinished, before = (path.with_name(f".{path.name}.{os.getpid()}.{e}") for e in ("tmp", "old"))
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
@@ -140,9 +219,39 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.rename(path, before)
         os.rename(unfinished, path)
         _flush(path.parent)
+    except BaseException:
+        if before.exists() and not path.exists():
+            os.rename(before, path)
+        raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Clears what writers that were killed left in a folder: unfinished checkpoints are removed,
+    and one that was about to be replaced takes its place again."""
+    for path in folder.glob(".*.ckpt.*.*"):
+        place, process, kind = path.name[1:].rsplit(".", 2)
+        if kind not in ("tmp", "old") or _runs(process):
+            continue
+        if kind == "old" and not (folder / place).exists():
+            os.rename(path, folder / place)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether another process of this number runs, which may be writing."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -190,6 +299,39 @@ def read(path: str | PathLike[str]) -> Checkpoint:
     return Checkpoint(path, state)
 
 
+def read_or_earlier(path: str | PathLike[str]) -> Checkpoint:
+    """A checkpoint, or if it is damaged the latest whole one beside it, with a warning.
+
+    Raises what `read` does if there is none.
+    """
+    path = Path(path)
+    settle(path.parent)
+    try:
+        return read(path)
+    except ValueError as error:
+        for other in beside(path.parent):
+            with suppress(ValueError, OSError):
+                found = read(other)
+                warnings.warn(f"{error}; going on from {other} instead", stacklevel=4)
+                return found
+        raise
+
+
+def beside(folder: Path) -> list[Path]:
+    """The checkpoints in a folder from which a run can go on, the latest step first."""
+
+    def step(path: Path) -> int:
+        try:
+            return int(json.loads((path / "state.json").read_text())["progress"]["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return -1
+
+    found = {path: step(path) for path in folder.glob("*.ckpt")}
+    # Of one step, the one that was written last; of one write, always the same.
+    order = sorted(found, key=lambda path: (found[path], path.stat().st_mtime, path.name))
+    return [path for path in reversed(order) if found[path] >= 0]
+
+
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text())
@@ -220,48 +362,47 @@ def _load(checkpoint: Checkpoint, attribute: str, model: Model) -> None:
 
 
 def load_run(checkpoint: Checkpoint, trainer: Any, module: Any) -> None:
-    """Sets models, optimizer, callbacks and counters to where the checkpoint stands."""
+    """Sets models, optimizer, callbacks and counters to where the checkpoint stands.
+
+    Raises `ValueError` for one that holds weights only, or was made by so many devices.
+    """
     state = checkpoint.state
+    if "progress" not in state:
+        raise ValueError(
+            f"{checkpoint.path} holds weights only, nothing to go on from: load it with "
+            "load_from_checkpoint()"
+        )
+    if state["shards"] != trainer.world_size:
+        raise ValueError(
+            f"{checkpoint.path} was trained with {state['shards']} devices, this run has "
+            f"{trainer.world_size}: a step would be another one"
+        )
     load_models(checkpoint, module)
-    if "optimizer" in state:
-        trainer.optimizer.load_state_dict(_optimizer_state(checkpoint))
+    trainer.optimizer.load_state_dict(_joined(checkpoint))
     for callback in trainer.callbacks:
         if callback.state_key in state["callbacks"]:
             callback.load_state_dict(state["callbacks"][callback.state_key])
-    for name, value in state["progress"].items():
-        setattr(trainer.progress, name, value)
+        callback.load_tensors(checkpoint.tensors(callback.state_key))
+    for logger, kept in zip(trainer.loggers, state["loggers"], strict=False):
+        if kept and hasattr(logger, "load_state_dict"):
+            logger.load_state_dict(kept)
+    trainer.load_schedule_state(state["schedule"])
+    if trainer.datamodule is not None:
+        trainer.datamodule.load_state_dict(state["datamodule"])
+    trainer.progress.load_state_dict(state["progress"])
     trainer.results.load_state_dict(state["results"])
     trainer.callback_metrics.update(state["callback_metrics"])
     clock.seed = state["seed"]
+    for callback in trainer.callbacks:
+        callback.on_load_checkpoint(trainer, module, state)
     module.on_load_checkpoint(state)
 
 
-def _optimizer_state(checkpoint: Checkpoint) -> dict[str, Any]:
-    settings = checkpoint.state["optimizer"]
-    moments = load_file(checkpoint.path / "state.safetensors") if settings["steps"] else {}
-    rows = {
-        number: {"step": step, **{name: moments[f"{number}.{name}"] for name in _MOMENTS}}
-        for number, step in settings["steps"].items()
-    }
-    return {"state": rows, "param_groups": settings["param_groups"]}
-
-
-# ------------------------------------------------------------------------------------- names
-
-
-def filled(pattern: str, values: Mapping[str, Any]) -> str:
-    """A file name from a pattern: "{epoch}-{val_loss:.2f}" gives epoch=3-val_loss=0.41.
-
-    Raises `ValueError` naming a field that has no value.
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        name, spec = match.group(1), match.group(2) or ""
-        if name not in values:
-            raise ValueError(
-                f"filename {pattern!r} names {name!r}, which was not logged; known: "
-                + ", ".join(values)
-            )
-        return f"{name}={values[name]:{spec[1:]}}"
-
-    return re.sub(r"\{([^{}:]+)(:[^{}]*)?\}", fill, pattern)
+def _joined(checkpoint: Checkpoint) -> dict[str, Any]:
+    """An optimizer's state in torch's layout."""
+    kept = checkpoint.state["optimizer"]
+    rows: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in kept["state"].items()}
+    for key, value in checkpoint.tensors("state").items():
+        number, name = key.split(".", 1)
+        rows[int(number)][name] = value
+    return {"state": rows, "param_groups": kept["param_groups"]}

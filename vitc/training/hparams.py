@@ -1,6 +1,7 @@
 """The arguments a module was made with, which a checkpoint keeps to make it again."""
 
 import inspect
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,32 @@ class HyperParameters(dict[str, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
+
+
+class WithHyperParameters:
+    """What remembers the arguments of its `__init__`."""
+
+    def __init__(self) -> None:
+        self._hparams = HyperParameters()
+        self.logs_hparams = True
+
+    @property
+    def hparams(self) -> HyperParameters:
+        return self._hparams
+
+    def save_hyperparameters(
+        self, *names: str, ignore: str | Collection[str] = (), logger: bool = True
+    ) -> None:
+        """Called in `__init__`: remembers its arguments (or only the named ones) in `hparams`.
+
+        logger: whether the loggers of a run write them down.
+        """
+        self.logs_hparams = logger
+        frame = inspect.currentframe()
+        given = init_arguments(self, frame.f_back if frame else None)
+        left_out = {ignore} if isinstance(ignore, str) else set(ignore)
+        chosen = names or tuple(given)
+        self._hparams.update({n: given[n] for n in chosen if n in given and n not in left_out})
 
 
 def init_arguments(module: object, frame: FrameType | None) -> dict[str, Any]:

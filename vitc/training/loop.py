@@ -5,18 +5,18 @@ Losses add undivided gradients, so a step is the mean over all samples of its wi
 their cut.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from vitc.tape import Loss, clock, no_grad
+from vitc.training import nonfinite
+from vitc.training.feed import Feed, with_last
 from vitc.training.results import Results
 
 
 def fit(trainer: Any, module: Any) -> None:
     """Sanity check, then epochs until something says stop."""
     trainer.call("on_fit_start")
-    _sanity_check(trainer, module)
+    sanity_check(trainer, module)
     trainer.call("on_train_start")
     while not trainer.finished:
         train_epoch(trainer, module)
@@ -28,39 +28,47 @@ def train_epoch(trainer: Any, module: Any) -> None:
     """One pass over the training loader, from the batch where a resumed run stopped."""
     progress = trainer.progress
     if progress.batch == 0:
-        trainer.results = Results(training=True)
-    trainer.call("on_train_epoch_start")
-    for batch, last in _with_last(_train_batches(trainer)):
+        trainer.call("on_train_epoch_start")
+    if progress.validating:
+        evaluate(trainer, module, "validation", trainer.val_feed)
+    for batch, last in with_last(trainer.train_feed.batches(progress.epoch, progress.batch)):
+        index = progress.batch // trainer.world_size
         clock.begin(progress.step, row=progress.rows)
+        trainer.set_lr()
         trainer.start_batch(batch)
-        trainer.call("on_train_batch_start", batch, progress.batch)
-        outputs = module.training_step(batch, progress.batch)
-        _backward(trainer, outputs)
-        progress.rows += trainer.batch_size
-        progress.window += 1
-        progress.batch += 1
-        closes = last or progress.window == trainer.accumulate_grad_batches
-        if closes:
-            _optimizer_step(trainer)
-        trainer.call("on_train_batch_end", outputs, batch, progress.batch - 1)
-        trainer.publish_step()
-        if closes and trainer.stops_now:
+        if trainer.call("on_train_batch_start", batch, index) == -1:
             break
+        outputs = module.training_step(batch, index)
+        zero_grad(trainer)
+        backward(trainer, outputs, batch)
+        progress.count(trainer.batch_size)
+        if last or progress.window == trainer.window_batches:
+            optimizer_step(trainer)
+        trainer.move_lr(last)
+        trainer.call("on_train_batch_end", outputs, batch, index)
+        trainer.publish_step()
+        if trainer.validation_due(last):
+            progress.validating = True
+            evaluate(trainer, module, "validation", trainer.val_feed)
+        if trainer.stops_now:
+            break
+    if trainer.interrupted:
+        return  # the epoch goes on when the run is resumed
     if progress.batch == 0:
         raise ValueError(
             "the training loader gave no batch: it is empty, or shorter than one batch"
         )
-    if trainer.interrupted:
-        return  # the epoch goes on when the run is resumed
-    if (progress.epoch + 1) % trainer.check_val_every_n_epoch == 0:
-        evaluate(trainer, module)
-    trainer.publish_epoch(trainer.results)
-    trainer.call("on_train_epoch_end")
-    progress.next_epoch()
-    trainer.save_epoch()
+    trainer.end_epoch()
 
 
-def _backward(trainer: Any, outputs: Any) -> None:
+def zero_grad(trainer: Any) -> None:
+    """Forgets the gradients of the step before, at the first batch of a window."""
+    if trainer.progress.window == 0:
+        trainer.call("on_before_zero_grad", trainer.optimizer)
+        trainer.optimizer.zero_grad()
+
+
+def backward(trainer: Any, outputs: Any, batch: Any) -> None:
     """Adds the gradients of what a training step returned; None skips the batch."""
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     if loss is None:
@@ -71,93 +79,89 @@ def _backward(trainer: Any, outputs: Any) -> None:
             'a dict with one under "loss", or None'
         )
     trainer.call("on_before_backward", loss)
-    loss.backward()
+    if nonfinite.passes(trainer, nonfinite.loss_fault, loss, batch):
+        trainer.run.backward(loss)
+    else:
+        trainer.left_out += 1
     trainer.call("on_after_backward")
+    if trainer.detect_anomaly:
+        nonfinite.passes(trainer, nonfinite.gradient_fault)
 
 
-def _optimizer_step(trainer: Any) -> None:
-    """Closes the window: divide, clip, update, forget the gradients."""
-    optimizer = trainer.optimizer
+def optimizer_step(trainer: Any) -> None:
+    """Closes the window: divide, clip, update; unless the gradients are infinite or NaN."""
+    progress, optimizer = trainer.progress, trainer.optimizer
     trainer.close_window()
-    trainer.call("on_before_optimizer_step", optimizer)
-    trainer.clip_gradients()
-    trainer.set_lr()
-    optimizer.step()
-    trainer.call("on_before_zero_grad", optimizer)
-    optimizer.zero_grad()
-    trainer.progress.close_window()
+    whole = trainer.left_out < progress.window
+    sound = whole and nonfinite.passes(trainer, nonfinite.gradient_fault)
+    if sound:
+        trainer.skipped = 0
+        trainer.call("on_before_optimizer_step", optimizer)
+        trainer.clip_gradients()
+        progress.updating = True
+        optimizer.step()
+        progress.updating = False
+    trainer.left_out = 0
+    progress.close_window(stepped=sound)
+    trainer.results.mark()
 
 
-def evaluate(trainer: Any, module: Any, limit: int | None = None, quiet: bool = False) -> None:
-    """One pass over the validation loader in evaluation mode; quiet: its metrics are not kept."""
-    if trainer.val_loader is None:
+def sanity_check(trainer: Any, module: Any) -> None:
+    """A few batches of validation before training, so that a fault in it shows now."""
+    if not trainer.num_sanity_val_steps or trainer.val_feed is None or trainer.resumed:
         return
-    training, trainer.results = trainer.results, Results(training=False)
+    trainer.call("on_sanity_check_start")
+    trainer.sanity_checking = True
+    evaluate(trainer, module, "validation", trainer.val_feed, trainer.num_sanity_val_steps)
+    trainer.sanity_checking = False
+    trainer.call("on_sanity_check_end")
+
+
+def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | None = None) -> None:
+    """One pass over a loader in evaluation mode; stage: "validation" or "test".
+
+    An interruption ends it after a batch; it begins anew when the run is resumed.
+    """
+    step = getattr(module, f"{stage}_step")
+    training, trainer.results = trainer.results, Results()
     with no_grad(), trainer.evaluation_mode():
-        trainer.call("on_validation_start")
-        trainer.call("on_validation_epoch_start")
-        batches = islice(trainer.val_loader, _least(limit, trainer.limit_val_batches))
-        for index, batch in enumerate(batches):
+        trainer.call(f"on_{stage}_start")
+        trainer.call(f"on_{stage}_epoch_start")
+        for index, batch in enumerate(feed.batches()):
+            if index == limit or trainer.interrupted:
+                break
             trainer.start_batch(batch)
-            trainer.call("on_validation_batch_start", batch, index)
-            outputs = module.validation_step(batch, index)
-            trainer.call("on_validation_batch_end", outputs, batch, index)
-        trainer.call("on_validation_epoch_end")
-        if not quiet:
-            trainer.publish_epoch(trainer.results)
-        trainer.call("on_validation_end")
+            trainer.call(f"on_{stage}_batch_start", batch, index)
+            outputs = step(batch, index)
+            trainer.call(f"on_{stage}_batch_end", outputs, batch, index)
+        if not trainer.interrupted:
+            end_evaluation(trainer, stage)
     trainer.results = training
 
 
-def predict(trainer: Any, module: Any, loader: Iterable[Any]) -> list[Any]:
-    """`predict_step` of every batch, in evaluation mode."""
+def end_evaluation(trainer: Any, stage: str) -> None:
+    trainer.call(f"on_{stage}_epoch_end")
+    trainer.progress.validating = False
+    if not trainer.sanity_checking:
+        trainer.publish_epoch()
+    trainer.call(f"on_{stage}_end")
+
+
+def predict(trainer: Any, module: Any, feed: Feed, keep: bool) -> list[Any]:
+    """`predict_step` of every batch, in evaluation mode; keep: what it returned is returned."""
     found = []
     with no_grad(), trainer.evaluation_mode():
         trainer.call("on_predict_start")
-        for index, batch in enumerate(loader):
+        trainer.call("on_predict_epoch_start")
+        for index, batch in enumerate(feed.batches()):
             trainer.start_batch(batch)
+            trainer.call("on_predict_batch_start", batch, index)
             outputs = module.predict_step(batch, index)
             trainer.call("on_predict_batch_end", outputs, batch, index)
-            found.append(outputs)
+            if keep:
+                found.append(outputs)
             if trainer.interrupted:
                 break
+        trainer.call("on_predict_epoch_end")
         trainer.call("on_predict_end")
     return found
-
-
-def _sanity_check(trainer: Any, module: Any) -> None:
-    """A few batches of validation before training, so that a fault in it shows now."""
-    if trainer.num_sanity_val_steps and trainer.val_loader is not None and not trainer.resumed:
-        trainer.call("on_sanity_check_start")
-        evaluate(trainer, module, limit=trainer.num_sanity_val_steps, quiet=True)
-        trainer.call("on_sanity_check_end")
-
-
-def _train_batches(trainer: Any) -> Iterator[Any]:
-    """The rest of the epoch's batches. Our loaders start in the middle, others are read over."""
-    loader, start = trainer.train_loader, trainer.progress.batch
-    if hasattr(loader, "set_epoch"):
-        loader.set_epoch(trainer.progress.epoch)
-    limit = trainer.limit_train_batches
-    rest = None if limit is None else max(limit - start, 0)
-    if hasattr(loader, "batches"):
-        return islice(loader.batches(start), rest)
-    return islice(loader, start, limit)
-
-
-def _with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether none follows it."""
-    iterator = iter(batches)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        return
-    for following in iterator:
-        yield batch, False
-        batch = following
-    yield batch, True
-
-
-def _least(*limits: int | None) -> int | None:
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None

@@ -1,6 +1,5 @@
 """The user's module: models, a training step and an optimizer, under Lightning's names."""
 
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -11,10 +10,10 @@ from vitc.models.model import Model
 from vitc.models.weights import IncompatibleKeys
 from vitc.parameters import Parameter
 from vitc.training.hooks import ModuleHooks
-from vitc.training.hparams import HyperParameters, init_arguments
+from vitc.training.hparams import WithHyperParameters
 
 
-class Module(ModuleHooks):
+class Module(WithHyperParameters, ModuleHooks):
     """What a `Trainer` trains; `vitc.LightningModule` is the same class.
 
     A subclass makes its models in `__init__` and returns a loss from `training_step` and an
@@ -23,9 +22,6 @@ class Module(ModuleHooks):
 
     trainer: Any = None
     training = True
-
-    def __init__(self) -> None:
-        self._hparams = HyperParameters()
 
     # ------------------------------------------------------------------------------- to override
 
@@ -40,18 +36,31 @@ class Module(ModuleHooks):
         raise NotImplementedError(f"{type(self).__name__} has no training_step()")
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any: ...
+    def test_step(self, batch: Any, batch_idx: int) -> Any: ...
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """The output for a batch; of a (images, labels) batch, for the images."""
         return self(batch[0] if isinstance(batch, tuple | list) else batch)
 
     def configure_optimizers(self) -> Any:
-        """An optimizer, (optimizer, schedule), or ([optimizer], [schedule])."""
+        """An optimizer, or with a schedule of its learning rate one of
+
+        optimizer, schedule
+        [optimizer], [schedule]
+        {"optimizer": optimizer, "lr_scheduler": schedule}
+        {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step",
+         "frequency": 1, "monitor": "val_loss"}}
+        """
         raise NotImplementedError(f"{type(self).__name__} has no configure_optimizers()")
 
     def configure_callbacks(self) -> Any:
         """Callbacks that come with this module."""
         return []
+
+    def train_dataloader(self) -> Any: ...
+    def val_dataloader(self) -> Any: ...
+    def test_dataloader(self) -> Any: ...
+    def predict_dataloader(self) -> Any: ...
 
     # ------------------------------------------------------------------------------- models
 
@@ -120,19 +129,7 @@ class Module(ModuleHooks):
     def unfreeze(self) -> None:
         self.requires_grad_(True).train()
 
-    # ------------------------------------------------------------------------------- arguments
-
-    @property
-    def hparams(self) -> HyperParameters:
-        return self._hparams
-
-    def save_hyperparameters(self, *names: str, ignore: str | list[str] = ()) -> None:  # type: ignore[assignment]
-        """Called in `__init__`: remembers its arguments (or only the named ones) in `hparams`."""
-        frame = inspect.currentframe()
-        given = init_arguments(self, frame.f_back if frame else None)
-        left_out = {ignore} if isinstance(ignore, str) else set(ignore)
-        chosen = names or tuple(given)
-        self._hparams.update({n: given[n] for n in chosen if n in given and n not in left_out})
+    # ------------------------------------------------------------------------------- from a file
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **changes: Any) -> Self:
@@ -159,6 +156,14 @@ class Module(ModuleHooks):
         """Optimizer steps so far."""
         return self.trainer.global_step if self.trainer else 0
 
+    @property
+    def logger(self) -> Any:
+        """The first logger of the run; None without one."""
+        return self.trainer.logger if self.trainer else None
+
+    def optimizers(self) -> Any:
+        return self.trainer.optimizer
+
     def log(
         self,
         name: str,
@@ -167,13 +172,16 @@ class Module(ModuleHooks):
         logger: bool = True,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
-        batch_size: int | None = None,
+        reduce_fx: Any = "mean",
         sync_dist: bool = False,
+        batch_size: int | None = None,
+        rank_zero_only: bool = False,
     ) -> None:
-        """Logs a number: a step's value in training, the mean over the epoch in validation.
+        """Logs a number: a step's value in training steps, the mean over the epoch elsewhere.
 
         The mean is weighted by batch_size, which is read from the batch unless it is given.
-        sync_dist is always on: a mean is that of all samples.
+        reduce_fx: "mean", "sum", "min" or "max" over the epoch. sync_dist and rank_zero_only are
+        accepted: a value is always that of all samples, and logged once.
         """
         if self.trainer is None:
             warnings.warn("self.log() was called without a trainer: ignored", stacklevel=2)
@@ -186,6 +194,7 @@ class Module(ModuleHooks):
             logger=logger,
             on_step=on_step,
             on_epoch=on_epoch,
+            reduce_fx=reduce_fx,
         )
 
     def log_dict(self, metrics: Mapping[str, Any], **options: Any) -> None:

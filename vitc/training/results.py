@@ -4,28 +4,23 @@ from typing import Any, NamedTuple
 
 from vitc.tape import Loss
 
-
-class _Mean:
-    """A mean weighted by the number of samples."""
-
-    def __init__(self) -> None:
-        self.total, self.weight = 0.0, 0
-
-    def add(self, value: float, weight: int) -> None:
-        self.total += value * weight
-        self.weight += weight
-
-    def value(self) -> float:
-        return self.total / self.weight if self.weight else float("nan")
+# How values of steps become one of an epoch: (so far, weight so far, value, weight) -> so far.
+_REDUCTIONS = {
+    "mean": lambda total, seen, value, weight: total + value * weight,
+    "sum": lambda total, seen, value, weight: total + value,
+    "min": lambda total, seen, value, weight: min(total, value) if seen else value,
+    "max": lambda total, seen, value, weight: max(total, value) if seen else value,
+}
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """How a name was logged."""
 
     on_step: bool
     on_epoch: bool
     prog_bar: bool
     logger: bool
+    reduce_fx: str
 
 
 class Results:
@@ -34,31 +29,21 @@ class Results:
     A name that is logged both on step and on epoch gets the endings `_step` and `_epoch`.
     """
 
-    def __init__(self, training: bool) -> None:
-        self.training = training
-        self._entries: dict[str, _Entry] = {}
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
         self._last: dict[str, float] = {}
-        self._means: dict[str, _Mean] = {}
+        self._sums: dict[str, tuple[float, float]] = {}  # reduced so far, weight so far
+        self._border: dict[str, Any] = self._state()
 
-    def log(
-        self,
-        name: str,
-        value: Any,
-        weight: int,
-        *,
-        prog_bar: bool,
-        logger: bool,
-        on_step: bool | None,
-        on_epoch: bool | None,
-    ) -> None:
+    def log(self, name: str, value: Any, weight: int, entry: Entry) -> None:
         """Raises `TypeError` for a value that is not one number, naming it."""
         number = _number(name, value)
-        on_step = self.training if on_step is None else on_step
-        on_epoch = not self.training if on_epoch is None else on_epoch
-        self._entries[name] = _Entry(on_step, on_epoch, prog_bar, logger)
+        self._entries[name] = entry
         self._last[name] = number
-        if on_epoch:
-            self._means.setdefault(name, _Mean()).add(number, weight)
+        if entry.on_epoch:
+            total, seen = self._sums.get(name, (0.0, 0.0))
+            reduced = _REDUCTIONS[entry.reduce_fx](total, seen, number, weight)
+            self._sums[name] = reduced, seen + weight
 
     def step_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, float]:
         """The values of the last step, of all or of those for the progress bar or the logger."""
@@ -69,9 +54,9 @@ class Results:
         }
 
     def epoch_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, float]:
-        """The means so far, likewise."""
+        """The values of the epoch so far, likewise."""
         return {
-            f"{name}_epoch" if entry.on_step else name: self._means[name].value()
+            f"{name}_epoch" if entry.on_step else name: self._reduced(name)
             for name, entry in self._chosen(prog_bar, logger)
             if entry.on_epoch
         }
@@ -80,13 +65,19 @@ class Results:
         """What callbacks may monitor: each name with and without its ending."""
         metrics = self.epoch_metrics() if epoch else self.step_metrics()
         plain = {
-            name: self._means[name].value() if epoch and entry.on_epoch else self._last[name]
+            name: self._reduced(name) if epoch and entry.on_epoch else self._last[name]
             for name, entry in self._entries.items()
             if (entry.on_epoch if epoch else entry.on_step)
         }
         return {**plain, **metrics}
 
-    def _chosen(self, prog_bar: bool, logger: bool) -> list[tuple[str, _Entry]]:
+    def _reduced(self, name: str) -> float:
+        total, weight = self._sums[name]
+        if self._entries[name].reduce_fx != "mean":
+            return total
+        return total / weight if weight else float("nan")
+
+    def _chosen(self, prog_bar: bool, logger: bool) -> list[tuple[str, Entry]]:
         return [
             (name, entry)
             for name, entry in self._entries.items()
@@ -95,20 +86,41 @@ class Results:
 
     # ------------------------------------------------------------------------------- state
 
-    def state_dict(self) -> dict[str, Any]:
-        """The unfinished epoch, for a checkpoint within it."""
+    def mark(self) -> None:
+        """This is the border of a window, from which a resumed run goes on."""
+        self._border = self._state()
+
+    def _state(self) -> dict[str, Any]:
         return {
-            "entries": {name: list(entry) for name, entry in self._entries.items()},
+            "entries": dict(self._entries),
             "last": dict(self._last),
-            "means": {name: [mean.total, mean.weight] for name, mean in self._means.items()},
+            "sums": dict(self._sums),
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """The unfinished epoch up to the last border, as JSON has it."""
+        return {what: {k: _plain(v) for k, v in d.items()} for what, d in self._border.items()}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._entries = {name: _Entry(*entry) for name, entry in state["entries"].items()}
+        self._entries = {name: Entry(*entry) for name, entry in state["entries"].items()}
         self._last = dict(state["last"])
-        for name, (total, weight) in state["means"].items():
-            mean = self._means[name] = _Mean()
-            mean.total, mean.weight = total, weight
+        self._sums = {name: (total, weight) for name, (total, weight) in state["sums"].items()}
+        self.mark()
+
+
+def reduction(reduce_fx: Any) -> str:
+    """The name of a reduction, given by its name or as a function: "mean", `max`, `numpy.sum`.
+
+    Raises `ValueError` for one that is not known.
+    """
+    name = reduce_fx if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", "")
+    if name not in _REDUCTIONS:
+        raise ValueError(f"reduce_fx is {reduce_fx!r}, expected one of {', '.join(_REDUCTIONS)}")
+    return name
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,39 +1,71 @@
 """The trainer: settings, state and services of a run. What happens in which order is in loop.py."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitc.errors import nearest
-from vitc.optim import AdamW, Schedule, set_lr
 from vitc.tape import close_window
-from vitc.training import checkpoint, loop
-from vitc.training.callbacks import ModelCheckpoint, ProgressBar
+from vitc.training import checkpoint, loop, settings
+from vitc.training.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    ProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
+from vitc.training.datamodule import DataModule
 from vitc.training.estimate import Estimate, estimate
+from vitc.training.feed import Feed, Limit
 from vitc.training.hooks import Callback
 from vitc.training.interrupt import listen
 from vitc.training.loggers import CSVLogger
 from vitc.training.module import Module
 from vitc.training.progress import Progress
-from vitc.training.results import Results
+from vitc.training.results import Entry, Results, reduction
+from vitc.training.run import Run, clip_norm
+from vitc.training.schedule import Scheduling, read_configuration
+from vitc.training.writer import Writer
 
-_FLOAT32 = (32, "32", "32-true", None)
+# In these, what is logged is a step's value by default.
+_STEP_HOOKS = frozenset(
+    (
+        "on_train_batch_start",  # and training_step, which follows
+        "on_before_zero_grad",
+        "on_before_backward",
+        "on_after_backward",
+        "on_before_optimizer_step",
+        "on_train_batch_end",
+    )
+)
+_Path = str | PathLike[str]
 
 
 class Trainer:
-    """Trains, validates and predicts with a `Module`; arguments are Lightning's.
+    """Trains, validates, tests and predicts with a `Module`; arguments are Lightning's.
 
     max_epochs: -1 for no end; 1000 if neither it nor max_steps is given. max_steps: optimizer
-    steps, -1 for no limit. accumulate_grad_batches: batches per optimizer step. gradient_clip_val:
-    largest L2 norm of all gradients together. limit_train_batches, limit_val_batches: at most so
-    many per epoch. logger: True for a `CSVLogger`, False for none, or an object with
-    log_metrics(metrics, step), or several. callbacks: run besides the progress bar and a
-    `ModelCheckpoint`, which are there unless switched off. accelerator, devices, precision: this
-    version runs one process in float32.
+    steps, -1 for no limit. min_epochs, min_steps: before which `should_stop` is not heeded.
+    max_time: "DD:HH:MM:SS" or a timedelta. accumulate_grad_batches: batches per optimizer step.
+    gradient_clip_val: largest L2 norm of all gradients together (gradient_clip_algorithm "norm"),
+    largest element ("value"), or share of a unit's weights ("agc").
+    limit_*_batches: at most so many (int) or such a share (float) per pass. overfit_batches: train
+    and validate on the same first batches again and again. fast_dev_run: one batch (or so many) of
+    everything, nothing is written. val_check_interval: validate after so many batches (int) or
+    such a share of the epoch. check_val_every_n_epoch: None counts batches over epochs.
+    logger: True for a `CSVLogger`, False for none, or an object with log_metrics(metrics, step), or
+    several. callbacks: run besides the progress bar and a `ModelCheckpoint`, which are there unless
+    switched off.
+    precision: "32-true", "bf16-mixed" or "64-true". devices, num_nodes: shards of a step; a batch
+    of the loader is one shard's, as in Lightning. detect_anomaly: look at the gradients after every
+    batch, raise at the first that is infinite or NaN. on_nonfinite: "skip" leaves such a step out
+    with a warning and raises at the fourth in a row, "raise" does at once. threads: of the process.
+    deterministic, inference_mode: accepted, and always so.
 
     Raises `TypeError` for an argument that it does not know, `ValueError` for a bad value.
     """
@@ -41,170 +73,304 @@ class Trainer:
     def __init__(
         self,
         *,
+        accelerator: Any = "auto",
+        strategy: Any = "auto",
+        devices: int | str | Sequence[int] = "auto",
+        num_nodes: int = 1,
+        precision: Any = None,
+        logger: Any = True,
+        callbacks: Callback | Iterable[Callback] | None = None,
+        fast_dev_run: int | bool = False,
         max_epochs: int | None = None,
+        min_epochs: int | None = None,
         max_steps: int = -1,
-        accumulate_grad_batches: int = 1,
-        gradient_clip_val: float | None = None,
-        limit_train_batches: int | None = None,
-        limit_val_batches: int | None = None,
-        check_val_every_n_epoch: int = 1,
+        min_steps: int | None = None,
+        max_time: str | timedelta | Mapping[str, int] | None = None,
+        limit_train_batches: Limit = None,
+        limit_val_batches: Limit = None,
+        limit_test_batches: Limit = None,
+        limit_predict_batches: Limit = None,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | None = None,
+        check_val_every_n_epoch: int | None = 1,
         num_sanity_val_steps: int = 2,
         log_every_n_steps: int = 50,
-        callbacks: Callback | Iterable[Callback] | None = None,
-        logger: Any = True,
         enable_checkpointing: bool = True,
         enable_progress_bar: bool = True,
         enable_model_summary: bool = True,
-        default_root_dir: str | PathLike[str] | None = None,
-        accelerator: str = "auto",
-        devices: int | str = "auto",
-        precision: Any = "32-true",
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str = "norm",
+        deterministic: Any = None,
+        inference_mode: bool = True,
+        detect_anomaly: bool = False,
+        default_root_dir: _Path | None = None,
+        on_nonfinite: str = "skip",
+        threads: int | None = None,
         **unknown: Any,
     ) -> None:
-        _refuse_unknown(unknown)
-        _refuse_others(accelerator, devices, precision)
-        for name, value, least in (
-            ("accumulate_grad_batches", accumulate_grad_batches, 1),
-            ("check_val_every_n_epoch", check_val_every_n_epoch, 1),
-            ("log_every_n_steps", log_every_n_steps, 1),
-            ("max_steps", max_steps, -1),
-            ("max_epochs", 1 if max_epochs is None else max_epochs, -1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} is {value}, expected {least} or more")
+        known = (n for n in Trainer.__init__.__annotations__ if n not in ("unknown", "return"))
+        settings.check_unknown(unknown, known)
+        settings.check_least(
+            accumulate_grad_batches=(accumulate_grad_batches, 1),
+            check_val_every_n_epoch=(check_val_every_n_epoch, 1),
+            log_every_n_steps=(log_every_n_steps, 0),
+            num_sanity_val_steps=(num_sanity_val_steps, -1),
+            max_steps=(max_steps, -1),
+            max_epochs=(max_epochs, -1),
+            val_check_interval=(val_check_interval, 0),
+        )
+        settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, ("norm",))
+        settings.check_one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
+        self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
+        self.world_size = self.run.world_size
+        self.fast_dev_run = int(fast_dev_run)
+        if self.fast_dev_run:
+            max_epochs, max_steps, num_sanity_val_steps = 1, self.fast_dev_run, 0
+            val_check_interval, check_val_every_n_epoch, logger = None, 1, False
+        limits = [limit_train_batches, limit_val_batches, limit_test_batches, limit_predict_batches]
+        self.overfit_batches = overfit_batches
+        if overfit_batches:
+            limits[:2] = [overfit_batches] * 2
+        if self.fast_dev_run:
+            limits = [self.fast_dev_run] * 4
+        self.limits = dict(zip(("train", "val", "test", "predict"), limits, strict=True))
         if max_epochs is None:
-            max_epochs = 1000 if max_steps < 0 else -1
+            max_epochs = 1000 if max_steps < 0 and max_time is None else -1
         self.max_epochs = None if max_epochs < 0 else max_epochs
-        self.max_steps = max_steps
+        self.min_epochs, self.min_steps, self.max_steps = min_epochs, min_steps, max_steps
         self.accumulate_grad_batches = accumulate_grad_batches
         self.gradient_clip_val = gradient_clip_val
-        self.limit_train_batches, self.limit_val_batches = limit_train_batches, limit_val_batches
+        self.gradient_clip_algorithm = gradient_clip_algorithm
+        self.val_check_interval = val_check_interval
         self.check_val_every_n_epoch = check_val_every_n_epoch
         self.num_sanity_val_steps = num_sanity_val_steps
         self.log_every_n_steps = log_every_n_steps
         self.enable_model_summary = enable_model_summary
+        self.detect_anomaly, self.on_nonfinite = detect_anomaly, on_nonfinite
         self.default_root_dir = Path(default_root_dir or ".")
         self.loggers = _loggers(logger, self.default_root_dir)
         self.callbacks = _with_defaults(callbacks, enable_checkpointing, enable_progress_bar)
-        self._reset()
-
-    def _reset(self) -> None:
-        """The state of a run before it starts."""
+        if max_time is not None:
+            self.callbacks.insert(0, Timer(max_time))
         self.module: Any = None
-        self.optimizer: AdamW | None = None
-        self.schedule: Schedule | None = None
-        self.train_loader: Any = None
-        self.val_loader: Any = None
+        self.writer = Writer()
+        self._reset("fit")
+
+    def _reset(self, stage: str) -> None:
+        """The state of a run before it starts."""
+        self.stage = stage
+        self.optimizer: Any = None
+        self.scheduling: Scheduling | None = None
+        self.train_feed: Any = None
+        self.val_feed: Any = None
+        self.datamodule: DataModule | None = None
         self.progress = Progress()
-        self.results = Results(training=True)
+        self.results = Results()
         self.callback_metrics: dict[str, float] = {}
         self.logged_metrics: dict[str, float] = {}
         self.progress_bar_metrics: dict[str, float] = {}
-        self.batch_size = 0
-        self.should_stop = self.interrupted = self.resumed = False
+        self.batch_size = self.skipped = self.left_out = 0
+        self.training = stage == "fit"
+        self.sanity_checking = self.should_stop = self.interrupted = self.resumed = False
+        self._hook = ""
 
     # ------------------------------------------------------------------------------- running
 
     def fit(
         self,
         model: Module,
-        train_dataloaders: Any,
+        train_dataloaders: Any = None,
         val_dataloaders: Any = None,
-        ckpt_path: str | PathLike[str] | None = None,
+        datamodule: DataModule | None = None,
+        ckpt_path: _Path | None = None,
     ) -> None:
         """Trains; ckpt_path: goes on from this checkpoint, to the same bits.
 
-        Ctrl-C ends it after the current step, with a checkpoint `last.ckpt` to go on from; then
+        Loaders are those given, else the datamodule's, else the module's own. ckpt_path: a path, or
+        "last" for the latest there is (without one the run starts anew, with a warning), or "best".
+        A damaged checkpoint is passed over with a warning for the latest whole one beside it.
+
+        Ctrl-C ends it after the current batch, with a checkpoint `last.ckpt` to go on from; then
         `interrupted` is True.
         """
-        self._reset()
-        self.train_loader, self.val_loader = train_dataloaders, val_dataloaders
-        with self._run(model, "fit"):
+        self._reset("fit")
+        with self._run(model, "fit", train_dataloaders, datamodule):
+            self.train_feed = self._feed("train", train_dataloaders)
+            self.val_feed = self._feed("val", val_dataloaders, optional=True)
             self._configure(model)
-            if ckpt_path is not None:
-                checkpoint.load_run(checkpoint.read(ckpt_path), self, model)
-                self.resumed = True
+            self._resume(ckpt_path)
             self._announce()
             with listen(self._interrupt):
                 loop.fit(self, model)
             if self.interrupted:
                 self._save_interrupted()
 
-    def validate(self, model: Module, dataloaders: Any) -> dict[str, float]:
-        """The metrics that validation_step logs, over the whole loader."""
-        self._reset()
-        self.val_loader = dataloaders
-        with self._run(model, "validate"), listen(self._interrupt):
-            loop.evaluate(self, model)
-        return dict(self.callback_metrics)
+    def validate(
+        self,
+        model: Module | None = None,
+        dataloaders: Any = None,
+        ckpt_path: _Path | None = None,
+        verbose: bool = True,
+        datamodule: DataModule | None = None,
+    ) -> list[dict[str, float]]:
+        """The metrics that validation_step logs, over the whole loader; verbose prints them.
 
-    def predict(self, model: Module, dataloaders: Any) -> list[Any]:
-        """What predict_step returns, one entry per batch."""
-        self._reset()
-        with self._run(model, "predict"), listen(self._interrupt):
-            return loop.predict(self, model, dataloaders)
+        model: None for the one that was fitted. ckpt_path: whose weights to take first.
+        """
+        return self._evaluate("validate", "val", model, dataloaders, ckpt_path, verbose, datamodule)
+
+    def test(
+        self,
+        model: Module | None = None,
+        dataloaders: Any = None,
+        ckpt_path: _Path | None = None,
+        verbose: bool = True,
+        datamodule: DataModule | None = None,
+    ) -> list[dict[str, float]]:
+        """The same with test_step."""
+        return self._evaluate("test", "test", model, dataloaders, ckpt_path, verbose, datamodule)
+
+    def _evaluate(
+        self,
+        stage: str,
+        loader: str,
+        model: Module | None,
+        dataloaders: Any,
+        ckpt_path: _Path | None,
+        verbose: bool,
+        datamodule: DataModule | None,
+    ) -> list[dict[str, float]]:
+        model = self.module if model is None else model
+        self._reset(stage)
+        with self._run(model, stage, dataloaders, datamodule):
+            self.val_feed = self._feed(loader, dataloaders)
+            self._load_weights(ckpt_path)
+            with listen(self._interrupt):
+                name = "test" if stage == "test" else "validation"
+                loop.evaluate(self, self.module, name, self.val_feed)
+        if verbose:
+            for metric, value in self.callback_metrics.items():
+                print(f"{metric}: {value:.6g}")
+        return [dict(self.callback_metrics)]
+
+    def predict(
+        self,
+        model: Module | None = None,
+        dataloaders: Any = None,
+        datamodule: DataModule | None = None,
+        return_predictions: bool = True,
+        ckpt_path: _Path | None = None,
+    ) -> list[Any]:
+        """What predict_step returns, one entry per batch; none with return_predictions=False."""
+        model = self.module if model is None else model
+        self._reset("predict")
+        with self._run(model, "predict", dataloaders, datamodule):
+            self.val_feed = self._feed("predict", dataloaders)
+            self._load_weights(ckpt_path)
+            with listen(self._interrupt):
+                return loop.predict(self, self.module, self.val_feed, return_predictions)
 
     @contextmanager
-    def _run(self, module: Module, stage: str) -> Iterator[None]:
+    def _run(
+        self, module: Any, stage: str, loaders: Any, datamodule: DataModule | None
+    ) -> Iterator[None]:
+        """What surrounds every stage: set up, tear down, and tell of exceptions."""
         if not isinstance(module, Module):
             raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
         self.module, module.trainer = module, self
-        own = module.configure_callbacks()
+        self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         before = self.callbacks
-        self.callbacks = [*before, *([own] if isinstance(own, Callback) else own)]
+        self.callbacks = _ordered([*before, *_listed(module.configure_callbacks())])
+        status = "failed"
         try:
-            self.call("setup", stage)
-            yield
-            self.call("teardown", stage)
+            self._set_up(stage)
+            with self.run.prepared(model for _, model in module.named_models()):
+                yield
+            self.writer.wait()
+            self._tear_down(stage)
+            status = "interrupted" if self.interrupted else "success"
         except BaseException as error:
             for callback in self.callbacks:
                 callback.on_exception(self, module, error)
             raise
         finally:
+            self.writer.close()
             self.callbacks = before
+            for logger in self.loggers:
+                if hasattr(logger, "finalize"):
+                    logger.finalize(status)
 
-    def call(self, hook: str, *args: Any) -> None:
-        """Every callback's hook of this name, then the module's. The only way hooks are called."""
+    def _set_up(self, stage: str) -> None:
+        for callback in self.callbacks:
+            callback.log, callback.log_dict = self.module.log, self.module.log_dict  # type: ignore[attr-defined]
+        if self.datamodule is not None:
+            self.datamodule.trainer = self
+            self.datamodule.prepare_data()
+        self.module.prepare_data()
+        if self.datamodule is not None:
+            self.datamodule.setup(stage)
+        self.call("setup", stage)
+
+    def _tear_down(self, stage: str) -> None:
+        if self.datamodule is not None:
+            self.datamodule.teardown(stage)
+        self.call("teardown", stage)
+
+    def call(self, hook: str, *args: Any) -> Any:
+        """Every callback's hook of this name, then the module's, whose answer it returns. The only
+        way hooks are called."""
+        self._hook = hook
         for callback in self.callbacks:
             getattr(callback, hook)(self, self.module, *args)
         own = getattr(self.module, hook, None)
-        if own is not None:
-            own(*args)
+        return None if own is None else own(*args)
 
-    # ------------------------------------------------------------------------------- its place
+    def end_epoch(self) -> None:
+        """The end of a training epoch: the module's hook, the metrics, then who monitors them."""
+        self._hook = hook = "on_train_epoch_end"
+        watching = [c for c in self.callbacks if c.monitoring]
+        for callback in self.callbacks:
+            if not callback.monitoring:
+                callback.on_train_epoch_end(self, self.module)
+        getattr(self.module, hook)()
+        self.publish_epoch()
+        self.results = Results()
+        self.progress.epoch_done = True
+        self._move_lr("epoch", self.progress.epoch + 1, self.callback_metrics)
+        for callback in watching:
+            callback.on_train_epoch_end(self, self.module)
+        self.progress.next_epoch()
 
-    @property
-    def current_epoch(self) -> int:
-        return self.progress.epoch
+    # ------------------------------------------------------------------------------- data
 
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps so far."""
-        return self.progress.step
-
-    @property
-    def finished(self) -> bool:
-        done = self.max_epochs is not None and self.progress.epoch >= self.max_epochs
-        return done or self.stops_now
-
-    @property
-    def stops_now(self) -> bool:
-        """Whether training ends here, between two steps."""
-        full = self.max_steps >= 0 and self.progress.step >= self.max_steps
-        return full or self.should_stop or self.interrupted
-
-    @property
-    def last_epoch(self) -> bool:
-        return self.max_epochs is not None and self.progress.epoch + 1 >= self.max_epochs
+    def _feed(self, name: str, given: Any, optional: bool = False) -> Feed | None:
+        """The loader of a stage, from the first of those who may have it."""
+        loader = None if isinstance(given, DataModule) else given
+        for owner in (self.datamodule, self.module):
+            if loader is None and owner is not None:
+                loader = getattr(owner, f"{name}_dataloader")()
+        if loader is None:
+            if optional:
+                return None
+            raise ValueError(
+                f"{self.stage} needs a loader: give it one, or define {name}_dataloader()"
+            )
+        shards = self.world_size if name == "train" else 1
+        fixed = bool(self.overfit_batches)
+        feed = Feed(loader, self.limits[name], name, shards=shards, fixed=fixed)
+        return None if optional and feed.count == 0 else feed
 
     @property
     def num_training_batches(self) -> int | None:
-        """Batches per epoch; None if the loader does not say."""
-        if not hasattr(self.train_loader, "__len__"):
-            return self.limit_train_batches
-        count = len(self.train_loader)
-        limit = self.limit_train_batches
-        return count if limit is None else min(count, limit)
+        """Batches of a device per epoch; None if the loader does not say."""
+        count = self.train_feed.count
+        return None if count is None else -(-count // self.world_size)
+
+    @property
+    def window_batches(self) -> int:
+        """Batches of the loader in an optimizer step."""
+        return self.accumulate_grad_batches * self.world_size
 
     @property
     def estimated_stepping_batches(self) -> int | None:
@@ -218,76 +384,170 @@ class Trainer:
 
     @property
     def remaining_batches(self) -> int | None:
-        """Training batches until the end; None if nobody can know."""
-        steps, batches = self.estimated_stepping_batches, self.num_training_batches
+        """Batches of the loader until the end; None if nobody can know."""
+        steps, batches = self.estimated_stepping_batches, self.train_feed.count
         if steps is None or batches is None:
             return None
-        by_steps = (steps - self.progress.step) * self.accumulate_grad_batches
+        by_steps = (steps - self.progress.step) * self.window_batches
         if self.max_epochs is None:
             return max(by_steps, 0)
         by_epochs = (self.max_epochs - self.progress.epoch) * batches - self.progress.batch
         return max(min(by_steps, by_epochs), 0)
 
-    @property
-    def log_dir(self) -> Path:
-        """Where this run writes: the first logger's directory, else default_root_dir."""
-        places = [logger.log_dir for logger in self.loggers if hasattr(logger, "log_dir")]
-        return Path(places[0]) if places else self.default_root_dir
+    # ------------------------------------------------------------------------------- its place
 
     @property
-    def checkpoint_callback(self) -> ModelCheckpoint | None:
-        found = [c for c in self.callbacks if isinstance(c, ModelCheckpoint)]
-        return found[0] if found else None
+    def current_epoch(self) -> int:
+        return self.progress.epoch
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps so far."""
+        return self.progress.step
+
+    @property
+    def fitting(self) -> bool:
+        return self.stage == "fit"
+
+    @property
+    def finished(self) -> bool:
+        done = self.max_epochs is not None and self.progress.epoch >= self.max_epochs
+        return done or self.stops_now
+
+    @property
+    def stops_now(self) -> bool:
+        """Whether training ends here, between two batches."""
+        full = self.max_steps >= 0 and self.progress.step >= self.max_steps
+        return full or self._stops_early or self.interrupted
+
+    @property
+    def _stops_early(self) -> bool:
+        if not self.should_stop:
+            return False
+        epochs, steps = self.progress.epoch, self.progress.step
+        return epochs >= (self.min_epochs or 0) and steps >= (self.min_steps or 0)
+
+    @property
+    def last_epoch(self) -> bool:
+        return self.max_epochs is not None and self.progress.epoch + 1 >= self.max_epochs
+
+    def validation_due(self, last: bool) -> bool:
+        """Whether to validate now; last: the epoch has no more batches."""
+        if self.interrupted or not self._validates_this_epoch:
+            return False
+        if self._stops_early:
+            return True
+        batch, shards = self.progress.batch, self.world_size
+        done, total = -(-batch // shards), self.num_training_batches
+        interval = 1.0 if self.val_check_interval is None else self.val_check_interval
+        if isinstance(interval, float) and total is None:
+            return last
+        every = interval if isinstance(interval, int) else max(int((total or 0) * interval), 1)
+        if self.check_val_every_n_epoch is None:
+            done += self.progress.epoch * (total or 0)
+        return (last or batch % shards == 0) and done % every == 0
+
+    @property
+    def _validates_this_epoch(self) -> bool:
+        if self.val_feed is None:
+            return False
+        every = self.check_val_every_n_epoch
+        return every is None or (self.progress.epoch + 1) % every == 0
+
+    @property
+    def validation_follows(self) -> bool:
+        """Whether a validation comes right after this batch."""
+        return self.validation_due(self.progress.batch == self.train_feed.count)
+
+    @property
+    def validates_once_per_epoch(self) -> bool:
+        return self.val_check_interval in (None, 1.0) and self.check_val_every_n_epoch == 1
 
     # ------------------------------------------------------------------------------- the optimizer
 
     def _configure(self, module: Module) -> None:
-        self.optimizer, self.schedule = _optimizer(module.configure_optimizers())
-        if self.schedule is not None and self.estimated_stepping_batches is None:
+        self.optimizer, self.scheduling = read_configuration(module.configure_optimizers())
+        schedule = self.scheduling
+        if schedule and schedule.is_function and self.estimated_stepping_batches is None:
             raise ValueError("a schedule needs an end: set max_epochs or max_steps")
 
     def close_window(self) -> None:
         close_window(self.module.parameters())
 
     def clip_gradients(self) -> None:
-        """Scales all gradients so that their norm is at most gradient_clip_val, as torch's
-        clip_grad_norm_ does."""
-        if self.gradient_clip_val is None:
-            return
-        tables = {id(p.owner): p.owner for p in self.module.parameters()}.values()
-        norm = float(np.sqrt(sum(table.gradient_norm() ** 2 for table in tables)))
-        factor = self.gradient_clip_val / (norm + 1e-6)
-        if factor < 1:
-            for table in tables:
-                table.scale_gradients(factor)
+        if self.gradient_clip_val:
+            clip_norm(self.module.parameters(), self.gradient_clip_val)
 
     def set_lr(self) -> None:
-        total = self.estimated_stepping_batches
-        if self.schedule is not None and self.optimizer is not None and total is not None:
-            set_lr(self.optimizer, self.schedule, self.progress.step, total)
+        """Before a step, by the schedules that are functions of it."""
+        if self.scheduling is not None:
+            self.scheduling.before_step(self)
+
+    def move_lr(self, last: bool) -> None:
+        """After a step, and at the end of an epoch's batches, by torch's."""
+        if self.progress.window == 0:
+            self._move_lr("step", self.progress.step)
+        if last:
+            self._move_lr("epoch", self.progress.epoch + 1)
+
+    def _move_lr(
+        self, interval: str, count: int, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        if self.scheduling is not None:
+            self.scheduling.after(interval, count, metrics)
+
+    def schedule_state(self) -> dict[str, Any]:
+        return {} if self.scheduling is None else self.scheduling.state_dict()
+
+    def load_schedule_state(self, state: dict[str, Any]) -> None:
+        if self.scheduling is not None:
+            self.scheduling.load_state_dict(state)
 
     # ------------------------------------------------------------------------------- metrics
 
     def start_batch(self, batch: Any) -> None:
         self.batch_size = _samples(batch)
 
-    def log(self, name: str, value: Any, batch_size: int | None, **options: Any) -> None:
-        self.results.log(name, value, batch_size or self.batch_size, **options)
+    def log(
+        self,
+        name: str,
+        value: Any,
+        batch_size: int | None,
+        *,
+        on_step: bool | None,
+        on_epoch: bool | None,
+        prog_bar: bool,
+        logger: bool,
+        reduce_fx: Any,
+    ) -> None:
+        of_step = self.training and self._hook in _STEP_HOOKS
+        on_step = of_step if on_step is None else on_step
+        on_epoch = not of_step if on_epoch is None else on_epoch
+        entry = Entry(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx))
+        self.results.log(name, value, batch_size or self.batch_size, entry)
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether this step is one whose values are written."""
+        every = self.log_every_n_steps
+        return self.progress.window == 0 and every > 0 and self.progress.step % every == 0
 
     def publish_step(self) -> None:
         """Shows what the last training step logged, and writes it every log_every_n_steps."""
+        self.writer.check()
         self.callback_metrics |= self.results.callback_metrics(epoch=False)
         self.progress_bar_metrics |= self.results.step_metrics(prog_bar=True)
-        if self.progress.window == 0 and self.progress.step % self.log_every_n_steps == 0:
-            self._write(self.results.step_metrics(logger=True))
+        if self.logs_now:
+            self.log_metrics(self.results.step_metrics(logger=True))
 
-    def publish_epoch(self, results: Results) -> None:
-        """The same for the means of an epoch."""
-        self.callback_metrics |= results.callback_metrics(epoch=True)
-        self.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
-        self._write(results.epoch_metrics(logger=True))
+    def publish_epoch(self) -> None:
+        """The same for the values of an epoch."""
+        self.callback_metrics |= self.results.callback_metrics(epoch=True)
+        self.progress_bar_metrics |= self.results.epoch_metrics(prog_bar=True)
+        self.log_metrics(self.results.epoch_metrics(logger=True))
 
-    def _write(self, metrics: dict[str, float]) -> None:
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        """Gives numbers to the loggers, beside the epoch and the step."""
         if not metrics:
             return
         self.logged_metrics |= metrics
@@ -298,22 +558,60 @@ class Trainer:
     def evaluation_mode(self) -> Iterator[None]:
         """Every model in evaluation mode, and afterwards as it was."""
         before = [(m, m.training) for _, m in self.module.named_models()]
+        mode, self.training = self.training, False
         training = self.module.training
         self.module.eval()
         try:
             yield
         finally:
-            self.module.training = training
+            self.training, self.module.training = mode, training
             for model, mode in before:
                 model.train(mode)
 
     # ------------------------------------------------------------------------------- surroundings
 
+    @property
+    def log_dir(self) -> Path:
+        """Where this run writes: the first logger's directory, else default_root_dir."""
+        places = [logger.log_dir for logger in self.loggers if hasattr(logger, "log_dir")]
+        return Path(places[0]) if places else self.default_root_dir
+
+    @property
+    def logger(self) -> Any:
+        return self.loggers[0] if self.loggers else None
+
+    @property
+    def is_global_zero(self) -> bool:
+        return self.run.is_global_zero
+
+    @property
+    def global_rank(self) -> int:
+        return self.run.global_rank
+
+    @property
+    def optimizers(self) -> list[Any]:
+        return [] if self.optimizer is None else [self.optimizer]
+
+    @property
+    def lightning_module(self) -> Any:
+        return self.module
+
+    model = lightning_module
+
+    @property
+    def checkpoint_callback(self) -> ModelCheckpoint | None:
+        return next((c for c in self.callbacks if isinstance(c, ModelCheckpoint)), None)
+
+    @property
+    def early_stopping_callback(self) -> EarlyStopping | None:
+        return next((c for c in self.callbacks if isinstance(c, EarlyStopping)), None)
+
     def _announce(self) -> None:
         """Before the first step: what is trained, and what it will take."""
-        for logger in self.loggers:
-            if hasattr(logger, "log_hyperparams") and self.module.hparams:
-                logger.log_hyperparams(self.module.hparams)
+        if self.module.logs_hparams and self.module.hparams:
+            for logger in self.loggers:
+                if hasattr(logger, "log_hyperparams"):
+                    logger.log_hyperparams(self.module.hparams)
         if not self.enable_model_summary:
             return
         for name, model in self.module.named_models():
@@ -325,23 +623,62 @@ class Trainer:
 
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""
-        batch = getattr(self.train_loader, "batch_size", None)
+        batch = getattr(self.train_feed.loader, "batch_size", None)
         if batch is None:
             return None
-        return estimate(self.module, batch, getattr(self.val_loader, "batch_size", None) or 0)
+        val = self.val_feed.loader if self.val_feed else None
+        return estimate(self.module, batch, getattr(val, "batch_size", None) or 0)
 
-    def save_checkpoint(self, path: str | PathLike[str]) -> None:
-        """Writes where the run stands; `fit(..., ckpt_path=path)` goes on from it."""
-        checkpoint.write(path, self, self.module)
+    # ------------------------------------------------------------------------------- checkpoints
 
-    def save_epoch(self) -> None:
-        for callback in self.callbacks:
-            if isinstance(callback, ModelCheckpoint):
-                callback.save_epoch(self)
+    def save_checkpoint(self, filepath: _Path, weights_only: bool = False) -> None:
+        """Writes where the run stands; `fit(..., ckpt_path=filepath)` goes on from it. Within a
+        window of accumulated batches that is its beginning."""
+        self.writer.wait()
+        checkpoint.write(filepath, checkpoint.snapshot(self, self.module, weights_only))
+
+    def _resume(self, ckpt_path: _Path | None) -> None:
+        path = self._checkpoint_path(ckpt_path)
+        if path is not None:
+            checkpoint.load_run(checkpoint.read_or_earlier(path), self, self.module)
+            self.resumed = True
+
+    def _load_weights(self, ckpt_path: _Path | None) -> None:
+        path = self._checkpoint_path(ckpt_path)
+        if path is not None:
+            checkpoint.load_models(checkpoint.read(path), self.module)
+
+    def _checkpoint_path(self, given: _Path | None) -> Path | None:
+        """The path that "last" and "best" stand for."""
+        if given == "best":
+            callback = self.checkpoint_callback
+            if callback is None or not callback.best_model_path:
+                raise ValueError('ckpt_path is "best", but this trainer has written no checkpoint')
+            return Path(callback.best_model_path)
+        if given != "last":
+            return None if given is None else Path(given)
+        found = [path for folder in self._folders() for path in checkpoint.beside(folder)]
+        if not found:
+            warnings.warn(
+                'ckpt_path is "last", but there is no checkpoint: starting anew', stacklevel=5
+            )
+            return None
+        return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+    def _folders(self) -> list[Path]:
+        """Where checkpoints of this run and of earlier ones with its settings may be."""
+        callback = self.checkpoint_callback
+        if callback is not None and callback.dirpath is not None:
+            places = [callback.dirpath]
+        else:
+            places = [self.log_dir / "checkpoints", *self.log_dir.parent.glob("*/checkpoints")]
+        for place in places:
+            checkpoint.settle(place)
+        return list(dict.fromkeys(places))
 
     def _interrupt(self, signal: str) -> None:
         self.interrupted = True
-        print(f"\n{signal}: stopping after this step; Ctrl-C again stops at once")
+        print(f"\n{signal}: stopping after this batch; Ctrl-C again stops at once")
 
     def _save_interrupted(self) -> None:
         callback = self.checkpoint_callback
@@ -356,22 +693,6 @@ class Trainer:
 # ------------------------------------------------------------------------------------- arguments
 
 
-def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
-    known = [name for name in Trainer.__init__.__annotations__ if name not in ("unknown", "return")]
-    for name in unknown:
-        raise TypeError(f"Trainer has no argument {name!r}; {nearest(name, known)}")
-
-
-def _refuse_others(accelerator: str, devices: int | str, precision: Any) -> None:
-    """What later versions bring is refused rather than ignored."""
-    if accelerator not in ("auto", "cpu"):
-        raise ValueError(f"accelerator is {accelerator!r}, expected 'auto' or 'cpu'")
-    if devices not in ("auto", 1, "1"):
-        raise ValueError(f"devices is {devices!r}: this version runs one process, 'auto' or 1")
-    if precision not in _FLOAT32:
-        raise ValueError(f"precision is {precision!r}: this version computes in '32-true' only")
-
-
 def _loggers(logger: Any, root: Path) -> list[Any]:
     if logger is True:
         return [CSVLogger(root)]
@@ -380,12 +701,16 @@ def _loggers(logger: Any, root: Path) -> list[Any]:
     return list(logger) if isinstance(logger, list | tuple) else [logger]
 
 
+def _listed(callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:
+    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+
+
 def _with_defaults(
     callbacks: Callback | Iterable[Callback] | None, checkpointing: bool, progress_bar: bool
 ) -> list[Callback]:
-    own = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+    own = _listed(callbacks)
     if progress_bar and not any(isinstance(c, ProgressBar) for c in own):
-        own.append(ProgressBar())
+        own.append(TQDMProgressBar())
     if any(isinstance(c, ModelCheckpoint) for c in own):
         if not checkpointing:
             raise ValueError("enable_checkpointing=False, and callbacks hold a ModelCheckpoint")
@@ -394,31 +719,9 @@ def _with_defaults(
     return own
 
 
-def _optimizer(configured: Any) -> tuple[AdamW, Schedule | None]:
-    """(optimizer, schedule or None) from the forms that configure_optimizers may return."""
-    if isinstance(configured, Mapping):
-        schedule = configured.get("lr_scheduler")
-        schedule = schedule.get("scheduler") if isinstance(schedule, Mapping) else schedule
-        configured = (configured["optimizer"], schedule)
-    if not isinstance(configured, tuple | list):
-        configured = (configured, None)
-    if len(configured) == 1:
-        configured = (configured[0], None)
-    optimizer, schedule = (_only(part) for part in configured)
-    if not isinstance(optimizer, AdamW):
-        raise TypeError(
-            f"configure_optimizers() returned {type(optimizer).__name__}, expected an optimizer of "
-            "vitc.optim, (optimizer, schedule) or ([optimizer], [schedule])"
-        )
-    return optimizer, schedule
-
-
-def _only(part: Any) -> Any:
-    if not isinstance(part, tuple | list):
-        return part
-    if len(part) > 1:
-        raise ValueError(f"a run has one optimizer and one schedule, got {len(part)}")
-    return part[0] if part else None
+def _ordered(callbacks: list[Callback]) -> list[Callback]:
+    """Checkpoints come last: what they hold is what the others have made."""
+    return sorted(callbacks, key=lambda callback: isinstance(callback, ModelCheckpoint))
 
 
 def _samples(batch: Any) -> int:

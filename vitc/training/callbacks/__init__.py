@@ -1,7 +1,25 @@
 """Callbacks: what a trainer does besides training."""
 
+from vitc.training.callbacks.early_stopping import EarlyStopping
+from vitc.training.callbacks.finetuning import BackboneFinetuning
+from vitc.training.callbacks.lambda_function import LambdaCallback
+from vitc.training.callbacks.lr_monitor import LearningRateMonitor
 from vitc.training.callbacks.model_checkpoint import ModelCheckpoint
-from vitc.training.callbacks.progress_bar import ProgressBar
+from vitc.training.callbacks.prediction_writer import BasePredictionWriter
+from vitc.training.callbacks.progress_bar import ProgressBar, RichProgressBar, TQDMProgressBar
+from vitc.training.callbacks.timer import Timer
 from vitc.training.hooks import Callback
 
-__all__ = ["Callback", "ModelCheckpoint", "ProgressBar"]
+__all__ = [
+    "BackboneFinetuning",
+    "BasePredictionWriter",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ProgressBar",
+    "RichProgressBar",
+    "TQDMProgressBar",
+    "Timer",
+]

@@ -9,61 +9,85 @@ from vitc.training.hooks import Callback
 
 
 class ProgressBar(Callback):
-    """Shows epoch, batches, speed, what was logged with prog_bar=True, and the time left in all."""
+    """Shows epoch, batches, speed, what was logged with prog_bar=True, and the time left in all.
 
-    def __init__(self) -> None:
-        self._bar: Any = None
+    refresh_rate: batches between two changes of the bar, 0 for no bar. This class prints lines; its
+    subclasses draw.
+    """
+
+    monitoring = True  # the epoch's metrics are there when the epoch is reported
+
+    def __init__(self, refresh_rate: int = 1) -> None:
+        self.refresh_rate = refresh_rate
+        self._open = False
         self._start = 0.0
         self._done = 0  # batches since _start
-        self._quiet = False
+
+    # ------------------------------------------------------------------------------- to draw
+
+    def start(self, label: str, total: int | None, done: int, leave: bool) -> None:
+        """A new bar of `total` batches, of which `done` are; leave: it stays when it is closed."""
+
+    def advance(self, batches: int, text: str) -> None: ...
+
+    def stop(self, text: str) -> None: ...
+
+    # ------------------------------------------------------------------------------- hooks
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self._start, self._done = time.monotonic(), 0
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-        if not _interactive():
-            return
         label = f"Epoch {trainer.current_epoch + 1}"
         if trainer.max_epochs is not None:
             label += f"/{trainer.max_epochs}"
-        self._bar = _tqdm()(
-            desc=label,
-            total=trainer.num_training_batches,
-            initial=trainer.progress.batch,
-            unit="batch",
-            dynamic_ncols=True,
-            leave=trainer.last_epoch,
-        )
+        self._begin(label, trainer.train_feed.count, trainer.progress.batch, trainer.last_epoch)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._done += 1
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._postfix(trainer), refresh=False)
-            self._bar.update()
+        if self._open and self._done % self.refresh_rate == 0:
+            self.advance(self.refresh_rate, self._text(trainer))
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if self._bar is None:
-            of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
-            epoch = trainer.current_epoch + 1
-            print(f"epoch {epoch}{of}: {self._postfix(trainer)}", file=sys.stderr)
+        if self._open:
+            self._end(self._text(trainer))
             return
-        self._bar.set_postfix_str(self._postfix(trainer))
-        self._close()
+        of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
+        print(f"epoch {trainer.current_epoch + 1}{of}: {self._text(trainer)}", file=sys.stderr)
+
+    def on_test_start(self, trainer: Any, module: Any) -> None:
+        self._begin("Testing", trainer.val_feed.count, 0, True)
+
+    def on_test_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._open:
+            self.advance(1, "")
+
+    def on_test_end(self, trainer: Any, module: Any) -> None:
+        self._end("")
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        self._close()
+        self._end("")
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
-        self._close()
+        self._end(self._text(trainer))
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    # ------------------------------------------------------------------------------- parts
 
-    def _postfix(self, trainer: Any) -> str:
+    def _begin(self, label: str, total: int | None, done: int, leave: bool) -> None:
+        if type(self) is not ProgressBar and self.refresh_rate and _interactive():
+            self._open = True
+            self.start(label, total, done, leave)
+
+    def _end(self, text: str) -> None:
+        if self._open:
+            self._open = False
+            self.stop(text)
+
+    def _text(self, trainer: Any) -> str:
         shown = [f"{name}={_short(value)}" for name, value in trainer.progress_bar_metrics.items()]
         left = self._time_left(trainer)
         return ", ".join(shown + ([f"{left} left"] if left else []))
@@ -77,6 +101,46 @@ class ProgressBar(Callback):
         hours, minutes = seconds // 3600, seconds // 60 % 60
         clock = f"{minutes:02d}:{seconds % 60:02d}"
         return f"{hours}:{clock}" if hours else clock
+
+
+class TQDMProgressBar(ProgressBar):
+    """A bar of tqdm: text on a terminal, a widget in a notebook that has them."""
+
+    def start(self, label: str, total: int | None, done: int, leave: bool) -> None:
+        self._bar = _tqdm()(
+            desc=label, total=total, initial=done, unit="batch", dynamic_ncols=True, leave=leave
+        )
+
+    def advance(self, batches: int, text: str) -> None:
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(batches)
+
+    def stop(self, text: str) -> None:
+        self._bar.set_postfix_str(text)
+        self._bar.close()
+
+
+class RichProgressBar(ProgressBar):
+    """A bar of rich, which also draws in notebooks."""
+
+    def start(self, label: str, total: int | None, done: int, leave: bool) -> None:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        except ImportError:
+            raise ImportError('RichProgressBar needs rich: pip install "vitc[train]"') from None
+        texts = ("{task.description}", "{task.fields[text]}")
+        columns = (texts[0], BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), texts[1])
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=not leave)
+        self._task = self._bar.add_task(label, total=total, completed=done, text="")
+        self._bar.start()
+
+    def advance(self, batches: int, text: str) -> None:
+        self._bar.update(self._task, advance=batches, text=text)
+
+    def stop(self, text: str) -> None:
+        self._bar.update(self._task, text=text)
+        self._bar.stop()
 
 
 def _short(value: float) -> str:

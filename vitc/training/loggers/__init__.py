@@ -1,5 +1,10 @@
-"""Loggers: where the numbers of a run go."""
+"""Loggers: where the numbers of a run go.
+
+A logger is any object with `log_metrics(metrics, step)`; `log_hyperparams(hparams)`, `log_dir`,
+`finalize(status)`, `state_dict()` and `load_state_dict(state)` are called if it has them.
+"""
 
 from vitc.training.loggers.csv_logs import CSVLogger
+from vitc.training.loggers.tensorboard import TensorBoardLogger
 
-__all__ = ["CSVLogger"]
+__all__ = ["CSVLogger", "TensorBoardLogger"]

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc.training.loggers.versions import next_version, version_folder
+
 
 class CSVLogger:
     """Writes `save_dir/name/version_N/metrics.csv`, and `hparams.yaml` beside it.
@@ -24,19 +26,19 @@ class CSVLogger:
     ) -> None:
         self.root_dir = Path(save_dir) / name
         self._version = version
+        self._given = version is not None
         self._columns: list[str] = []
+        self._rows = 0
 
     @property
     def version(self) -> int | str:
         if self._version is None:
-            found = [p.name[len("version_") :] for p in self.root_dir.glob("version_*")]
-            self._version = max((int(n) for n in found if n.isdigit()), default=-1) + 1
+            self._version = next_version(self.root_dir)
         return self._version
 
     @property
     def log_dir(self) -> Path:
-        version = self.version
-        return self.root_dir / (version if isinstance(version, str) else f"version_{version}")
+        return version_folder(self.root_dir, self.version)
 
     @property
     def _path(self) -> Path:
@@ -57,19 +59,47 @@ class CSVLogger:
             self._widen(new)
         with self._path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
+        self._rows += 1
 
     def _widen(self, new: list[str]) -> None:
-        """Writes the file again with more columns; the old one stays whole until it is."""
-        rows: list[dict[str, str]] = []
-        if self._path.exists():
-            with self._path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-                self._columns = list(reader.fieldnames or [])
+        """Writes the file again with more columns."""
+        rows = self._read()
+        self._rows = len(rows)
         self._columns += [name for name in new if name not in self._columns]
+        self._write(rows)
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            self._columns = list(reader.fieldnames or [])
+        return rows
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        """The old file stays whole until the new one is."""
         unfinished = self._path.with_name("metrics.csv.tmp")
         with unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
         os.replace(unfinished, self._path)
+
+    # ------------------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is logged, and how many rows that are."""
+        return {"version": self.version, "rows": self._rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on in the file of the run that is resumed, if it is below the same folder: rows
+        written after its checkpoint are taken out."""
+        if not self._given:
+            before, self._version = self._version, state["version"]
+            if not self._path.exists():
+                self._version = before
+        if self._version == state["version"] and self._path.exists():
+            rows = self._read()[: state["rows"]]
+            self._rows = len(rows)
+            self._write(rows)

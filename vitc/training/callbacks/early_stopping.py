@@ -1,0 +1,110 @@
+"""Stops a run when a metric no longer gets better."""
+
+import math
+from typing import Any
+
+from vitc.errors import nearest
+from vitc.training.hooks import Callback
+from vitc.training.settings import check_one_of
+
+
+class EarlyStopping(Callback):
+    """Stops when `monitor` has not improved by more than min_delta in `patience` checks.
+
+    mode: "min" or "max". strict: a missing metric raises `RuntimeError`, else it is passed over.
+    check_finite: stop at once at an infinite or NaN metric. stopping_threshold: stop when the
+    metric is better than this, divergence_threshold: when it is worse. check_on_train_epoch_end:
+    check after the training epoch rather than after a validation; by default if there is one
+    validation per epoch. verbose: prints why.
+
+    `stopping_reason_message` says why it stopped, `stopped_epoch` when.
+    """
+
+    monitoring = True
+
+    def __init__(
+        self,
+        monitor: str,
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = False,
+        mode: str = "min",
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+    ) -> None:
+        check_one_of("mode", mode, ("min", "max"))
+        self.monitor, self.min_delta, self.patience = monitor, abs(min_delta), patience
+        self.verbose, self.mode, self.strict = verbose, mode, strict
+        self.check_finite, self.stopping_threshold = check_finite, stopping_threshold
+        self.divergence_threshold = divergence_threshold
+        self.check_on_train_epoch_end = check_on_train_epoch_end
+        self.best_score = math.inf if mode == "min" else -math.inf
+        self.wait_count = self.stopped_epoch = 0
+        self.stopping_reason_message: str | None = None
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if self._checks_on_train_epoch_end(trainer):
+            self._check(trainer)
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if not self._checks_on_train_epoch_end(trainer) and not trainer.sanity_checking:
+            self._check(trainer)
+
+    def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
+        given = self.check_on_train_epoch_end
+        return bool(trainer.validates_once_per_epoch) if given is None else given
+
+    def _check(self, trainer: Any) -> None:
+        if trainer.fast_dev_run or not trainer.fitting:
+            return
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            if self.strict:
+                hint = nearest(self.monitor, metrics) if metrics else "nothing was logged"
+                raise RuntimeError(f"EarlyStopping monitors {self.monitor!r}, not logged; {hint}")
+            return
+        reason = self._reason(float(metrics[self.monitor]))
+        if reason is None:
+            return
+        trainer.should_stop, self.stopped_epoch = True, trainer.current_epoch
+        self.stopping_reason_message = reason
+        if self.verbose:
+            print(f"epoch {trainer.current_epoch}: {reason}")
+
+    def _reason(self, value: float) -> str | None:
+        """Why to stop at this value, if so; notes whether it is the best."""
+        if self.check_finite and not math.isfinite(value):
+            return f"{self.monitor} is {value}"
+        for threshold, sign, what in (
+            (self.stopping_threshold, 1, "reached"),
+            (self.divergence_threshold, -1, "diverged beyond"),
+        ):
+            if threshold is not None and self._gain(value, threshold) * sign > 0:
+                return f"{self.monitor} = {value:.6g} has {what} {threshold}"
+        if self._gain(value, self.best_score) > self.min_delta:
+            self.best_score, self.wait_count = value, 0
+            return None
+        self.wait_count += 1
+        if self.wait_count < self.patience:
+            return None
+        return (
+            f"{self.monitor} has not improved by more than {self.min_delta} in {self.wait_count} "
+            f"checks; the best was {self.best_score:.6g}"
+        )
+
+    def _gain(self, value: float, other: float) -> float:
+        return other - value if self.mode == "min" else value - other
+
+    @property
+    def state_key(self) -> str:
+        return f"EarlyStopping-{self.monitor}-{self.mode}"
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("best_score", "wait_count", "stopped_epoch", "stopping_reason_message")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)

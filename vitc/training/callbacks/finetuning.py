@@ -1,0 +1,48 @@
+"""Training the head first, and the rest later."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from vitc.parameters import Parameter
+from vitc.training.hooks import Callback
+from vitc.training.settings import check_least
+
+_HEADS = ("head", "head_dist")  # timm's names of classifiers, and a usual one of a module's own
+
+
+class BackboneFinetuning(Callback):
+    """Trains nothing but the head until an epoch, then everything.
+
+    unfreeze_backbone_at_epoch: counted from 0. The backbone is the module's attribute `backbone` if
+    it has one, else every parameter that has no `head` in its path. Parameters that were frozen
+    before stay so. Frozen blocks keep no activations, so these epochs cost less time and memory.
+    """
+
+    def __init__(self, unfreeze_backbone_at_epoch: int = 10) -> None:
+        check_least(unfreeze_backbone_at_epoch=(unfreeze_backbone_at_epoch, 0))
+        self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
+        self._backbone: list[Parameter] = []
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        self._backbone = [p for p in _backbone(module) if p.requires_grad]
+        self._set(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        self._set(trainer)
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        for parameter in self._backbone:
+            parameter.requires_grad = True
+
+    def _set(self, trainer: Any) -> None:
+        for parameter in self._backbone:
+            parameter.requires_grad = trainer.current_epoch >= self.unfreeze_backbone_at_epoch
+
+
+def _backbone(module: Any) -> Iterator[Parameter]:
+    if hasattr(module, "backbone"):
+        yield from module.backbone.parameters()
+        return
+    for name, parameter in module.named_parameters():
+        if not set(name.split(".")) & set(_HEADS):
+            yield parameter

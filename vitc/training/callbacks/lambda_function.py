@@ -1,0 +1,25 @@
+"""A callback out of functions."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from vitc.errors import nearest
+from vitc.training.hooks import Callback
+
+_HOOKS = [name for name, _ in inspect.getmembers(Callback, inspect.isfunction) if name[0] != "_"]
+
+
+class LambdaCallback(Callback):
+    """Calls the given functions, which have the names and arguments of hooks.
+
+        LambdaCallback(on_train_epoch_end=lambda trainer, module: print(trainer.current_epoch))
+
+    Raises `TypeError` for a name that is no hook.
+    """
+
+    def __init__(self, **hooks: Callable[..., Any]) -> None:
+        for name, function in hooks.items():
+            if name not in _HOOKS:
+                raise TypeError(f"there is no hook {name!r}; {nearest(name, _HOOKS)}")
+            setattr(self, name, function)

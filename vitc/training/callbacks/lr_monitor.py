@@ -1,0 +1,39 @@
+"""The learning rates of a run, written to its loggers."""
+
+from typing import Any
+
+from vitc.training.hooks import Callback
+from vitc.training.settings import check_one_of
+
+
+class LearningRateMonitor(Callback):
+    """Logs the learning rate of every parameter group, as `lr-AdamW` or `lr-AdamW/pg1`.
+
+    logging_interval: "step" (every log_every_n_steps of the trainer) or "epoch"; None means "step".
+    log_weight_decay: also `lr-AdamW-weight_decay`.
+    """
+
+    def __init__(self, logging_interval: str | None = None, log_weight_decay: bool = False) -> None:
+        check_one_of("logging_interval", logging_interval, (None, "step", "epoch"))
+        self.logging_interval, self.log_weight_decay = logging_interval, log_weight_decay
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.logging_interval != "epoch" and trainer.logs_now:
+            trainer.log_metrics(self._rates(trainer.optimizer))
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        if self.logging_interval == "epoch":
+            trainer.log_metrics(self._rates(trainer.optimizer))
+
+    def _rates(self, optimizer: Any) -> dict[str, float]:
+        name = f"lr-{type(optimizer).__name__}"
+        groups = optimizer.param_groups
+        rates = {}
+        for i, group in enumerate(groups, 1):
+            ending = f"/pg{i}" if len(groups) > 1 else ""
+            rates[name + ending] = float(group["lr"])
+            if self.log_weight_decay:
+                rates[f"{name}{ending}-weight_decay"] = float(group["weight_decay"])
+        return rates

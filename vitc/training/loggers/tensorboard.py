@@ -1,0 +1,78 @@
+"""Metrics as TensorBoard reads them, through tensorboardX."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vitc.training.loggers.versions import next_version, version_folder
+
+
+class TensorBoardLogger:
+    """Writes event files to `save_dir/name/version_N`, for `tensorboard --logdir save_dir/name`.
+
+    version: by default the next free number. Raises `ImportError` where tensorboardX is not
+    installed.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | PathLike[str],
+        name: str = "lightning_logs",
+        version: int | str | None = None,
+    ) -> None:
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError:
+            raise ImportError(
+                'TensorBoardLogger needs tensorboardX: pip install "vitc[train]"'
+            ) from None
+        self.root_dir = Path(save_dir) / name
+        self._version, self._given = version, version is not None
+        self._step = 0
+        self._purge_step: int | None = None
+        self._writer: Any = None
+
+    @property
+    def version(self) -> int | str:
+        if self._version is None:
+            self._version = next_version(self.root_dir)
+        return self._version
+
+    @property
+    def log_dir(self) -> Path:
+        return version_folder(self.root_dir, self.version)
+
+    @property
+    def experiment(self) -> Any:
+        """The SummaryWriter, for images, histograms and whatever else it takes."""
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+        return self._writer
+
+    def log_hyperparams(self, hparams: Mapping[str, Any]) -> None:
+        text = "\n".join(f"{name} = {value!r}  " for name, value in hparams.items())
+        self.experiment.add_text("hparams", text)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self._step = step
+        for name, value in metrics.items():
+            self.experiment.add_scalar(name, value, step)
+
+    def finalize(self, status: str) -> None:
+        """Everything is on the disk when this returns."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"version": self.version, "step": self._step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on beside the events of the run that is resumed; what came after its checkpoint is
+        hidden."""
+        if not self._given and version_folder(self.root_dir, state["version"]).is_dir():
+            self._version = state["version"]
+        self._purge_step = state["step"] + 1

@@ -1,0 +1,137 @@
+"""What is below a training loop, for who writes one: devices, precision, backward, clipping."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.models.model import Model
+from vitc.parameters import Parameter
+from vitc.runtime import set_num_threads
+from vitc.tape import Loss, close_window
+from vitc.training import settings
+
+
+class Run:
+    """Settings of a run, and the steps that depend on them. A `Trainer` is built on one.
+
+        run = vitc.Run(precision="bf16-mixed", devices=4)
+        model, optimizer, loader = run.setup(model, optimizer, loader)
+        for x, y in loader:
+            run.backward(F.cross_entropy(model(x), y))
+            run.clip_gradients(model, max_norm=1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    accelerator, strategy, devices, num_nodes, precision: Lightning's; a step is made of devices *
+    num_nodes shards, a batch of the loader each. threads: of this process, for all that follows.
+
+    Raises `ValueError` for what cannot run here.
+    """
+
+    global_rank = local_rank = 0
+    is_global_zero = True
+
+    def __init__(
+        self,
+        accelerator: Any = "auto",
+        strategy: Any = "auto",
+        devices: int | str | Sequence[int] = "auto",
+        num_nodes: int = 1,
+        precision: Any = None,
+        threads: int | None = None,
+    ) -> None:
+        settings.check_least(num_nodes=(num_nodes, 1))
+        self.num_devices, self.num_nodes = settings.count_devices(devices), num_nodes
+        self.world_size = self.num_devices * num_nodes
+        self.precision = settings.compute_precision(precision)
+        settings.check_place(accelerator, strategy, self.world_size)
+        if threads is not None:
+            set_num_threads(threads)
+
+    def setup(self, *objects: Any) -> Any:
+        """The same objects, ready for this run: models in its precision, loaders giving the batch
+        of all devices. One object comes back alone."""
+        ready = tuple(self._ready(thing) for thing in objects)
+        return ready[0] if len(ready) == 1 else ready
+
+    def _ready(self, thing: Any) -> Any:
+        if isinstance(thing, Model):
+            self._set_precision(thing)
+        is_loader = isinstance(thing, Iterable) and not hasattr(thing, "parameters")
+        return _Joined(thing, self.world_size) if is_loader and self.world_size > 1 else thing
+
+    def _set_precision(self, model: Model) -> None:
+        if (self.precision == "float64") != (model.params.dtype == "float64"):
+            raise ValueError(
+                f"the model computes in {model.params.dtype}, the run in {self.precision}: "
+                'float64 is for models made with create_model(..., dtype="float64")'
+            )
+        if self.precision == "bf16":
+            model.precision = "bf16"
+
+    @contextmanager
+    def prepared(self, models: Iterable[Model]) -> Iterator[None]:
+        """Within it the models compute in the precision of the run, afterwards as before."""
+        before = [(model, model.precision) for model in models]
+        try:
+            for model, _ in before:
+                self._set_precision(model)
+            yield
+        finally:
+            for model, precision in before:
+                if model.precision != precision:
+                    model.precision = precision
+
+    def backward(self, loss: Loss) -> None:
+        """Adds the gradients of a loss to the parameters."""
+        loss.backward()
+
+    def clip_gradients(self, module: Any, max_norm: float) -> float:
+        """Scales the gradients of a model or module so that their norm together is at most
+        max_norm, as torch's clip_grad_norm_; returns the norm before."""
+        parameters = list(module.parameters())
+        close_window(parameters)
+        return clip_norm(parameters, max_norm)
+
+
+def clip_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
+    tables = {id(p.owner): p.owner for p in parameters}.values()
+    norm = float(np.sqrt(sum(table.gradient_norm() ** 2 for table in tables)))
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1:
+        for table in tables:
+            table.scale_gradients(factor)
+    return norm
+
+
+class _Joined:
+    """A loader whose batches are `count` of another's, joined: what that many devices would get."""
+
+    def __init__(self, loader: Iterable[Any], count: int) -> None:
+        self._loader, self._count = loader, count
+
+    def __len__(self) -> int:
+        return -(-len(self._loader) // self._count)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        waiting: list[Any] = []
+        for batch in self._loader:
+            waiting.append(batch)
+            if len(waiting) == self._count:
+                yield _join(waiting)
+                waiting = []
+        if waiting:
+            yield _join(waiting)
+
+
+def _join(batches: list[Any]) -> Any:
+    first = batches[0]
+    if isinstance(first, tuple | list):
+        return tuple(_join([batch[i] for batch in batches]) for i in range(len(first)))
+    if isinstance(first, dict):
+        return {key: _join([batch[key] for batch in batches]) for key in first}
+    joined: Array = np.concatenate([np.asarray(batch) for batch in batches])
+    return joined

@@ -1,0 +1,116 @@
+"""What a run is set to: the arguments of `Trainer` and `Run` that need more than a look."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from vitc.errors import nearest
+
+# Lightning's spellings -> what the models compute in.
+_PRECISIONS: dict[Any, str] = {
+    **dict.fromkeys((None, 32, "32", "32-true"), "float32"),
+    **dict.fromkeys((16, "16", "16-mixed", "bf16", "bf16-mixed"), "bf16"),
+    **dict.fromkeys((64, "64", "64-true"), "float64"),
+}
+_HALF = (16, "16", "16-mixed")
+_STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "mpi")
+_ACCELERATORS = ("auto", "cpu")
+# Lightning's arguments that change nothing here, and why.
+_WITHOUT_MEANING = {
+    "benchmark": "kernels are chosen once, by measurement",
+    "sync_batchnorm": "Vision Transformers have no batch norm",
+    "use_distributed_sampler": "shards never share or repeat a sample",
+    "enable_autolog_hparams": "hyperparameters are logged when there are any",
+}
+_REFUSED = {
+    "plugins": "there is one way to do each thing",
+    "model_registry": "checkpoints are folders; copy them where you want them",
+    "barebones": "switch off logger, enable_checkpointing and enable_progress_bar instead",
+    "reload_dataloaders_every_n_epochs": "a loader is asked for an epoch, not made anew",
+}
+
+
+def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Notices what has no meaning here. Raises `TypeError` for what is refused or unknown."""
+    for name in unknown:
+        if name in _REFUSED:
+            raise TypeError(f"{name} is not supported: {_REFUSED[name]}")
+        if name not in _WITHOUT_MEANING:
+            raise TypeError(f"Trainer has no argument {name!r}; {nearest(name, known)}")
+        if unknown[name] is not None:
+            notice(f"{name} has no effect: {_WITHOUT_MEANING[name]}")
+
+
+def notice(text: str) -> None:
+    warnings.warn(text, stacklevel=5)
+
+
+def check_least(**values: tuple[float | None, float]) -> None:
+    """Each name: (value, least). Raises `ValueError` for a smaller one; None passes."""
+    for name, (value, least) in values.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}, expected {least} or more")
+
+
+def check_one_of(name: str, value: Any, known: Sequence[Any]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
+
+
+def count_devices(devices: int | str | Sequence[int]) -> int:
+    """How many shards `devices` makes of a step: -1 and "auto" are one."""
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return max(len(devices), 1)
+    text = str(devices)
+    if text in ("auto", "-1"):
+        return 1
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"devices is {devices!r}, expected a number of 1 or more, or 'auto'")
+    return int(text)
+
+
+def check_place(accelerator: Any, strategy: Any, shards: int) -> None:
+    """Notices what runs elsewhere than it says. Raises `ValueError` for what cannot run here."""
+    if not isinstance(strategy, str) or not strategy.startswith(_STRATEGIES):
+        raise ValueError(
+            f"strategy is {strategy!r}: every process holds the whole model, which is 'auto', "
+            "'ddp' or 'mpi'"
+        )
+    if accelerator not in _ACCELERATORS:
+        notice(f"accelerator={accelerator!r}: vitc computes on the CPU")
+    if shards > 1:
+        notice(
+            f"{shards} devices: this process runs their {shards} shards of a step in turn, with "
+            "all its threads"
+        )
+
+
+def compute_precision(precision: Any) -> str:
+    """ "float32", "bf16" or "float64" for Lightning's name of a precision."""
+    if precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"precision is {precision!r}: weights are kept in float32, which is 'bf16-mixed'"
+        )
+    if not isinstance(precision, str | int | None) or precision not in _PRECISIONS:
+        known = [str(name) for name in _PRECISIONS if name is not None]
+        raise ValueError(f"precision is {precision!r}; {nearest(str(precision), known)}")
+    if precision in _HALF:
+        notice(f"precision={precision!r}: CPUs compute in bfloat16, this is 'bf16-mixed'")
+    return _PRECISIONS[precision]
+
+
+def as_seconds(duration: str | timedelta | Mapping[str, int]) -> float:
+    """Seconds of a timedelta, its arguments, or "DD:HH:MM:SS".
+
+    Raises `ValueError` for other strings.
+    """
+    if isinstance(duration, Mapping):
+        duration = timedelta(**duration)
+    if isinstance(duration, timedelta):
+        return duration.total_seconds()
+    parts = duration.split(":")
+    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+        raise ValueError(f"the time is {duration!r}, expected 'DD:HH:MM:SS'")
+    days, hours, minutes, seconds = map(int, parts)
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
