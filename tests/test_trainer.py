@@ -1,6 +1,7 @@
 """vitc.training: the loop against one written by hand, resuming, stopping, logging, errors."""
 
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -433,6 +434,7 @@ def test_allocations_stand_still_from_the_third_step_and_equal_the_plan(tmp_path
             seen.append(_vitc.memory())
 
     module = classifier()
+    gc.collect()  # of trainers of other tests
     before = _vitc.memory()["bytes"]
     run = trainer(tmp_path, max_epochs=1, callbacks=Count(), enable_checkpointing=False)
     run.fit(module, Batches(8))
