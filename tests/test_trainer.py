@@ -2,9 +2,7 @@
 
 import csv
 import gc
-import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,17 +15,14 @@ import pytest
 
 import vitc
 import vitc.functional as F
-from oracle import relative, timm
+from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc import _vitc, nn
 from vitc.optim import AdamW, cosine
 from vitc.tape import clock
 from vitc.training import checkpoint
-from vitc.training.callbacks import Callback, ModelCheckpoint
+from vitc.training.callbacks import Callback
 from vitc.training.classifier import Classifier
 from vitc.training.loggers import CSVLogger
-
-SIZE = 32
-ARGUMENTS = dict(img_size=SIZE, patch_size=8, embed_dim=24, num_heads=3, depth=2)
 
 
 @pytest.fixture(autouse=True)
@@ -37,48 +32,6 @@ def _fresh():
     yield
     clock.seed = 0
     clock.begin(0)
-
-
-class Batches:
-    """A loader whose batches depend on the epoch and their number only."""
-
-    def __init__(self, count: int = 5, batch_size: int = 4) -> None:
-        self.count, self.batch_size, self.epoch = count, batch_size, 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def batches(self, start: int = 0):
-        for i in range(start, self.count):
-            generator = np.random.default_rng((self.epoch, i))
-            x = generator.standard_normal((self.batch_size, 3, SIZE, SIZE)).astype(np.float32)
-            yield x, generator.integers(0, 3, self.batch_size)
-
-    def __iter__(self):
-        return self.batches()
-
-
-def classifier(**options) -> Classifier:
-    options = {**ARGUMENTS, "drop_path_rate": 0.3, "drop_rate": 0.1, **options}
-    return Classifier("test_vit", class_names=["a", "b", "c"], **options)
-
-
-def trainer(path: Path, **options) -> vitc.Trainer:
-    options = {"enable_progress_bar": False, "enable_model_summary": False, **options}
-    return vitc.Trainer(default_root_dir=path, **options)
-
-
-def digest(module) -> str:
-    """SHA-256 of all parameters, and of the moments of the optimizer."""
-    sha = hashlib.sha256()
-    for value in module.state_dict().values():
-        sha.update(np.ascontiguousarray(value).tobytes())
-    for row in module.trainer.optimizer.state_dict()["state"].values():
-        sha.update(row["exp_avg"].tobytes() + row["exp_avg_sq"].tobytes())
-    return sha.hexdigest()
 
 
 # ------------------------------------------------------------------------------- the loop
@@ -183,138 +136,6 @@ def test_a_frozen_teacher_stays_in_evaluation_mode_and_unchanged(tmp_path: Path)
     assert module.model.training and not module.teacher.training
 
 
-# ------------------------------------------------------------------------------- resuming
-
-
-@pytest.mark.parametrize("stop", [3, 5, 8], ids=["in an epoch", "between epochs", "in the second"])
-def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-            if trainer.global_step == stop:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    clock.seed = 3
-    whole = classifier()
-    run = trainer(tmp_path / "a", max_epochs=2, log_every_n_steps=1)
-    run.fit(whole, Batches(), Batches(2))
-    clock.begin(0)
-    first = classifier()
-    cut = trainer(tmp_path / "b", max_epochs=2, callbacks=Stop(), log_every_n_steps=1)
-    cut.fit(first, Batches(), Batches(2))
-    assert cut.interrupted and cut.global_step == stop
-    clock.seed = 99  # the checkpoint knows better
-    rest = classifier()
-    resumed = trainer(tmp_path / "c", max_epochs=2, log_every_n_steps=1)
-    resumed.fit(rest, Batches(), Batches(2), ckpt_path=cut.checkpoint_callback.last_model_path)
-    assert resumed.global_step == 10
-    assert digest(rest) == digest(whole)
-    assert resumed.callback_metrics == run.callback_metrics
-
-
-def test_a_checkpoint_makes_the_module_again(tmp_path: Path) -> None:
-    module = classifier()
-    run = trainer(tmp_path, max_epochs=1)
-    run.fit(module, Batches(2))
-    path = run.checkpoint_callback.best_model_path
-    other = Classifier.load_from_checkpoint(path)
-    assert other.class_names == ["a", "b", "c"]
-    assert other.hparams == json.loads(json.dumps(module.hparams))  # a tuple becomes a list
-    for name, value in module.state_dict().items():
-        assert np.array_equal(other.state_dict()[name], value)
-    assert Classifier.load_from_checkpoint(path, lr=7.0).hparams.lr == 7.0
-
-
-def test_timm_opens_a_checkpoint_as_it_is(tmp_path: Path) -> None:
-    module = classifier(in_chans=1)
-    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
-    x = np.random.default_rng(0).standard_normal((2, 1, SIZE, SIZE)).astype(np.float32)
-    run.fit(module, [(x, np.array([0, 1]))])
-    path = Path(run.checkpoint_callback.best_model_path)
-    theirs = timm.create_model(f"local-dir:{path}", pretrained=True).eval().double()
-    import torch
-
-    expected = theirs(torch.tensor(x, dtype=torch.float64)).detach()
-    assert relative(module.eval().model(x), expected) <= 1e-5
-    assert theirs.pretrained_cfg["label_names"] == ["a", "b", "c"]
-    assert tuple(theirs.pretrained_cfg["mean"]) == module.model.default_cfg["mean"]
-
-
-def test_every_damage_to_a_checkpoint_is_seen(tmp_path: Path) -> None:
-    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
-    run.fit(classifier(), Batches())
-    path = Path(run.checkpoint_callback.best_model_path)
-    assert checkpoint.read(path).state["progress"]["step"] == 1
-    for file in path.iterdir():
-        content = file.read_bytes()
-        for place in (0, len(content) // 2, len(content) - 2):
-            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-            with pytest.raises(ValueError, match=r"damaged|schema"):
-                checkpoint.read(path)
-        file.write_bytes(content[: len(content) // 2])
-        with pytest.raises(ValueError, match="damaged"):
-            checkpoint.read(path)
-        file.write_bytes(content)
-    (path / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"model\.safetensors is missing"):
-        checkpoint.read(path)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        checkpoint.read(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"is not a checkpoint: it holds no state\.json"):
-        checkpoint.read(tmp_path)
-
-
-def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch) -> None:
-    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
-    run.fit(classifier(), Batches())
-    path = tmp_path / "kept.ckpt"
-    run.save_checkpoint(path)
-    before = checkpoint.read(path).state
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    for broken in ("_flush", "_write_json", "save_file"):
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, broken, fail)
-            with pytest.raises(OSError, match="disk full"):
-                run.save_checkpoint(path)
-        assert checkpoint.read(path).state == before
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.ckpt", "lightning_logs"]
-
-
-def test_a_hyperparameter_that_json_lacks_is_named(tmp_path: Path) -> None:
-    class Odd(Classifier):
-        def __init__(self, thing) -> None:
-            super().__init__("test_vit", 3, **ARGUMENTS)
-
-    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
-    with pytest.raises(TypeError, match=r"hyperparameter 'thing', a object.*ignore=\['thing'\]"):
-        run.fit(Odd(object()), Batches())
-
-
-def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
-    scores = iter([0.5, 0.9, 0.7, 0.8])
-
-    class Scored(Classifier):
-        def validation_step(self, batch, batch_idx) -> None:
-            self.log("score", self.scores[self.current_epoch])
-
-    keeper = ModelCheckpoint(
-        tmp_path, "{epoch}-{score:.2f}", monitor="score", mode="max", save_top_k=2, save_last=True
-    )
-    module = Scored("test_vit", 3, **ARGUMENTS)
-    module.scores = list(scores)
-    run = trainer(tmp_path, max_epochs=4, callbacks=keeper, limit_train_batches=1, logger=False)
-    run.fit(module, Batches(), Batches(1))
-    found = sorted(p.name for p in tmp_path.iterdir())
-    assert found == ["epoch=1-score=0.90.ckpt", "epoch=3-score=0.80.ckpt", "last.ckpt"]
-    assert keeper.best_model_path == str(tmp_path / "epoch=1-score=0.90.ckpt")
-    assert keeper.best_model_score == pytest.approx(0.9)
-    keeper = ModelCheckpoint(tmp_path, monitor="val_los")
-    with pytest.raises(ValueError, match=r"'val_los', not logged; did you mean 'val_loss'"):
-        trainer(tmp_path, max_epochs=1, callbacks=keeper).fit(classifier(), Batches(1), Batches(1))
-
-
 # ------------------------------------------------------------------------------- logging
 
 
@@ -383,7 +204,8 @@ def test_the_progress_line_tells_epoch_metrics_and_time(tmp_path: Path, capsys) 
 SCRIPT = """
 import sys
 sys.path[:0] = [{tests!r}]
-from test_trainer import *
+from training_kit import *
+from vitc.training.callbacks import Callback
 class Tell(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         print("step", trainer.global_step, flush=True)

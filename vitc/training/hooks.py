@@ -12,8 +12,8 @@ from vitc.arrays import Array
 class Callback:
     """Something that is told what a trainer does. Override what you need; all do nothing here.
 
-    monitoring: whether its on_train_epoch_end comes after the module's, when the epoch's metrics
-    are there. During a run `log` and `log_dict` are the module's.
+    monitoring: whether its on_train_batch_end and on_train_epoch_end come after the module's, when
+    the metrics are there. During a run `log` and `log_dict` are the module's.
     """
 
     monitoring = False

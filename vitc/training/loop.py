@@ -45,8 +45,7 @@ def train_epoch(trainer: Any, module: Any) -> None:
         if last or progress.window == trainer.window_batches:
             optimizer_step(trainer)
         trainer.move_lr(last)
-        trainer.call("on_train_batch_end", outputs, batch, index)
-        trainer.publish_step()
+        trainer.end_batch(outputs, batch, index)
         if trainer.validation_due(last):
             progress.validating = True
             evaluate(trainer, module, "validation", trainer.val_feed)
@@ -103,7 +102,6 @@ def optimizer_step(trainer: Any) -> None:
         progress.updating = False
     trainer.left_out = 0
     progress.close_window(stepped=sound)
-    trainer.results.mark()
 
 
 def sanity_check(trainer: Any, module: Any) -> None:
@@ -123,7 +121,7 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
     An interruption ends it after a batch; it begins anew when the run is resumed.
     """
     step = getattr(module, f"{stage}_step")
-    training, trainer.results = trainer.results, Results()
+    trainer.evaluated = Results()
     with no_grad(), trainer.evaluation_mode():
         trainer.call(f"on_{stage}_start")
         trainer.call(f"on_{stage}_epoch_start")
@@ -136,7 +134,6 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
             trainer.call(f"on_{stage}_batch_end", outputs, batch, index)
         if not trainer.interrupted:
             end_evaluation(trainer, stage)
-    trainer.results = training
 
 
 def end_evaluation(trainer: Any, stage: str) -> None:

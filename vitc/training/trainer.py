@@ -1,7 +1,7 @@
 """The trainer: settings, state and services of a run. What happens in which order is in loop.py."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
@@ -166,7 +166,8 @@ class Trainer:
         self.val_feed: Any = None
         self.datamodule: DataModule | None = None
         self.progress = Progress()
-        self.results = Results()
+        self.results = Results()  # of the training epoch
+        self.evaluated = Results()  # of the validation or test
         self.callback_metrics: dict[str, float] = {}
         self.logged_metrics: dict[str, float] = {}
         self.progress_bar_metrics: dict[str, float] = {}
@@ -326,21 +327,31 @@ class Trainer:
         own = getattr(self.module, hook, None)
         return None if own is None else own(*args)
 
-    def end_epoch(self) -> None:
-        """The end of a training epoch: the module's hook, the metrics, then who monitors them."""
-        self._hook = hook = "on_train_epoch_end"
-        watching = [c for c in self.callbacks if c.monitoring]
+    def _call_around(self, between: Callable[[], None], hook: str, *args: Any) -> None:
+        """The same, but the callbacks that monitor come last, after what is done between."""
+        self._hook = hook
         for callback in self.callbacks:
             if not callback.monitoring:
-                callback.on_train_epoch_end(self, self.module)
-        getattr(self.module, hook)()
+                getattr(callback, hook)(self, self.module, *args)
+        getattr(self.module, hook)(*args)
+        between()
+        for callback in self.callbacks:
+            if callback.monitoring:
+                getattr(callback, hook)(self, self.module, *args)
+
+    def end_batch(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """What a step has logged is written before a checkpoint is, which tells how much was."""
+        self._call_around(self.publish_step, "on_train_batch_end", outputs, batch, batch_idx)
+
+    def end_epoch(self) -> None:
+        self._call_around(self._close_epoch, "on_train_epoch_end")
+        self.progress.next_epoch()
+
+    def _close_epoch(self) -> None:
         self.publish_epoch()
         self.results = Results()
         self.progress.epoch_done = True
         self._move_lr("epoch", self.progress.epoch + 1, self.callback_metrics)
-        for callback in watching:
-            callback.on_train_epoch_end(self, self.module)
-        self.progress.next_epoch()
 
     # ------------------------------------------------------------------------------- data
 
@@ -524,7 +535,11 @@ class Trainer:
         on_step = of_step if on_step is None else on_step
         on_epoch = not of_step if on_epoch is None else on_epoch
         entry = Entry(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx))
-        self.results.log(name, value, batch_size or self.batch_size, entry)
+        self._results_now.log(name, value, batch_size or self.batch_size, entry)
+
+    @property
+    def _results_now(self) -> Results:
+        return self.results if self.training else self.evaluated
 
     @property
     def logs_now(self) -> bool:
@@ -535,6 +550,8 @@ class Trainer:
     def publish_step(self) -> None:
         """Shows what the last training step logged, and writes it every log_every_n_steps."""
         self.writer.check()
+        if self.progress.window == 0:
+            self.results.mark()
         self.callback_metrics |= self.results.callback_metrics(epoch=False)
         self.progress_bar_metrics |= self.results.step_metrics(prog_bar=True)
         if self.logs_now:
@@ -542,9 +559,10 @@ class Trainer:
 
     def publish_epoch(self) -> None:
         """The same for the values of an epoch."""
-        self.callback_metrics |= self.results.callback_metrics(epoch=True)
-        self.progress_bar_metrics |= self.results.epoch_metrics(prog_bar=True)
-        self.log_metrics(self.results.epoch_metrics(logger=True))
+        results = self._results_now
+        self.callback_metrics |= results.callback_metrics(epoch=True)
+        self.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
+        self.log_metrics(results.epoch_metrics(logger=True))
 
     def log_metrics(self, metrics: dict[str, float]) -> None:
         """Gives numbers to the loggers, beside the epoch and the step."""

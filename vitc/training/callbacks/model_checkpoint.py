@@ -83,6 +83,7 @@ class ModelCheckpoint(Callback):
         self.best_model_score: float | None = None
         self.last_model_path = ""
         self._latest = ""
+        self._dropped: list[Path] = []  # what the latest one has put out of the best
         self._saved_step = 0  # nothing is there to save before the first
         self._time = 0.0
         self._due = False  # by steps or time, but the metric or the end of the window is to come
@@ -172,7 +173,8 @@ class ModelCheckpoint(Callback):
         if not trainer.resumed:  # else what is there is this run's own
             path = self._free(path)
         self.best_k_models[str(path)] = score
-        surplus = self._surplus()
+        self._dropped = self._surplus()
+        surplus = list(self._dropped)
         self._note_best()
         if self.verbose:
             print(f"epoch {trainer.current_epoch}, step {trainer.global_step}: saving {path}")
@@ -272,6 +274,7 @@ class ModelCheckpoint(Callback):
             "best_model_score": self.best_model_score,
             "last_model_path": self.last_model_path,
             "saved_step": self._saved_step,
+            "dropped": list(map(str, self._dropped)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -281,6 +284,8 @@ class ModelCheckpoint(Callback):
         self.best_model_score = state["best_model_score"]
         self.last_model_path = state["last_model_path"]
         self._saved_step = state["saved_step"]
+        for path in state["dropped"]:  # the writer may have been killed before it came to this
+            remove(Path(path))
 
 
 def remove(path: Path) -> None:

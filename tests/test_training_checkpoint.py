@@ -1,0 +1,393 @@
+"""Checkpoints: what they hold, that a run goes on from them to the same bits, and that nothing that
+happens to a process, a disk or a file goes unnoticed."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oracle import relative, timm
+from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
+from vitc.tape import clock
+from vitc.training import checkpoint
+from vitc.training.callbacks import Callback, ModelCheckpoint
+from vitc.training.classifier import Classifier
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    clock.seed = 0
+    clock.begin(0)
+    yield
+    clock.seed = 0
+    clock.begin(0)
+
+
+# ------------------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8], ids=["in an epoch", "between epochs", "in the second"])
+def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            if trainer.global_step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    clock.seed = 3
+    whole = classifier()
+    run = trainer(tmp_path / "a", max_epochs=2, log_every_n_steps=1)
+    run.fit(whole, Batches(), Batches(2))
+    clock.begin(0)
+    first = classifier()
+    cut = trainer(tmp_path / "b", max_epochs=2, callbacks=Stop(), log_every_n_steps=1)
+    cut.fit(first, Batches(), Batches(2))
+    assert cut.interrupted and cut.global_step == stop
+    clock.seed = 99  # the checkpoint knows better
+    rest = classifier()
+    resumed = trainer(tmp_path / "c", max_epochs=2, log_every_n_steps=1)
+    resumed.fit(rest, Batches(), Batches(2), ckpt_path=cut.checkpoint_callback.last_model_path)
+    assert resumed.global_step == 10
+    assert digest(rest) == digest(whole)
+    assert resumed.callback_metrics == run.callback_metrics
+
+
+def test_a_checkpoint_makes_the_module_again(tmp_path: Path) -> None:
+    module = classifier()
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(module, Batches(2))
+    path = run.checkpoint_callback.best_model_path
+    other = Classifier.load_from_checkpoint(path)
+    assert other.class_names == ["a", "b", "c"]
+    assert other.hparams == json.loads(json.dumps(module.hparams))  # a tuple becomes a list
+    for name, value in module.state_dict().items():
+        assert np.array_equal(other.state_dict()[name], value)
+    assert Classifier.load_from_checkpoint(path, lr=7.0).hparams.lr == 7.0
+
+
+def test_timm_opens_a_checkpoint_as_it_is(tmp_path: Path) -> None:
+    module = classifier(in_chans=1)
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    x = np.random.default_rng(0).standard_normal((2, 1, SIZE, SIZE)).astype(np.float32)
+    run.fit(module, [(x, np.array([0, 1]))])
+    path = Path(run.checkpoint_callback.best_model_path)
+    theirs = timm.create_model(f"local-dir:{path}", pretrained=True).eval().double()
+    import torch
+
+    expected = theirs(torch.tensor(x, dtype=torch.float64)).detach()
+    assert relative(module.eval().model(x), expected) <= 1e-5
+    assert theirs.pretrained_cfg["label_names"] == ["a", "b", "c"]
+    assert tuple(theirs.pretrained_cfg["mean"]) == module.model.default_cfg["mean"]
+
+
+def test_every_damage_to_a_checkpoint_is_seen(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    run.fit(classifier(), Batches())
+    path = Path(run.checkpoint_callback.best_model_path)
+    assert checkpoint.read(path).state["progress"]["step"] == 1
+    for file in path.iterdir():
+        content = file.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 2):
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            with pytest.raises(ValueError, match=r"damaged|schema"):
+                checkpoint.read(path)
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match="damaged"):
+            checkpoint.read(path)
+        file.write_bytes(content)
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors is missing"):
+        checkpoint.read(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        checkpoint.read(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"is not a checkpoint: it holds no state\.json"):
+        checkpoint.read(tmp_path)
+
+
+def test_a_hyperparameter_that_json_lacks_is_named(tmp_path: Path) -> None:
+    class Odd(Classifier):
+        def __init__(self, thing) -> None:
+            super().__init__("test_vit", 3, **ARGUMENTS)
+
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    with pytest.raises(TypeError, match=r"hyperparameter 'thing', a object.*ignore=\['thing'\]"):
+        run.fit(Odd(object()), Batches())
+
+
+def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
+    scores = iter([0.5, 0.9, 0.7, 0.8])
+
+    class Scored(Classifier):
+        def validation_step(self, batch, batch_idx) -> None:
+            self.log("score", self.scores[self.current_epoch])
+
+    keeper = ModelCheckpoint(
+        tmp_path, "{epoch}-{score:.2f}", monitor="score", mode="max", save_top_k=2, save_last=True
+    )
+    module = Scored("test_vit", 3, **ARGUMENTS)
+    module.scores = list(scores)
+    run = trainer(tmp_path, max_epochs=4, callbacks=keeper, limit_train_batches=1, logger=False)
+    run.fit(module, Batches(), Batches(1))
+    found = sorted(p.name for p in tmp_path.iterdir())
+    assert found == ["epoch=1-score=0.90.ckpt", "epoch=3-score=0.80.ckpt", "last.ckpt"]
+    assert keeper.best_model_path == str(tmp_path / "epoch=1-score=0.90.ckpt")
+    assert keeper.best_model_score == pytest.approx(0.9)
+    keeper = ModelCheckpoint(tmp_path, monitor="val_los")
+    with pytest.raises(ValueError, match=r"'val_los', not logged; did you mean 'val_loss'"):
+        trainer(tmp_path, max_epochs=1, callbacks=keeper).fit(classifier(), Batches(1), Batches(1))
+
+
+# ------------------------------------------------------------------------------- kills
+
+
+def test_a_run_that_is_killed_50_times_ends_in_the_same_bits(tmp_path: Path) -> None:
+    """Oracle: the run that was left alone; equal SHA-256 of weights, moments, log, best model."""
+    command = [sys.executable, str(Path(__file__).with_name("kill.py")), str(tmp_path), "50", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    print(told)
+    assert told["killed"] == 50 and told["finished"] >= 1
+    assert told["while writing"] >= 5, "too few kills within the write: the clock ran away"
+    assert told["different"] == 0
+
+
+# ------------------------------------------------------------------------------- failing disks
+
+CALLS = [
+    (os, "open"),
+    (os, "fsync"),
+    (os, "rename"),
+    (Path, "mkdir"),
+    (Path, "write_text"),
+    (Path, "open"),
+    (shutil, "disk_usage"),
+    (checkpoint, "save_file"),
+]
+
+
+def test_a_write_that_fails_at_any_call_leaves_a_whole_checkpoint(tmp_path, monkeypatch) -> None:
+    """Every call that touches the disk fails once; what is there is the old one, or the new."""
+    run = trainer(tmp_path / "run", max_epochs=1, limit_train_batches=1)
+    module = classifier()
+    run.fit(module, Batches())
+    path = tmp_path / "kept" / "a.ckpt"
+    run.save_checkpoint(path)
+    before = checkpoint.read(path).state
+    content = checkpoint.snapshot(run, module, weights_only=True)
+    counter = [0]
+
+    def failing(call):
+        def wrapped(*args, **options):
+            counter[0] -= 1
+            if counter[0] == 0:
+                raise OSError(28, "No space left on device")
+            return call(*args, **options)
+
+        return wrapped
+
+    kept = 0
+    for nth in range(1, 100):
+        with monkeypatch.context() as patch:
+            for owner, name in CALLS:
+                patch.setattr(owner, name, failing(getattr(owner, name)))
+            counter[0] = nth
+            try:
+                checkpoint.write(path, content)
+            except OSError as error:
+                assert "No space left" in str(error)
+            else:
+                break
+        assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
+        kept += checkpoint.read(path).state == before
+    assert nth > 15 and kept >= nth - 3
+    assert checkpoint.read(path).state != before
+
+
+def test_a_limit_of_file_size_is_an_error_with_the_path(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", max_epochs=1, limit_train_batches=1)
+    run.fit(classifier(), Batches())
+    path = tmp_path / "a.ckpt"
+    run.save_checkpoint(path)
+    before = checkpoint.read(path).state
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for size in (0, 5_000, 100_000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            with pytest.raises(OSError, match=r"a\.ckpt"):
+                run.save_checkpoint(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.read(path).state == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ckpt", "run"]
+
+
+def test_a_full_disk_is_known_before_writing(tmp_path: Path, monkeypatch) -> None:
+    run = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    run.fit(classifier(), Batches())
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match="a checkpoint needs 0 MB, 0 are free"):
+        run.save_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_an_error_of_the_background_ends_the_run(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    run = trainer(tmp_path, max_epochs=100)
+    with pytest.raises(OSError, match="the disk is gone"):
+        run.fit(classifier(), Batches(1))
+    assert run.global_step < 100
+
+
+# ------------------------------------------------------------------------------- falling back
+
+
+def flip(path: Path) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    keeper = ModelCheckpoint(tmp_path, save_top_k=-1)
+    run = trainer(tmp_path, max_epochs=2, callbacks=keeper)
+    run.fit(classifier(), Batches(2))
+    names = sorted(p.name for p in tmp_path.glob("*.ckpt"))
+    assert names == ["epoch=0-step=2.ckpt", "epoch=1-step=4.ckpt"]
+    flip(tmp_path / names[1] / "model.safetensors")
+    for path in ("last", tmp_path / names[1]):
+        again = trainer(tmp_path, max_epochs=2, callbacks=ModelCheckpoint(tmp_path, save_top_k=-1))
+        with pytest.warns(UserWarning, match=r"epoch=1-step=4.*damaged.*going on from.*epoch=0"):
+            again.fit(classifier(), Batches(2), ckpt_path=path)
+        assert again.global_step == 4 and again.resumed
+        assert checkpoint.read(tmp_path / names[1])  # it was written anew
+        flip(tmp_path / names[1] / "model.safetensors")
+    flip(tmp_path / names[0] / "state.safetensors")
+    with pytest.raises(ValueError, match="damaged"):
+        again.fit(classifier(), Batches(2), ckpt_path=tmp_path / names[1])
+
+
+def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
+    """An unfinished one goes; one that was moved aside comes back; a living writer's stays."""
+    gone = 2**22 + 1  # beyond the numbers that Linux gives
+    run = trainer(tmp_path / "run", max_epochs=1, limit_train_batches=1)
+    run.fit(classifier(), Batches())
+    run.save_checkpoint(tmp_path / f".last.ckpt.{gone}.old")
+    for name in (f".a.ckpt.{gone}.tmp", f".a.ckpt.{os.getppid()}.tmp"):
+        (tmp_path / name).mkdir()
+    checkpoint.settle(tmp_path)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == [f".a.ckpt.{os.getppid()}.tmp", "last.ckpt", "run"]
+    assert checkpoint.read(tmp_path / "last.ckpt").state["progress"]["step"] == 1
+
+
+def test_last_without_a_checkpoint_starts_anew_and_says_so(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_epochs=1)
+    with pytest.warns(UserWarning, match='"last", but there is no checkpoint: starting anew'):
+        run.fit(classifier(), Batches(1), ckpt_path="last")
+    assert run.global_step == 1
+    with pytest.raises(ValueError, match='"best", but this trainer has written no checkpoint'):
+        trainer(tmp_path, max_epochs=1).fit(classifier(), Batches(1), ckpt_path="best")
+
+
+def test_last_is_the_same_bytes_and_outlives_the_best(tmp_path: Path) -> None:
+    keeper = ModelCheckpoint(tmp_path, save_last=True)
+    trainer(tmp_path, max_epochs=1, callbacks=keeper).fit(classifier(), Batches(2))
+    best, last = Path(keeper.best_model_path), tmp_path / "last.ckpt"
+    assert keeper.last_model_path == str(last)
+    assert {p.name: p.read_bytes() for p in best.iterdir()} == {
+        p.name: p.read_bytes() for p in last.iterdir()
+    }
+    shutil.rmtree(best)
+    assert checkpoint.read(last)
+    module = classifier()
+    run = trainer(tmp_path, max_epochs=2, callbacks=ModelCheckpoint(tmp_path))
+    run.fit(module, Batches(2), ckpt_path="last")
+    assert run.global_step == 4
+
+
+def weight_sum(module) -> float:
+    return sum(float(np.sum(v, dtype=np.float64)) for v in module.state_dict().values())
+
+
+def test_best_is_loaded_for_validation(tmp_path: Path) -> None:
+    class Fixed(Classifier):
+        def validation_step(self, batch, batch_idx) -> None:
+            self.log("score", [3.0, 1.0, 2.0][self.current_epoch])
+
+        def test_step(self, batch, batch_idx) -> None:
+            self.log("sum", weight_sum(self))
+
+    module = Fixed("test_vit", 3, **ARGUMENTS)
+    keeper = ModelCheckpoint(tmp_path, monitor="score", filename="{epoch}")
+    run = trainer(tmp_path, max_epochs=3, callbacks=keeper, logger=False)
+    run.fit(module, Batches(2), Batches(1))
+    assert Path(keeper.best_model_path).name == "epoch=1.ckpt"
+    now = run.test(module, Batches(1), verbose=False)
+    best = run.test(module, Batches(1), ckpt_path="best", verbose=False)
+    assert best == [{"sum": weight_sum(Fixed.load_from_checkpoint(keeper.best_model_path))}]
+    assert now != best
+
+
+def test_weights_alone_make_the_module_but_do_not_go_on(tmp_path: Path) -> None:
+    keeper = ModelCheckpoint(tmp_path, save_weights_only=True)
+    module = classifier()
+    trainer(tmp_path, max_epochs=1, callbacks=keeper).fit(module, Batches(1))
+    path = Path(keeper.best_model_path)
+    names = sorted(p.name for p in path.iterdir())
+    assert names == ["config.json", "model.safetensors", "state.json"]
+    assert Classifier.load_from_checkpoint(path).class_names == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="holds weights only, nothing to go on from"):
+        trainer(tmp_path, max_epochs=2).fit(classifier(), Batches(1), ckpt_path=path)
+
+
+def test_callbacks_and_modules_keep_what_they_like(tmp_path: Path) -> None:
+    class Counting(Callback):
+        count = 0
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            self.count += 1
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state) -> None:
+            self.count = state["count"]
+
+        def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
+            checkpoint["mine"] = [1, 2]
+
+        def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
+            self.got = checkpoint["mine"]
+
+    class Keeping(Classifier):
+        def on_save_checkpoint(self, checkpoint) -> None:
+            checkpoint["note"] = "x"
+
+        def on_load_checkpoint(self, checkpoint) -> None:
+            self.note = checkpoint["note"]
+
+    arguments = dict(architecture="test_vit", num_classes=3, **ARGUMENTS)
+    first = trainer(tmp_path, max_epochs=1, callbacks=[Counting()])
+    first.fit(Keeping(**arguments), Batches(3))
+    counting, module = Counting(), Keeping(**arguments)
+    second = trainer(tmp_path, max_epochs=2, callbacks=[counting])
+    second.fit(module, Batches(3), ckpt_path="last")
+    assert (counting.count, counting.got, module.note) == (6, [1, 2], "x")
+
+
+def test_another_number_of_devices_is_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, max_epochs=1).fit(classifier(), Batches(2))
+    with pytest.warns(UserWarning, match="this process runs their 2 shards"):
+        run = trainer(tmp_path, max_epochs=2, devices=2)
+    with pytest.raises(ValueError, match="trained with 1 devices, this run has 2"):
+        run.fit(classifier(), Batches(2), ckpt_path="last")
