@@ -9,9 +9,11 @@ from PIL import Image
 import oracle  # noqa: F401  makes torchvision importable
 
 # isort: split
+from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 
-from vitc.data import ArrayDataset, CSVDataset, ImageFolder, ImageList
+from vitc.data import ArrayDataset, CSVDataset, ImageFolder, ImageList, NpzDataset
+from vitc.data.npz import NpzFile
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
 
@@ -47,6 +49,48 @@ def test_folders_are_read_in_torchvisions_order(folder: Path) -> None:
     for mine, other in zip(ours, theirs, strict=False):
         assert mine[0].tobytes() == other[0].tobytes()
         assert (mine[0].mode, mine[1]) == ("RGB", other[1])
+
+
+def test_folders_are_read_in_timms_order(folder: Path) -> None:
+    """timm takes .png, .jpg and .jpeg alone, and what lies in root itself as a class of its own."""
+    for path in (*folder.glob("**/*.bmp"), *folder.glob("**/*.webp"), *folder.glob("**/*.tiff")):
+        path.unlink()
+    ours, theirs = ImageFolder(folder, class_order="timm"), ReaderImageFolder(str(folder))
+    assert ours.classes == list(theirs.class_to_idx) == ["", "a", "a2", "a-a", "b"]
+    assert ours.samples == theirs.samples
+    assert ours.class_to_idx == theirs.class_to_idx
+    assert [Path(path).name for path, label in ours.samples if label == 4] == [
+        "1.jpg", "2.png", "10.PNG"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="class_order is 'tim'; did you mean 'timm'"):
+        ImageFolder(folder, class_order="tim")
+
+
+def test_given_classes_fix_the_labels_of_folders(folder: Path) -> None:
+    data = ImageFolder(folder, classes=["b", "c", "a2", "a10", "B"])
+    assert sorted(set(data.targets)) == [0, 2, 3, 4] and data.class_to_idx["a10"] == 3
+    with pytest.raises(ValueError, match="x.tiff: its folder 'a10' is no class; known: B, a2, b"):
+        ImageFolder(folder, classes=["b", "a2", "B"])
+
+
+def test_pages_of_a_file_are_samples_if_asked_for(folder: Path) -> None:
+    pages = [Image.fromarray(GREY + np.uint8(i)) for i in range(3)]
+    pages[0].save(folder / "a10/y.tiff", save_all=True, append_images=pages[1:])
+    assert len(ImageFolder(folder)) == 11
+    data = ImageFolder(folder, np.asarray, mode="L", all_frames=True)
+    assert len(data) == 13 and data.targets[1:5] == [1] * 4
+    assert [Path(path).name for path, _ in data.samples[1:5]] == ["x.tiff"] + ["y.tiff"] * 3
+    for i in range(3):
+        assert np.array_equal(data[2 + i][0], GREY + np.uint8(i))
+
+
+def test_folders_take_the_options_of_the_decoder(folder: Path) -> None:
+    array = ImageFolder(folder, mode="L", value_range=(0, 255))[0][0]
+    assert (array.dtype, array.shape) == (np.uint16, (9, 11, 1))
+    with pytest.raises(OSError, match="x.webp: its header says 11 x 9 pixels"):
+        ImageFolder(folder, max_pixels=98)[0]
+    with pytest.raises(TypeError, match="exiff"):
+        ImageFolder(folder, exiff=True)
 
 
 def test_folders_give_the_mode_asked_for_and_apply_the_transforms(folder: Path) -> None:
@@ -130,6 +174,50 @@ def test_given_classes_fix_the_labels(folder: Path) -> None:
         CSVDataset(path, classes=["2", "1"])
 
 
+def test_columns_of_shares_are_labels(folder: Path) -> None:
+    text = "image\tdent\tscratch\nb/2.png\t1\t1\nb/1.jpg\t0.25\t0.75\n"
+    path = folder / "list.tsv"
+    path.write_text(text)
+    data = CSVDataset(path, label_column=["dent", "scratch"])
+    assert data.classes == ["dent", "scratch"]
+    assert data.targets.dtype == np.float32 and data.targets.tolist() == [[1, 1], [0.25, 0.75]]
+    assert data[1][1].tolist() == [0.25, 0.75]
+    assert CSVDataset(path, label_column=["scratch"]).targets.tolist() == [[1], [0.75]]
+    for bad in ("1.5", "-0.1", "nan", "x"):
+        path.write_text(text.replace("0.25", bad))
+        with pytest.raises(ValueError, match=f"line 3: column 'dent' is '{bad}', expected .* to 1"):
+            CSVDataset(path, label_column=["dent", "scratch"])
+    with pytest.raises(ValueError, match="classes with a list of label columns"):
+        CSVDataset(path, label_column=["dent"], classes=["dent"])
+
+
+def test_groups_and_weights_are_columns(folder: Path) -> None:
+    text = (
+        "image,label,split,patient,w\nb/2.png,a,train,P1,2\nb/1.jpg,b,test,P2,0\n"
+        "b/10.PNG,a,train,P1,0.5\n"
+    )
+    path = manifest(folder, text)
+    data = CSVDataset(path, split="train", group_column="patient", weight_column="w")
+    assert data.groups == ["P1", "P1"] and data.weights.tolist() == [2, 0.5]
+    assert not hasattr(CSVDataset(path), "groups") and not hasattr(CSVDataset(path), "weights")
+    for bad in ("-1", "inf", "many"):
+        manifest(folder, text.replace(",0.5", f",{bad}"))
+        with pytest.raises(
+            ValueError, match=f"line 4: column 'w' is '{bad}', expected a number fr"
+        ):
+            CSVDataset(path, weight_column="w")
+
+
+def test_a_group_in_two_splits_is_refused_by_name(folder: Path) -> None:
+    text = "image,label,split,patient\nb/2.png,a,train,P1\nb/1.jpg,b,test,P1\n"
+    path = manifest(folder, text)
+    for split in ("train", None):
+        with pytest.raises(ValueError, match="list.csv: the group 'P1' .* 'train' and 'test'"):
+            CSVDataset(path, split=split, group_column="patient")
+    manifest(folder, text.replace("split", "part"))
+    assert CSVDataset(path, group_column="patient").groups == ["P1", "P1"]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
@@ -196,6 +284,7 @@ def test_arrays_have_classes_and_targets() -> None:
     [
         (np.zeros((3, 2, 2), np.uint8), [0, 1], ValueError, "3 images have 2 labels"),
         (np.zeros((3, 2), np.uint8), [0, 1, 0], ValueError, r"shape \(3, 2\), expected \(N, H, W"),
+        (np.zeros((3, 2), np.uint16), [0] * 3, ValueError, r"uint16 have shape \(3, 2\)"),
         (np.zeros((3, 2, 2, 2), np.uint8), [0] * 3, ValueError, "C = 1, 3 or 4"),
         (np.zeros((3, 2, 2), np.float32), [0] * 3, ValueError, r"expected \(N, C, H, W\)"),
         (np.zeros((3, 2, 2), np.int64), [0] * 3, TypeError, "images have dtype int64"),
@@ -210,3 +299,68 @@ def test_arrays_that_do_not_fit_are_named(images, labels, error, message) -> Non
 def test_labels_without_a_class_are_named() -> None:
     with pytest.raises(ValueError, match="from 0 to 2, expected 0 to 1"):
         ArrayDataset(np.zeros((3, 2, 2), np.uint8), [0, 2, 1], classes=["a", "b"])
+
+
+def test_arrays_of_16_bits_or_many_channels_stay_arrays() -> None:
+    deep = np.random.default_rng(1).integers(0, 65536, (3, 9, 11), dtype=np.uint16)
+    image, _ = ArrayDataset(deep, [0] * 3, mode="L")[1]
+    assert np.shares_memory(image, deep) and np.array_equal(image[:, :, 0], deep[1])
+    assert ArrayDataset(deep, [0] * 3)[1][0].shape == (9, 11, 3)
+    many = np.zeros((3, 9, 11, 7), np.uint8)
+    assert np.shares_memory(ArrayDataset(many, [0] * 3, mode=None)[0][0], many)
+    with pytest.raises(ValueError, match=r"\(3, 9, 11, 7\), expected C = 1, 3 or 4, or mode=None"):
+        ArrayDataset(many, [0] * 3)
+
+
+# ------------------------------------------------------------------------------- .npz
+
+
+@pytest.mark.parametrize("save_npz", [np.savez, np.savez_compressed])
+def test_npz_files_are_those_of_medmnist(save_npz, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 28, 28, 3), dtype=np.uint8)
+    labels = rng.integers(0, 2, (20, 14))
+    path = tmp_path / "a.npz"
+    arrays = dict(train_images=images, train_labels=labels[:, :1], val_images=images[:5, ..., 0])
+    save_npz(path, **arrays, val_labels=labels[:5], test_images=np.asfortranarray(images[:, 0]))
+    train, val = NpzDataset(path), NpzDataset(path, "val", mode="L")
+    assert isinstance(train.images.base, np.memmap) == (save_npz is np.savez)
+    assert not train.images.flags.writeable and np.array_equal(train.images, images)
+    assert train.targets.tolist() == labels[:, 0].tolist() and train.classes == ["0", "1"]
+    assert train[3][0].tobytes() == images[3].tobytes() and type(train[3][1]) is int
+    assert val.targets.dtype == np.float32 and val.targets.tolist() == labels[:5].tolist()
+    assert len(val.classes) == 14 and val[4][0].tobytes() == images[4, ..., 0].tobytes()
+    assert repr(train) == "NpzDataset(20 images of 2 classes)"
+    with pytest.raises(ValueError, match="there is no array 'vla_images'; did you mean 'val_im"):
+        NpzDataset(path, "vla")
+    with NpzFile(str(path), 10**9) as file:
+        assert np.array_equal(file.array("test_images"), images[:, 0])
+
+
+def test_what_is_wrong_with_an_npz_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+
+    def refused(message: str, **options) -> None:
+        with pytest.raises(OSError, match=f"a.npz: {message}"):
+            NpzDataset(path, **options)
+
+    path.write_bytes(b"PK\3\4 no zip")
+    refused("not an .npz file, or a damaged one")
+    images, labels = np.zeros((1000, 9, 9), np.uint8), np.zeros((1000, 1), int)
+    np.savez_compressed(path, train_images=images, train_labels=labels)
+    refused("the array 'train_images' .*81000 bytes, expected 80999 at most", max_bytes=80_999)
+    np.savez(path, train_images=np.array([{}]), train_labels=labels)
+    refused("the array 'train_images' cannot be read: it holds objects")
+    np.savez(path, train_images=images, train_labels=labels)
+    for cut in (300, 40_000, 90_000):
+        path.write_bytes(path.read_bytes()[:cut])
+        refused("not an .npz file")
+    np.savez(path, train_images=images, train_labels=labels)
+    data = path.read_bytes().replace(b"(1000, 9, 9)", b"(9999, 9, 9)")
+    path.write_bytes(data)
+    refused(r"the array 'train_images' .* \(9999, 9, 9\) does not fit its")
+    np.savez(path, train_images=images, train_labels=labels - 1)
+    with pytest.raises(ValueError, match="a.npz, train: labels go from -1 to -1"):
+        NpzDataset(path)
+    with pytest.raises(FileNotFoundError, match="none.npz"):
+        NpzDataset(tmp_path / "none.npz")

@@ -11,31 +11,38 @@ nor on where a run was resumed.
 
 from vitc.data.auto_augment import auto_augment_transform
 from vitc.data.collate import default_collate
-from vitc.data.datasets import ArrayDataset, CSVDataset, ImageFolder, ImageList
-from vitc.data.decode import open_image
+from vitc.data.datasets import DicomFolder, ImageFolder, ImageList
+from vitc.data.decode import Decoder, open_image
 from vitc.data.factory import create_transform, resolve_data_config, resolve_model_data_config
 from vitc.data.loader import DataLoader
+from vitc.data.manifest import CSVDataset
+from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
-from vitc.data.subset import Subset, train_test_split
+from vitc.data.subset import Subset, k_fold, refuse_shared_groups, train_test_split
 
 __all__ = [
     "ArrayDataset",
     "AugMixDataset",
     "CSVDataset",
     "DataLoader",
+    "Decoder",
+    "DicomFolder",
     "FastCollateMixup",
     "ImageFolder",
     "ImageList",
     "Mixup",
+    "NpzDataset",
     "RandomErasing",
     "RepeatAugSampler",
     "Subset",
     "auto_augment_transform",
     "create_transform",
     "default_collate",
+    "k_fold",
     "open_image",
+    "refuse_shared_groups",
     "resolve_data_config",
     "resolve_model_data_config",
     "split_collate",

@@ -1,35 +1,32 @@
-"""Datasets: folders, CSV manifests, arrays, and lists of files without labels.
+"""Datasets of files: a folder per class, folders of DICOM, and lists of files without labels.
 
-An item is (image, label), the image a Pillow image unless the transform makes something else of it.
-Faults of a folder or manifest are found when the dataset is made, faults of a file when it is read.
+An item is (image, label), the image a Pillow image (or an array, see `Decoder`) unless the
+transform makes something else of it. Faults of a folder are found when the dataset is made, faults
+of a file when it is read.
 """
 
-import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
-import numpy as np
-
-from vitc.arrays import as_array
-from vitc.data.decode import open_image
+from vitc.data import dicom
+from vitc.data.decode import Decoder, Decoding
 from vitc.errors import nearest
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
-# More than this in a manifest are no labels but the numbers of something else, say of patients.
-_MOST_CLASSES = 100_000
-
-Sample = tuple[str, int]
+Sample = tuple[str, Any]
 Step = Callable[[Any], Any]
 
 
-class _Files:
+class Files:
     """Labelled image files.
 
-    samples: (path, label). targets: the labels. classes: the name of each label.
+    samples: (path, label). targets: the labels. classes: the name of each label. frames: which
+    image of its file each sample is. decode: the `Decoder` that reads them.
     """
 
     def __init__(
@@ -38,42 +35,54 @@ class _Files:
         classes: Sequence[str],
         transform: Step | None,
         target_transform: Step | None,
-        mode: str | None,
+        decode: Decoder,
+        frames: Sequence[int] | None = None,
     ) -> None:
         self.samples = self.imgs = list(samples)
-        self.targets = [label for _, label in samples]
+        self.targets: Any = [label for _, label in samples]
         self.classes = list(classes)
         self.class_to_idx = {name: label for label, name in enumerate(classes)}
-        self.transform, self.target_transform, self.mode = transform, target_transform, mode
+        self.transform, self.target_transform, self.decode = transform, target_transform, decode
+        self.frames = [0] * len(samples) if frames is None else list(frames)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         path, label = self.samples[index]
-        image = _transformed(open_image(path, self.mode), self.transform)
-        return image, _transformed(label, self.target_transform)
+        image = transformed(self.decode(path, self.frames[index]), self.transform)
+        return image, transformed(label, self.target_transform)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} images of {len(self.classes)} classes)"
 
 
-def _transformed(value: Any, transform: Step | None) -> Any:
+def transformed(value: Any, transform: Step | None) -> Any:
     return value if transform is None else transform(value)
+
+
+def _each_frame(samples: Sequence[Sample], decode: Decoder) -> tuple[list[Sample], list[int]]:
+    """A sample for every image of every file, and which of them it is."""
+    each = [(sample, frame) for sample in samples for frame in range(decode.frames(sample[0]))]
+    return [sample for sample, _ in each], [frame for _, frame in each]
 
 
 # ------------------------------------------------------------------------------- folders
 
 
-class ImageFolder(_Files):
-    """One folder per class, searched with all folders below it: torchvision's ImageFolder.
+class ImageFolder(Files):
+    """One folder per class, searched with all folders below it.
 
-    Classes and files are in torchvision's order (that of their names as strings), and files count
-    by extension (`IMG_EXTENSIONS`), in upper or lower case. mode: see `open_image`; "L" for grey
-    models.
+    class_order: "torchvision" takes the folders in root as classes, in the order of their names as
+    strings (1, 10, 2); "timm" the innermost folders, in natural order (1, 2, 10). Files are in the
+    same order. They count by extension (`IMG_EXTENSIONS`), in upper or lower case.
+    classes: names in the order of their labels, None for those found; the parts of one data set
+    need the same. all_frames: every page of a TIFF file, not the first alone; each file is opened
+    to count them. mode, decoding: the options of `Decoder`.
 
     Raises `FileNotFoundError` or `NotADirectoryError` naming the folder if it does not exist, has
-    no folders in it, or one of those has no images.
+    no folders in it, or one of those has no images, and `ValueError` for a folder that is none of
+    classes.
     """
 
     def __init__(
@@ -82,16 +91,99 @@ class ImageFolder(_Files):
         transform: Step | None = None,
         target_transform: Step | None = None,
         *,
+        class_order: str = "torchvision",
+        classes: Sequence[str] | None = None,
+        all_frames: bool = False,
         mode: str | None = "RGB",
+        **decoding: Unpack[Decoding],
     ) -> None:
-        self.root = os.path.expanduser(root)
-        classes = _class_folders(self.root)
-        samples = [
-            (path, label)
-            for label, name in enumerate(classes)
-            for path in _images_below(os.path.join(self.root, name))
-        ]
-        super().__init__(samples, classes, transform, target_transform, mode)
+        if class_order not in _FINDERS:
+            raise ValueError(f"class_order is {class_order!r}; {nearest(class_order, _FINDERS)}")
+        self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
+        found, names = _FINDERS[class_order](self.root, _images_below)
+        samples, names = _labelled(found, names, classes)
+        frames = None
+        if all_frames:
+            samples, frames = _each_frame(samples, decode)
+        super().__init__(samples, names, transform, target_transform, decode, frames)
+
+
+class DicomFolder(Files):
+    """DICOM files in one folder per class, searched with all folders below it.
+
+    Files count by their content; a file with several frames gives a sample for each. groups: the
+    PatientID of every sample, for splits that keep a patient's images together. classes, mode,
+    decoding: as of `ImageFolder`, above all windows. Images are arrays (H, W, C), see
+    `vitc.data.dicom`.
+
+    Raises as `ImageFolder` does, and `ImportError` naming the extra without pydicom.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Step | None = None,
+        target_transform: Step | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        mode: str | None = "RGB",
+        **decoding: Unpack[Decoding],
+    ) -> None:
+        self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
+        found, names = _by_folder(self.root, _dicom_below)
+        files, names = _labelled(found, names, classes)
+        samples, frames = _each_frame(files, decode)
+        patients = {path: dicom.patient(Path(path).read_bytes(), path) for path, _ in files}
+        self.groups = [patients[path] for path, _ in samples]
+        super().__init__(samples, names, transform, target_transform, decode, frames)
+
+
+# ------------------------------------------------------------------------------- what is there
+
+Found = list[tuple[str, str]]  # (path, class)
+Search = Callable[[str], list[str]]
+
+
+def _by_folder(root: str, search: Search) -> tuple[Found, list[str]]:
+    """Files and classes as torchvision orders them: a class is a folder in root."""
+    names = _class_folders(root)
+    found = [(path, name) for name in names for path in search(os.path.join(root, name))]
+    return found, names
+
+
+def _by_leaf(root: str, search: Search) -> tuple[Found, list[str]]:
+    """Files and classes as timm orders them: a class is the folder that a file is in."""
+    _class_folders(root)
+    paths = sorted(search(root), key=_natural)
+    found = [(path, _leaf(path, root)) for path in paths]
+    return found, sorted({name for _, name in found}, key=_natural)
+
+
+_FINDERS = {"torchvision": _by_folder, "timm": _by_leaf}
+
+
+def _leaf(path: str, root: str) -> str:
+    """The folder of a file, "" if it is root itself."""
+    return os.path.basename(os.path.dirname(os.path.relpath(path, root)))
+
+
+def _natural(text: str) -> list[str | int]:
+    """A key that puts 2 before 10."""
+    parts: list[str | int] = list(re.split(r"(\d+)", text.lower()))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+
+def _labelled(
+    found: Found, names: list[str], classes: Sequence[str] | None
+) -> tuple[list[Sample], list[str]]:
+    """The samples, and the names of their labels."""
+    names = names if classes is None else [str(name) for name in classes]
+    labels = {name: label for label, name in enumerate(names)}
+    for path, name in found:
+        if name not in labels:
+            raise ValueError(f"{path}: its folder {name!r} is no class; {nearest(name, names)}")
+    return [(path, labels[name]) for path, name in found], names
 
 
 def _class_folders(root: str) -> list[str]:
@@ -107,12 +199,7 @@ def _class_folders(root: str) -> list[str]:
 
 
 def _images_below(folder: str) -> list[str]:
-    paths = [
-        os.path.join(place, name)
-        for place, _, names in sorted(os.walk(folder, followlinks=True), key=itemgetter(0))
-        for name in sorted(names)
-        if name.lower().endswith(IMG_EXTENSIONS)
-    ]
+    paths = [path for path in _files_below(folder) if path.lower().endswith(IMG_EXTENSIONS)]
     if not paths:
         expected = ", ".join(IMG_EXTENSIONS)
         raise FileNotFoundError(
@@ -121,207 +208,31 @@ def _images_below(folder: str) -> list[str]:
     return paths
 
 
-# ------------------------------------------------------------------------------- manifests
-
-
-class _Row(NamedTuple):
-    line: int
-    path: str
-    label: str
-    split: str
-
-
-class CSVDataset(_Files):
-    """Images listed in a CSV file with a header.
-
-    path: of the CSV file. root: what the paths in it are relative to, None for its own folder.
-    image_column, label_column, split_column: names in its header. split: take only the rows that
-    have this in split_column, None to take all. mode: see `open_image`.
-    classes: names in the order of their labels, which start from 0; the label column may hold names
-    or these numbers. None: those of the whole file, of all splits: the numbers up to the largest if
-    the column holds only numbers, else the names, sorted. Two files need the same classes.
-
-    Raises `ValueError` naming file and line for an unknown column, split or class and for an empty
-    field, and `FileNotFoundError` for an image that does not exist.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        root: str | os.PathLike[str] | None = None,
-        transform: Step | None = None,
-        image_column: str = "image",
-        label_column: str = "label",
-        split: str | None = None,
-        split_column: str = "split",
-        classes: Sequence[str] | None = None,
-        *,
-        target_transform: Step | None = None,
-        mode: str | None = "RGB",
-    ) -> None:
-        self.path = os.path.expanduser(path)
-        self.root = os.path.dirname(self.path) if root is None else os.path.expanduser(root)
-        self.split = split
-        columns = [image_column, label_column, *([] if split is None else [split_column])]
-        rows = list(_rows(self.path, columns))
-        names = _names(rows, self.path) if classes is None else [str(name) for name in classes]
-        chosen = [row for row in rows if split is None or row.split == split]
-        if not chosen:
-            raise ValueError(f"{self.path}: no rows{self._of_split(rows)}")
-        labels = _labels(names)
-        samples = [(self._existing(row), self._label(row, labels)) for row in chosen]
-        super().__init__(samples, names, transform, target_transform, mode)
-
-    def _of_split(self, rows: Sequence[_Row]) -> str:
-        if not rows:
-            return " below the header"
-        return f" of split {self.split!r}; {nearest(str(self.split), {row.split for row in rows})}"
-
-    def _existing(self, row: _Row) -> str:
-        path = os.path.join(self.root, row.path)
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{self.path}, line {row.line}: there is no file {path}")
-        return path
-
-    def _label(self, row: _Row, labels: dict[str, int]) -> int:
-        if row.label not in labels:
-            known = nearest(row.label, labels)
-            raise ValueError(f"{self.path}, line {row.line}: {row.label!r} is no class; {known}")
-        return labels[row.label]
-
-
-def _rows(path: str, columns: Sequence[str]) -> Iterator[_Row]:
-    """The rows of a CSV file: the columns of the image, the label and perhaps the split."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        try:
-            header = reader.fieldnames or []
-            for name in columns:
-                if name not in header:
-                    known = nearest(name, header)
-                    raise ValueError(f"{path}, line 1: there is no column {name!r}; {known}")
-            for fields in reader:
-                yield _row(fields, columns, f"{path}, line {reader.line_num}", reader.line_num)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: this is no CSV file in UTF-8: {error}") from error
-
-
-def _row(fields: dict[str, str | None], columns: Sequence[str], place: str, line: int) -> _Row:
-    values = [(fields[name] or "").strip() for name in columns]
-    for name, value in zip(columns, values, strict=True):
-        if not value:
-            raise ValueError(f"{place}: column {name!r} is empty")
-    image, label, *split = values
-    return _Row(line, image, label, split[0] if split else "")
-
-
-def _names(rows: Sequence[_Row], path: str) -> list[str]:
-    """The names of the labels in a whole file."""
-    names = {row.label for row in rows}
-    if not all(map(str.isdecimal, names)):
-        return sorted(names)
-    highest = max(map(int, names), default=-1)
-    if highest >= _MOST_CLASSES:
-        raise ValueError(
-            f"{path}: the labels go up to {highest}; numbers are labels counted from 0, pass the "
-            "names as classes= if these are names"
+def _dicom_below(folder: str) -> list[str]:
+    paths = [path for path in _files_below(folder) if _begins_as_dicom(path)]
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder}: there are no DICOM files in it; expected DICM after 128 bytes of a file"
         )
-    return [str(label) for label in range(highest + 1)]
+    return paths
 
 
-def _labels(names: Sequence[str]) -> dict[str, int]:
-    """What the label column may hold -> the label: names, and numbers if no name is one."""
-    labels = {name: label for label, name in enumerate(names)}
-    if not any(map(str.isdecimal, names)):
-        labels |= {str(label): label for label in range(len(names))}
-    return labels
+def _begins_as_dicom(path: str) -> bool:
+    with open(path, "rb") as file:
+        return dicom.is_dicom(file.read(132))
 
 
-# ------------------------------------------------------------------------------- arrays
-
-
-class ArrayDataset:
-    """Images in memory.
-
-    images: uint8 (N, H, W) or (N, H, W, C) with C = 1, 3 or 4, which become Pillow images of `mode`
-    (None: as they are) before the transform; or floating point (N, C, H, W), which go to the
-    transform, or out if it is None, as they are.
-    labels: N whole numbers from 0 (or what else a loss takes, one per image). classes: the name of
-    each label, None for the numbers themselves.
-
-    Raises `ValueError` or `TypeError` naming shape or dtype where they do not fit.
-    """
-
-    def __init__(
-        self,
-        images: Any,
-        labels: Any,
-        transform: Step | None = None,
-        *,
-        classes: Sequence[str] | None = None,
-        mode: str | None = "RGB",
-    ) -> None:
-        self.images, self.targets = as_array(images), as_array(labels)
-        _check_images(self.images)
-        if len(self.images) != len(self.targets):
-            raise ValueError(f"{len(self.images)} images have {len(self.targets)} labels")
-        self.transform, self.mode = transform, mode
-        self.classes = _classes(self.targets, classes)
-        self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image = self.images[index]
-        if image.dtype == np.uint8:
-            image = _from_array(image, self.mode)
-        label = self.targets[index]
-        whole = label.dtype.kind in "iub" and label.ndim == 0
-        return _transformed(image, self.transform), int(label) if whole else label
-
-    def __repr__(self) -> str:
-        return f"ArrayDataset({len(self)} images of {len(self.classes)} classes)"
-
-
-def _check_images(images: Any) -> None:
-    shape = images.shape
-    if images.dtype == np.uint8:
-        if len(shape) != 3 and not (len(shape) == 4 and shape[3] in (1, 3, 4)):
-            raise ValueError(
-                f"images of uint8 have shape {shape}, expected (N, H, W) or (N, H, W, C) with "
-                "C = 1, 3 or 4"
-            )
-    elif images.dtype.kind != "f":
-        raise TypeError(f"images have dtype {images.dtype}, expected uint8 or floating point")
-    elif len(shape) != 4:
-        raise ValueError(f"images of {images.dtype} have shape {shape}, expected (N, C, H, W)")
-
-
-def _classes(labels: Any, classes: Sequence[str] | None) -> list[str]:
-    """The names of the labels. Raises `ValueError` for whole numbers that have none."""
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-        return list(classes or ())
-    low, high = int(labels.min()), int(labels.max())
-    names = [str(label) for label in range(high + 1)] if classes is None else list(classes)
-    if low < 0 or high >= len(names):
-        raise ValueError(f"labels go from {low} to {high}, expected 0 to {len(names) - 1}")
-    return names
-
-
-def _from_array(pixels: Any, mode: str | None) -> Any:
-    from PIL import Image
-
-    grey = pixels.ndim == 3 and pixels.shape[2] == 1
-    image = Image.fromarray(pixels[:, :, 0] if grey else pixels)
-    return image if mode in (None, image.mode) else image.convert(mode)
+def _files_below(folder: str) -> Iterator[str]:
+    """All files, folder by folder in the order of their paths."""
+    for place, _, names in sorted(os.walk(folder, followlinks=True), key=itemgetter(0)):
+        yield from (os.path.join(place, name) for name in sorted(names))
 
 
 # ------------------------------------------------------------------------------- predictions
 
 
 class ImageList:
-    """Files to predict on: an item is the image alone. mode: see `open_image`.
+    """Files to predict on: an item is the image alone. mode, decoding: the options of `Decoder`.
 
     Raises `FileNotFoundError` naming the first path that is no file.
     """
@@ -332,18 +243,19 @@ class ImageList:
         transform: Step | None = None,
         *,
         mode: str | None = "RGB",
+        **decoding: Unpack[Decoding],
     ) -> None:
         self.paths = [os.path.expanduser(path) for path in paths]
         for path in self.paths:
             if not Path(path).is_file():
                 raise FileNotFoundError(f"{path}: there is no such file")
-        self.transform, self.mode = transform, mode
+        self.transform, self.decode = transform, Decoder(mode, **decoding)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Any:
-        return _transformed(open_image(self.paths[index], self.mode), self.transform)
+        return transformed(self.decode(self.paths[index]), self.transform)
 
     def __repr__(self) -> str:
         return f"ImageList({len(self)} images)"
