@@ -1,5 +1,6 @@
 """vitc.data.datasets: folders against torchvision's, manifests, arrays, and their faults."""
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +316,12 @@ def test_arrays_of_16_bits_or_many_channels_stay_arrays() -> None:
 # ------------------------------------------------------------------------------- .npz
 
 
+def is_mapped(array: np.ndarray) -> bool:
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
 @pytest.mark.parametrize("save_npz", [np.savez, np.savez_compressed])
 def test_npz_files_are_those_of_medmnist(save_npz, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -324,7 +331,7 @@ def test_npz_files_are_those_of_medmnist(save_npz, tmp_path: Path) -> None:
     arrays = dict(train_images=images, train_labels=labels[:, :1], val_images=images[:5, ..., 0])
     save_npz(path, **arrays, val_labels=labels[:5], test_images=np.asfortranarray(images[:, 0]))
     train, val = NpzDataset(path), NpzDataset(path, "val", mode="L")
-    assert isinstance(train.images.base, np.memmap) == (save_npz is np.savez)
+    assert is_mapped(train.images) == (save_npz is np.savez)
     assert not train.images.flags.writeable and np.array_equal(train.images, images)
     assert train.targets.tolist() == labels[:, 0].tolist() and train.classes == ["0", "1"]
     assert train[3][0].tobytes() == images[3].tobytes() and type(train[3][1]) is int
@@ -333,8 +340,7 @@ def test_npz_files_are_those_of_medmnist(save_npz, tmp_path: Path) -> None:
     assert repr(train) == "NpzDataset(20 images of 2 classes)"
     with pytest.raises(ValueError, match="there is no array 'vla_images'; did you mean 'val_im"):
         NpzDataset(path, "vla")
-    with NpzFile(str(path), 10**9) as file:
-        assert np.array_equal(file.array("test_images"), images[:, 0])
+    assert np.array_equal(NpzFile(str(path), 10**9).array("test_images"), images[:, 0])
 
 
 def test_what_is_wrong_with_an_npz_is_named(tmp_path: Path) -> None:
@@ -348,9 +354,9 @@ def test_what_is_wrong_with_an_npz_is_named(tmp_path: Path) -> None:
     refused("not an .npz file, or a damaged one")
     images, labels = np.zeros((1000, 9, 9), np.uint8), np.zeros((1000, 1), int)
     np.savez_compressed(path, train_images=images, train_labels=labels)
-    refused("the array 'train_images' .*81000 bytes, expected 80999 at most", max_bytes=80_999)
+    refused("not an .npz file.* of [0-9]+ bytes that expands to 89256", max_bytes=89_255)
     np.savez(path, train_images=np.array([{}]), train_labels=labels)
-    refused("the array 'train_images' cannot be read: it holds objects")
+    refused("the array 'train_images' cannot be read: it holds an array of object")
     np.savez(path, train_images=images, train_labels=labels)
     for cut in (300, 40_000, 90_000):
         path.write_bytes(path.read_bytes()[:cut])
@@ -358,7 +364,7 @@ def test_what_is_wrong_with_an_npz_is_named(tmp_path: Path) -> None:
     np.savez(path, train_images=images, train_labels=labels)
     data = path.read_bytes().replace(b"(1000, 9, 9)", b"(9999, 9, 9)")
     path.write_bytes(data)
-    refused(r"the array 'train_images' .* \(9999, 9, 9\) does not fit its")
+    refused("the array 'train_images' .* ends behind the file")
     np.savez(path, train_images=images, train_labels=labels - 1)
     with pytest.raises(ValueError, match="a.npz, train: labels go from -1 to -1"):
         NpzDataset(path)

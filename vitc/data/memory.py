@@ -123,8 +123,8 @@ class NpzDataset(ArrayDataset):
         max_bytes: int = 1 << 33,
     ) -> None:
         self.path, self.split = os.path.expanduser(path), split
-        with npz.NpzFile(self.path, max_bytes) as file:
-            images, labels = (file.array(f"{split}_{what}") for what in ("images", "labels"))
+        file = npz.NpzFile(self.path, max_bytes)
+        images, labels = (file.array(f"{split}_{what}") for what in ("images", "labels"))
         if labels.ndim == 2:
             labels = labels[:, 0] if labels.shape[1] == 1 else labels.astype(np.float32)
         try:

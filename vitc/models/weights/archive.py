@@ -15,11 +15,13 @@ _LOCAL = struct.Struct("<4s22xHH")  # signature, ..., lengths of name and extra 
 class Archive:
     """The entries of a zip file by name.
 
+    most: how many bytes compressed entries may expand to, None for what weights expand to.
+
     Raises `ValueError` for a file that is damaged, whose entries overlap, or that would expand to
-    many times its size.
+    more.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int | None = None) -> None:
         self._path, self._data = path, map_file(path)
         try:
             with zipfile.ZipFile(path) as file:
@@ -27,10 +29,11 @@ class Archive:
         except (OSError, zipfile.BadZipFile, struct.error) as error:
             raise ValueError(f"damaged zip file: {error}") from None
         stored = sum(entry.compress_size for entry in self._entries.values())
-        expanded = sum(entry.file_size for entry in self._entries.values())
+        packed = [e for e in self._entries.values() if e.compress_type != zipfile.ZIP_STORED]
+        expanded = sum(entry.file_size for entry in packed)
         if stored > len(self._data):
             raise ValueError("the entries of the zip file overlap")
-        if expanded > max(EXPANSION * len(self._data), SMALL):
+        if expanded > (max(EXPANSION * len(self._data), SMALL) if most is None else most):
             raise ValueError(f"a zip file of {len(self._data)} bytes that expands to {expanded}")
 
     @property

@@ -35,7 +35,7 @@ def read(path: Path) -> dict[str, Array]:
     """The state dict under timm's names. Raises `ValueError` naming what is missing or damaged."""
     archive = Archive(path)
     arrays = {
-        name.removesuffix(".npy"): _array(archive.view(name))
+        name.removesuffix(".npy"): npy(archive.view(name))
         for name in archive.names
         if name.endswith(".npy")
     }
@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, Array]:
     raise ValueError("it has no embedding/kernel: it is not a Vision Transformer of Flax")
 
 
-def _array(data: memoryview) -> Array:
-    """An entry in NumPy's format `.npy`, which is not to hold objects."""
+def npy(data: memoryview) -> Array:
+    """The array in an entry of NumPy's format `.npy`. Raises `ValueError` for objects."""
     head = io.BytesIO(data[: _LONGEST_HEADER + 16])
     major, _ = np.lib.format.read_magic(head)
     read_header: Any = {
