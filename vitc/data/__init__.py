@@ -20,16 +20,19 @@ from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
+from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
 from vitc.data.subset import Subset, k_fold, refuse_shared_groups, train_test_split
 
 __all__ = [
     "ArrayDataset",
     "AugMixDataset",
     "CSVDataset",
+    "ClassBalancedSampler",
     "DataLoader",
     "Decoder",
     "DicomFolder",
     "FastCollateMixup",
+    "GroupSampler",
     "ImageFolder",
     "ImageList",
     "Mixup",
@@ -37,6 +40,7 @@ __all__ = [
     "RandomErasing",
     "RepeatAugSampler",
     "Subset",
+    "WeightedRandomSampler",
     "auto_augment_transform",
     "create_transform",
     "default_collate",

@@ -23,7 +23,7 @@ from vitc.arrays import Array
 from vitc.tape import clock
 
 # What a draw is for: half of the Philox key, so that the families never meet.
-_ITEM, _ORDER, _FREE, _BATCH = 1, 2, 3, 4
+_ITEM, _ORDER, _FREE, _BATCH, _SAMPLER = 1, 2, 3, 4, 5
 _MASK = (1 << 64) - 1
 
 
@@ -131,3 +131,8 @@ def order(seed: int, epoch: int, length: int) -> Array:
     # Sorting raw numbers, because NumPy promises that those stay the same from version to version,
     # and does not promise it of `Generator.permutation`.
     return np.argsort(_philox(seed, _ORDER, epoch).random_raw(length), kind="stable")
+
+
+def uniform(seed: int, epoch: int, length: int) -> Array:
+    """float64 (length,) from 0 to below 1, from which a sampler draws an epoch."""
+    return (_philox(seed, _SAMPLER, epoch).random_raw(length) >> 11) * 2.0**-53
