@@ -22,6 +22,7 @@ from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
 from vitc.data.subset import Subset, k_fold, refuse_shared_groups, train_test_split
+from vitc.data.webdataset import WebDataset
 
 __all__ = [
     "ArrayDataset",
@@ -40,6 +41,7 @@ __all__ = [
     "RandomErasing",
     "RepeatAugSampler",
     "Subset",
+    "WebDataset",
     "WeightedRandomSampler",
     "auto_augment_transform",
     "create_transform",
