@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vitc import __version__
 from vitc.errors import VitcError
 
-COMMANDS = ("demo", "fit", "validate", "predict", "quantize", "export", "models")
+COMMANDS = ("demo", "fit", "validate", "predict", "quantize", "export", "models", "aug-preview")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"vitc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = importlib.import_module(f"vitc.cli.{name}")
+        module = importlib.import_module(f"vitc.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(
             name,

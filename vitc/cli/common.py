@@ -1,7 +1,7 @@
 """What several commands share: options, the user's images, and the module of a checkpoint."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from vitc import data
 from vitc.arrays import Array
+from vitc.data.datasets import IMG_EXTENSIONS
 from vitc.runtime import set_num_threads
 from vitc.training.classifier import Classifier
 from vitc.training.trainer import Trainer
@@ -34,6 +35,22 @@ def labelled_images(path: str | Path, transform: Any, mode: str, split: str | No
     if path.suffix.lower() == ".csv":
         return data.CSVDataset(path, transform=transform, mode=mode, split=split)
     return data.ImageFolder(path, transform=transform, mode=mode)
+
+
+def image_paths(given: Sequence[str]) -> list[Path]:
+    """The files, and those below the folders. Raises `FileNotFoundError` for what is absent."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+            if not below:
+                raise FileNotFoundError(f"{path}: there are no image files in this folder")
+            found += below
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: there is no such file")
+    return found
 
 
 def as_labels(images: Any, names: list[str]) -> Array:

@@ -11,7 +11,6 @@ from pathlib import Path
 from vitc import data
 from vitc.arrays import Array
 from vitc.cli import common
-from vitc.data.datasets import IMG_EXTENSIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
     module = common.load_classifier(options.checkpoint)
-    paths = image_paths(options.images)
+    paths = common.image_paths(options.images)
     transform, mode = common.evaluation_transform(module.model), common.mode_of(module.model)
     images = data.ImageList(paths, transform, mode=mode)
     loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
@@ -37,22 +36,6 @@ def run(options: argparse.Namespace) -> None:
         print(f"{path!s:{width}}  {names[best]}  {common.percent(row[best])}")
     if options.csv:
         write_csv(options.csv, paths, found, names)
-
-
-def image_paths(given: Sequence[str]) -> list[Path]:
-    """The files, and those below the folders. Raises `FileNotFoundError` for what is absent."""
-    found: list[Path] = []
-    for path in map(Path, given):
-        if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-            if not below:
-                raise FileNotFoundError(f"{path}: there are no image files in this folder")
-            found += below
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: there is no such file")
-    return found
 
 
 def write_csv(

@@ -10,6 +10,7 @@ nor on where a run was resumed.
 """
 
 from vitc.data.auto_augment import auto_augment_transform
+from vitc.data.cache import CacheDataset
 from vitc.data.collate import default_collate
 from vitc.data.datasets import DicomFolder, ImageFolder, ImageList
 from vitc.data.decode import Decoder, open_image
@@ -18,16 +19,19 @@ from vitc.data.loader import DataLoader
 from vitc.data.manifest import CSVDataset
 from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
+from vitc.data.preview import preview
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
 from vitc.data.subset import Subset, k_fold, refuse_shared_groups, train_test_split
+from vitc.data.tiles import TileDataset, aggregate, heat_map, tile_grid
 from vitc.data.webdataset import WebDataset
 
 __all__ = [
     "ArrayDataset",
     "AugMixDataset",
     "CSVDataset",
+    "CacheDataset",
     "ClassBalancedSampler",
     "DataLoader",
     "Decoder",
@@ -41,16 +45,21 @@ __all__ = [
     "RandomErasing",
     "RepeatAugSampler",
     "Subset",
+    "TileDataset",
     "WebDataset",
     "WeightedRandomSampler",
+    "aggregate",
     "auto_augment_transform",
     "create_transform",
     "default_collate",
+    "heat_map",
     "k_fold",
     "open_image",
+    "preview",
     "refuse_shared_groups",
     "resolve_data_config",
     "resolve_model_data_config",
     "split_collate",
+    "tile_grid",
     "train_test_split",
 ]

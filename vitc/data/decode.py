@@ -90,7 +90,7 @@ class Decoder:
     windows: Sequence[dicom.Window] | None = None
     max_pixels: int = 1 << 28
     max_bytes: int = 1 << 30
-    turned: int = field(default=0, init=False, compare=False)
+    turned: int = field(default=0, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         pixels.check_range(self.value_range)
@@ -128,6 +128,19 @@ class Decoder:
             return dicom.frames(data, name)
         with _opened(data, name) as image:
             return int(getattr(image, "n_frames", 1))
+
+    def shape(self, source: str | os.PathLike[str] | bytes, frame: int = 0) -> tuple[int, int]:
+        """Height and width of the image that reading gives, from its header alone."""
+        name, data = self._read(source)
+        if dicom.is_dicom(data):
+            return dicom.shape(data, name)
+        if data.startswith(_TIFF) and not pixels.pillow_knows(data):
+            return pixels.from_tifffile(data, name, frame, self._check).shape[:2]
+        with _opened(data, name, frame) as image:
+            height, width = image.height, image.width
+            turned = image.getexif().get(_ORIENTATION, 1) if self.exif else 1
+        swapped = image.format != "TIFF" and _UPRIGHT.get(turned, ("", False))[1]
+        return (width, height) if swapped else (height, width)
 
     # --------------------------------------------------------------------------- limits
 

@@ -66,6 +66,12 @@ def frames(data: bytes, name: str) -> int:
         return int(_header(data, name).get("NumberOfFrames") or 1)
 
 
+def shape(data: bytes, name: str) -> tuple[int, int]:
+    with pixels.reading(name):
+        header = _header(data, name)
+        return int(header.Rows), int(header.Columns)
+
+
 def patient(data: bytes, name: str) -> str:
     """PatientID, what a patient's images have in common."""
     with pixels.reading(name):

@@ -1,0 +1,60 @@
+"""Write a picture of what augmentation does to your images, to look at before training.
+
+A row per image: the image, then what training would see of it in as many epochs. DIR is a folder of
+images, or of class folders, of which every class is shown in turn.
+
+    vitc aug-preview photos/ --output preview.png --vflip 0.5
+"""
+
+import argparse
+from pathlib import Path
+
+from vitc import data
+from vitc.cli.common import image_paths
+from vitc.models import get_pretrained_cfg
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DIR", help="folder of images, or a single one")
+    add("--output", default="preview.png", metavar="FILE", help="default: preview.png")
+    add("--model", default="vit_tiny_patch16_224", metavar="NAME", help="whose input it is")
+    add("--img-size", type=int, metavar="PIXELS", help="default: the model's own")
+    add("--grey", action="store_true", help="one channel instead of three")
+    add("--vflip", type=float, default=0.0, metavar="P", help="probability of upside down")
+    add("--images", type=int, default=4, metavar="N", help="rows (default: 4)")
+    add("--copies", type=int, default=7, metavar="N", help="draws per image (default: 7)")
+    add("--seed", type=int, default=0)
+
+
+def run(options: argparse.Namespace) -> None:
+    settings = data.resolve_data_config(
+        {"img_size": options.img_size, "in_chans": 1 if options.grey else 3},
+        get_pretrained_cfg(options.model),
+    )
+    transform = data.create_transform(**settings, is_training=True, vflip=options.vflip)
+    chosen = spread(image_paths([options.data]), options.images)
+    mode = "L" if options.grey else "RGB"
+    images = [data.open_image(path, mode) for path in chosen]
+    picture = data.preview(transform, images, options.copies, options.seed, options.output)
+    print(f"{options.output}: {picture.width} x {picture.height} pixels, of")
+    for path in chosen:
+        print(f"  {path}")
+    print(transform)
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """count of the paths, from all folders in turn and from each at equal distances."""
+    if count < 1:
+        raise ValueError(f"--images is {count}, expected 1 or more")
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    rounds = -(-count // len(folders))
+    chosen = [
+        found[turn * len(found) // rounds]
+        for turn in range(rounds)
+        for found in folders.values()
+        if turn < len(found)
+    ]
+    return chosen[:count]
