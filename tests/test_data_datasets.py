@@ -290,6 +290,7 @@ def test_arrays_have_classes_and_targets() -> None:
         (np.zeros((3, 2, 2), np.float32), [0] * 3, ValueError, r"expected \(N, C, H, W\)"),
         (np.zeros((3, 2, 2), np.int64), [0] * 3, TypeError, "images have dtype int64"),
         (np.zeros((3, 2, 2), np.uint8), [0, -1, 3], ValueError, "labels go from -1 to 3"),
+        (np.zeros((3, 2, 2), np.uint8), [0, 1, 10**9], ValueError, "labels go up to 1000000000"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(images, labels, error, message) -> None:

@@ -18,6 +18,9 @@ from vitc.errors import nearest
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+# Whole numbers above this are no labels but the numbers of something else, say of patients.
+MOST_CLASSES = 100_000
+
 Sample = tuple[str, Any]
 Step = Callable[[Any], Any]
 

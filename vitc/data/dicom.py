@@ -20,6 +20,7 @@ from vitc.data import pixels
 Window = tuple[float, float]  # centre, width
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_RLE = "1.2.840.10008.1.2.5"
 _SIGNATURE = slice(128, 132)
 
 
@@ -63,7 +64,7 @@ def decode(
 
 def frames(data: bytes, name: str) -> int:
     with pixels.reading(name):
-        return int(_header(data, name).get("NumberOfFrames") or 1)
+        return _count(_header(data, name))
 
 
 def shape(data: bytes, name: str) -> tuple[int, int]:
@@ -92,11 +93,15 @@ def _header(data: bytes, name: str, tags: list[str] | None = None) -> Any:
     return pydicom.dcmread(io.BytesIO(data), specific_tags=tags, stop_before_pixels=bool(tags))
 
 
+def _count(header: Any) -> int:
+    return max(1, int(header.get("NumberOfFrames") or 1))
+
+
 def _check_frame(header: Any, name: str, frame: int) -> None:
     for tag in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelData"):
         if tag not in header:
             raise pixels.Unreadable(f"{name}: this DICOM file has no image: it has no {tag}")
-    count = int(header.get("NumberOfFrames") or 1)
+    count = _count(header)
     if not 0 <= frame < count:
         raise pixels.NoFrame(name, frame, count)
 
@@ -113,7 +118,9 @@ def _frame(
 ) -> Array:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
-    stored = pixel_array(header, index=frame)
+    # pylibjpeg's decoder of RLE panics on damage, which nothing can catch but a bare except.
+    plugin = "pydicom" if header.file_meta.TransferSyntaxUID == _RLE else ""
+    stored = pixel_array(header, index=frame, decoding_plugin=plugin)
     kind = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
     if kind == "PALETTE COLOR":
         stored = apply_color_lut(stored, header)

@@ -10,13 +10,10 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data.datasets import Files, Sample, Step
+from vitc.data.datasets import MOST_CLASSES, Files, Sample, Step
 from vitc.data.decode import Decoder, Decoding
 from vitc.data.subset import refuse_shared_groups
 from vitc.errors import nearest
-
-# More than this in a manifest are no labels but the numbers of something else, say of patients.
-_MOST_CLASSES = 100_000
 
 
 class CSVDataset(Files):
@@ -193,7 +190,7 @@ def _names(rows: Sequence[_Row], path: str) -> list[str]:
     if not all(map(str.isdecimal, names)):
         return sorted(names)
     highest = max(map(int, names), default=-1)
-    if highest >= _MOST_CLASSES:
+    if highest >= MOST_CLASSES:
         raise ValueError(
             f"{path}: the labels go up to {highest}; numbers are labels counted from 0, pass the "
             "names as classes= if these are names"

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitc.arrays import Array, as_array
 from vitc.data import npz, pixels
-from vitc.data.datasets import Step, transformed
+from vitc.data.datasets import MOST_CLASSES, Step, transformed
 
 
 class ArrayDataset:
@@ -90,6 +90,8 @@ def _classes(labels: Any, classes: Sequence[str] | None) -> list[str]:
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         return list(classes or ())
     low, high = int(labels.min()), int(labels.max())
+    if classes is None and high >= MOST_CLASSES:
+        raise ValueError(f"labels go up to {high}, expected less than {MOST_CLASSES}")
     names = [str(label) for label in range(high + 1)] if classes is None else list(classes)
     if low < 0 or high >= len(names):
         raise ValueError(f"labels go from {low} to {high}, expected 0 to {len(names) - 1}")

@@ -193,6 +193,9 @@ def _read_as(raw: str, data: bytes, frame: int) -> "Image":
 # ------------------------------------------------------------------------------- tifffile
 
 
+_SEPARATE = 2  # planes of one channel each
+
+
 def pillow_knows(data: bytes) -> bool:
     """Whether Pillow has a mode for this TIFF; it has none for floating point in several channels
     or for more than four channels."""
@@ -216,11 +219,14 @@ def from_tifffile(data: bytes, name: str, frame: int, check: SizeCheck) -> Array
             f'{name}: a TIFF of this kind needs tifffile: pip install "vitc[medical]"'
         ) from None
     with reading(name), tifffile.TiffFile(io.BytesIO(data)) as file:
+        if not len(file.pages):
+            raise ValueError("it has no pages")
         if not 0 <= frame < len(file.pages):
             raise NoFrame(name, frame, len(file.pages))
-        page = file.pages[frame]
-        channels, dtype = page.samplesperpixel, np.dtype(page.dtype)
-        check(name, page.imagewidth, page.imagelength, channels * dtype.itemsize)
-        values = page.asarray()
-    planar = channels > 1 and values.shape[0] == channels and values.shape[-1] != channels
-    return np.moveaxis(values, 0, -1) if planar else values.reshape(*values.shape[:2], -1)
+        page: Any = file.pages[frame]
+        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
+        check(name, width, height, channels * np.dtype(page.dtype).itemsize)
+        values = np.asarray(page.asarray())
+        if page.planarconfig == _SEPARATE and channels > 1:
+            return np.moveaxis(values.reshape(channels, height, width), 0, -1)
+        return values.reshape(height, width, channels)

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import index as as_index
 from typing import Any, NamedTuple, Unpack
 
-from vitc.data.datasets import IMG_EXTENSIONS, Step, transformed
+from vitc.data.datasets import IMG_EXTENSIONS, MOST_CLASSES, Step, transformed
 from vitc.data.decode import Decoder, Decoding
 
 _BLOCK = 512  # bytes, of which everything in a tar is a multiple
 _LONGEST = 1 << 20  # bytes of a label, or of a name that has a block of its own
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
-_MOST_LABELS = 1 << 24
 
 
 class WebDataset:
@@ -153,8 +152,8 @@ def _label(member: _Member, key: str | None) -> int:
         label = int(text) if key is None else as_index(json.loads(text)[key])
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise member.fault(f"no label can be read from it: {error!r}") from None
-    if not 0 <= label < _MOST_LABELS:
-        raise member.fault(f"its label is {label}, expected a whole number from 0")
+    if not 0 <= label < MOST_CLASSES:
+        raise member.fault(f"its label is {label}, expected 0 to {MOST_CLASSES - 1}")
     return label
 
 
