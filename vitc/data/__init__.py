@@ -20,6 +20,7 @@ from vitc.data.manifest import CSVDataset
 from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.preview import preview
+from vitc.data.presets import augreg_strength, create_preset
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
@@ -49,7 +50,9 @@ __all__ = [
     "WebDataset",
     "WeightedRandomSampler",
     "aggregate",
+    "augreg_strength",
     "auto_augment_transform",
+    "create_preset",
     "create_transform",
     "default_collate",
     "heat_map",

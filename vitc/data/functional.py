@@ -477,6 +477,30 @@ def blend(img: "Image", other: "Image", ratio: float) -> "Image":
     return Image.blend(img, other, ratio)
 
 
+def to_unit(img: Any) -> Array:
+    """The levels of an image as float32 (H, W) or (H, W, C): whole numbers from 0 to 1, floating
+    point as they are."""
+    if not isinstance(img, np.ndarray):
+        dimensions(img)
+    pixels = np.asarray(img)
+    if pixels.dtype.kind == "f":
+        return pixels.astype(np.float32)
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def from_unit(levels: Array, img: Any) -> Any:
+    """Such levels as an image of the kind and dtype of img; whole numbers are rounded and clipped,
+    floating point is not."""
+    from PIL import Image
+
+    dtype = np.asarray(img).dtype
+    if dtype.kind != "f":
+        most = np.iinfo(dtype).max
+        levels = np.rint(np.clip(levels, 0, 1) * np.float32(most)).clip(0, most)
+    pixels = levels.astype(dtype)
+    return pixels if isinstance(img, np.ndarray) else Image.fromarray(pixels)
+
+
 # ------------------------------------------------------------------------------------ arrays
 
 

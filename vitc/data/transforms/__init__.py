@@ -49,6 +49,13 @@ from vitc.data.transforms.geometry import (
     TenCrop,
     TrimBorder,
 )
+from vitc.data.transforms.intensity import (
+    GaussianNoise,
+    RandomBiasField,
+    RandomGamma,
+    RandomGaussianNoise,
+    RandomHEDJitter,
+)
 from vitc.data.transforms.mixing import CutMix, MixUp
 from vitc.data.transforms.random_geometry import (
     RandomAffine,
@@ -82,6 +89,7 @@ __all__ = [
     "CutMix",
     "FiveCrop",
     "GaussianBlur",
+    "GaussianNoise",
     "Grayscale",
     "Identity",
     "InterpolationMode",
@@ -96,13 +104,17 @@ __all__ = [
     "RandomAffine",
     "RandomApply",
     "RandomAutocontrast",
+    "RandomBiasField",
     "RandomChoice",
     "RandomCrop",
     "RandomCropOrPad",
     "RandomDihedral",
     "RandomEqualize",
     "RandomErasing",
+    "RandomGamma",
+    "RandomGaussianNoise",
     "RandomGrayscale",
+    "RandomHEDJitter",
     "RandomHorizontalFlip",
     "RandomInvert",
     "RandomOrder",

@@ -1,0 +1,151 @@
+"""Changes of intensity against torchvision, scikit-image and formulas in double precision."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from skimage import color
+
+import oracle  # noqa: F401  makes torchvision importable
+from oracle.pictures import draws, image, sample, smooth
+
+# isort: split
+from torchvision.transforms.v2 import functional as TF
+
+from vitc.data import functional as F
+from vitc.data import transforms as T
+
+RNG = np.random.default_rng(0)
+PIXELS16 = RNG.integers(0, 65536, (20, 30, 7), dtype=np.uint16)
+FLOATS = RNG.random((20, 30, 2)).astype(np.float32)
+KINDS = [image(), image("L"), Image.fromarray(PIXELS16[..., 0]), PIXELS16, PIXELS16[..., 0], FLOATS]
+EVERYTHING = [
+    T.GaussianNoise(sigma=0.05),
+    T.RandomGaussianNoise(p=1),
+    T.RandomGamma(p=1),
+    T.RandomBiasField(0.3, p=1),
+]
+
+
+def unit(img) -> np.ndarray:
+    """Levels from 0 to 1 in double precision."""
+    pixels = np.asarray(img)
+    most = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    return pixels.astype(np.float64) / most
+
+
+def close(ours, expected: np.ndarray) -> bool:
+    """Within one level of whole numbers, which are rounded and clipped; else within 2e-6."""
+    pixels = np.asarray(ours)
+    if pixels.dtype.kind == "f":
+        return np.abs(pixels - expected).max() < 2e-6
+    most = np.iinfo(pixels.dtype).max
+    return np.abs(pixels - np.clip(expected, 0, 1) * most).max() <= 0.51
+
+
+@pytest.mark.parametrize("transform", EVERYTHING, ids=str)
+def test_every_kind_of_image_stays_of_its_kind(transform) -> None:
+    for img in KINDS:
+        before = np.array(img)
+        out = transform(img)
+        assert type(out) is type(img) and np.asarray(out).dtype == before.dtype
+        assert np.shape(out) == before.shape and not np.array_equal(out, before)
+        assert getattr(out, "mode", "") == getattr(img, "mode", "")
+        assert np.array_equal(img, before)
+
+
+def test_levels_survive_the_way_to_floats_and_back() -> None:
+    for img in KINDS:
+        assert np.array_equal(F.from_unit(F.to_unit(img), img), img)
+
+
+def test_gamma_is_a_power() -> None:
+    for img in KINDS:
+        for (acts, gamma), ours in draws(T.RandomGamma(0.5, 0.7), img, 8):
+            assert close(ours, unit(img) ** gamma if acts else unit(img))
+
+
+def test_noise_is_added_and_is_normal() -> None:
+    for img in KINDS:
+        for (noise,), ours in draws(T.GaussianNoise(0.1, 0.2, clip=False), img, 2):
+            assert close(ours, unit(img) + noise)
+    ((noise,),) = sample(T.GaussianNoise(0.1, 0.2), image(), 1)
+    assert stats.kstest(noise.ravel(), stats.norm(0.1, 0.2).cdf).pvalue > 0.001
+    clipped = T.GaussianNoise(0.0, 5.0)(FLOATS)
+    assert clipped.min() == 0 and clipped.max() == 1
+
+
+def test_noise_is_as_strong_as_torchvisions() -> None:
+    """Spread and mean of the change of uint8 levels, which torchvision cuts instead of rounding:
+    half a level of the mean towards 0 each side, so only the spread is comparable."""
+    grey = Image.new("L", (100, 100), 128)
+    torch.manual_seed(0)
+    theirs = TF.gaussian_noise(TF.pil_to_tensor(grey), 0.0, 0.05).numpy().astype(float)
+    ours = np.asarray(T.GaussianNoise(sigma=0.05)(grey)).astype(float)
+    assert abs(ours.mean() - 128) < 0.5 and abs(theirs.mean() - 128) < 0.5
+    assert abs(ours.std() / theirs.std() - 1) < 0.05
+
+
+def test_a_random_noise_draws_its_spread() -> None:
+    drawn = sample(T.RandomGaussianNoise((0.1, 0.3), p=0.6), image("L"), 600)
+    spreads = [noise.std() for acts, noise in drawn if acts]
+    assert stats.binomtest(len(spreads), 600, 0.6).pvalue > 0.001
+    assert stats.kstest(spreads, stats.uniform(0.1, 0.2).cdf).pvalue > 0.001
+
+
+def test_a_bias_field_is_the_exponential_of_a_polynomial() -> None:
+    for img in KINDS:
+        for (acts, coefficients), ours in draws(T.RandomBiasField(0.2, 2, 0.7), img, 6):
+            levels = unit(img)
+            y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in levels.shape[:2]), indexing="ij")
+            field = sum(coefficients[i, j] * y**i * x**j for i in range(3) for j in range(3 - i))
+            field = np.exp(field).reshape(*y.shape, *[1] * (levels.ndim - 2))
+            assert close(ours, levels * field if acts else levels)
+            assert coefficients[1, 2] == coefficients[2, 1] == coefficients[2, 2] == 0
+
+
+# ------------------------------------------------------------------------------- stain
+
+
+def test_stains_are_scikit_images() -> None:
+    """Of a picture made of non-negative stains, where scikit-image's clipping does nothing. Its
+    stains are optical densities divided by -ln(1e-6)."""
+    unit_density = -np.log(1e-6)
+    stains = RNG.uniform(0.005, 0.05, (20, 30, 3))
+    picture = color.combine_stains(stains, color.rgb_from_hed).astype(np.float32)
+    for (acts, factors, additions), ours in draws(T.RandomHEDJitter(0.1, 0.8), picture, 10):
+        changed = stains * factors + additions / unit_density if acts else stains
+        density = changed * unit_density @ color.rgb_from_hed
+        assert np.abs(ours - np.exp(-density)).max() < 3e-6
+
+
+def test_stains_are_changed_in_pillow_images_too() -> None:
+    """Against the same with scikit-image's matrices, in double precision."""
+    for (_, factors, additions), ours in draws(T.RandomHEDJitter(0.05, 1.0), smooth(), 4):
+        assert np.abs(factors - 1).max() <= 0.05 and np.abs(additions).max() <= 0.05
+        stains = -np.log(unit(smooth())) @ color.hed_from_rgb * factors + additions
+        assert close(ours, np.exp(-stains @ color.rgb_from_hed))
+    still = T.RandomHEDJitter(0.0, 1.0)(image())
+    assert np.array_equal(still, image())
+
+
+BAD = [
+    (lambda: T.GaussianNoise(sigma=-1), "sigma is -1, expected 0 or more"),
+    (lambda: T.RandomGaussianNoise((0.2, 0.1)), "sigma is .0.2, 0.1."),
+    (lambda: T.RandomGamma(-1), "log_gamma is"),
+    (lambda: T.RandomBiasField(-0.1), "coefficients is -0.1"),
+    (lambda: T.RandomHEDJitter(-0.1), "theta is -0.1"),
+    (lambda: T.RandomHEDJitter(p=1)(image("L")), "the image has shape .37, 61., stains need"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_values_are_named(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_intensities_are_those_of_images() -> None:
+    with pytest.raises(TypeError, match="expected .* image, got list"):
+        T.RandomGamma(p=1)([1, 2])

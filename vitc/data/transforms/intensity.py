@@ -1,0 +1,151 @@
+"""Changes of intensity as instruments make them: gamma, noise, shading, stain.
+
+For images whose levels are measurements: each is monotonous or small, none turns colours around.
+Levels are meant from 0 to 1, whatever the dtype: uint8, uint16, or floating point as it is.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from vitc.arrays import Array
+from vitc.data import functional as F
+from vitc.data.transforms.arguments import Range, around_zero, at_least, bounds
+from vitc.data.transforms.base import Occasional, RandomTransform
+
+
+class GaussianNoise(RandomTransform):
+    """Normal noise added to every level: torchvision's v2 transform.
+
+    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1; whole
+    numbers always are kept within their range.
+    """
+
+    shown: tuple[str, ...] = ("mean", "sigma", "clip")
+
+    def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
+        self.mean, self.sigma, self.clip = mean, at_least(0, "sigma", sigma), clip
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(noise, of the shape of the levels, float32)."""
+        shape = F.to_unit(img).shape
+        noise = rng.standard_normal(shape, np.float32)
+        return (np.float32(self.mean) + noise * np.float32(self.sigma),)
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        (noise,) = params
+        noisy = F.to_unit(img) + noise
+        return F.from_unit(np.clip(noisy, 0, 1) if self.clip else noisy, img)
+
+
+class RandomGaussianNoise(Occasional):
+    """Normal noise whose standard deviation is uniform in sigma, with probability p."""
+
+    shown = ("sigma", "p")
+
+    def __init__(self, sigma: float | Range = (0.0, 0.05), p: float = 0.5) -> None:
+        super().__init__(p)
+        sigma = (sigma, sigma) if isinstance(sigma, int | float) else sigma
+        self.sigma = bounds("sigma", sigma, 0.0)
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act, noise or None)."""
+        (acts,) = super().draw(img, rng)
+        if not acts:
+            return False, None
+        return True, *GaussianNoise(sigma=rng.uniform(*self.sigma)).draw(img, rng)
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        acts, noise = params
+        return GaussianNoise(clip=False).apply(img, noise) if acts else img
+
+
+class RandomGamma(Occasional):
+    """level ** gamma with probability p, the logarithm of gamma being uniform in log_gamma.
+
+    One number is the range from minus to plus. Negative levels count as 0.
+    """
+
+    shown = ("log_gamma", "p")
+
+    def __init__(self, log_gamma: float | Range = (-0.3, 0.3), p: float = 0.5) -> None:
+        super().__init__(p)
+        self.log_gamma = around_zero("log_gamma", log_gamma)
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act, gamma)."""
+        return *super().draw(img, rng), float(np.exp(rng.uniform(*self.log_gamma)))
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        acts, gamma = params
+        return F.from_unit(np.maximum(F.to_unit(img), 0) ** np.float32(gamma), img) if acts else img
+
+
+class RandomBiasField(Occasional):
+    """Uneven illumination or sensitivity with probability p: levels times exp of a polynomial of x
+    and y, each from -1 to 1 over the image, up to `order`, every coefficient uniform between
+    -coefficients and +coefficients."""
+
+    shown = ("coefficients", "order", "p")
+
+    def __init__(self, coefficients: float = 0.1, order: int = 3, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.coefficients = at_least(0, "coefficients", coefficients)
+        self.order = int(at_least(0, "order", order))
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act, coefficients (order + 1, order + 1) of y ** row * x ** column)."""
+        powers = np.arange(self.order + 1)
+        drawn = rng.uniform(-self.coefficients, self.coefficients, (self.order + 1,) * 2)
+        return *super().draw(img, rng), drawn * (powers[:, None] + powers <= self.order)
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        acts, coefficients = params
+        if not acts:
+            return img
+        levels = F.to_unit(img)
+        y, x = (np.linspace(-1, 1, edge) for edge in levels.shape[:2])
+        field = np.exp(np.polynomial.polynomial.polygrid2d(y, x, coefficients)).astype(np.float32)
+        return F.from_unit(levels * field.reshape(*field.shape, *[1] * (levels.ndim - 2)), img)
+
+
+# Optical densities (red, green, blue) of haematoxylin, eosin and DAB, by Ruifrok and Johnston,
+# Analytical and Quantitative Cytology and Histology 23 (2001), 291-299.
+_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+
+
+class RandomHEDJitter(Occasional):
+    """More or less of each stain with probability p, on RGB images of stained tissue.
+
+    The optical density -ln(level) is split into haematoxylin, eosin and a rest; each becomes
+    a x + b, with a uniform in 1 +- theta and b in +- theta. Paper: https://arxiv.org/abs/1902.06543.
+    """
+
+    shown = ("theta", "p")
+
+    def __init__(self, theta: float = 0.05, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.theta = at_least(0, "theta", theta)
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act, factors (3,), additions (3,))."""
+        theta = self.theta
+        factors, additions = rng.uniform(1 - theta, 1 + theta, 3), rng.uniform(-theta, theta, 3)
+        return *super().draw(img, rng), factors, additions
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        acts, factors, additions = params
+        if not acts:
+            return img
+        levels = F.to_unit(img)
+        if levels.ndim != 3 or levels.shape[2] != 3:
+            raise ValueError(f"the image has shape {levels.shape}, stains need (H, W, 3)")
+        density = -np.log(np.maximum(levels, 1e-6))
+        stains = _times(density, np.linalg.inv(_STAINS)) * factors + additions
+        return F.from_unit(np.exp(-_times(stains, _STAINS)).astype(np.float32), img)
+
+
+def _times(pixels: Array, matrix: Array) -> Array:
+    """Each pixel as a row times the matrix, column by column: a matrix product would call a library
+    whose result may depend on its threads."""
+    return np.stack([(pixels * column).sum(-1) for column in matrix.T], -1)
