@@ -78,6 +78,34 @@ def test_fit_validate_and_predict(photos: Path, tmp_path: Path, capsys) -> None:
     assert float(rows[0]["bright"]) + float(rows[0]["dark"]) == pytest.approx(1, abs=2e-6)
 
 
+def test_fit_augments_as_asked(photos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    drawn = []
+
+    def recorded(images, *rest, original=fit_command.data.DataLoader, **options):
+        whole = images.dataset
+        drawn.append((repr(whole.transform), repr(options.get("collate_fn"))))
+        return original(images, *rest, **options)
+
+    monkeypatch.setattr(fit_command.data, "DataLoader", recorded)
+    output = ["--output", str(tmp_path / "run")]
+    policy = ["--aa", "rand-m9-mstd0.5-inc1", "--reprob", "0.3", "--mixup", "0.8", "--cutmix", "1"]
+    assert main(["fit", str(photos), *SMALL, *output, *policy]) == 0
+    (train, mixing), (val, plain) = drawn
+    assert "name=SolarizeIncreasing, p=0.5, m=9, mstd=0.5" in train
+    assert "RandomErasing(p=0.3, mode=const" in train and "Random" not in val
+    assert "mixup_alpha=0.8, cutmix_alpha=1.0" in mixing and "num_classes=2" in mixing
+    assert plain == "None"
+
+    preset = ["--preset", "inspection"]
+    assert main(["fit", str(photos), *SMALL, *output, *preset, "--grey"]) == 0
+    assert "RandomDihedral()" in drawn[2][0] and drawn[2][1] == "None"
+    capsys.readouterr()
+    assert main(["fit", str(photos), *SMALL, *preset, "--vflip", "0.5"]) == 1
+    assert "without --aa, --reprob and --vflip" in capsys.readouterr().err
+    assert main(["fit", str(photos), *SMALL, "--aa", "random-m9"]) == 1
+    assert "'random-m9' is no policy; did you mean 'rand'" in capsys.readouterr().err
+
+
 def test_grey_images_and_folders_of_their_own(photos: Path, tmp_path: Path, capsys) -> None:
     both = tmp_path / "both"
     both.mkdir()

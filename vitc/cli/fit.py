@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weight-decay", type=float, default=0.05, metavar="W")
     add("--drop-path", type=float, default=0.1, metavar="RATE")
     add("--label-smoothing", type=float, default=0.1, metavar="SHARE")
+    add("--preset", choices=data.PRESETS, help="augmentation for images of a field")
+    add("--aa", metavar="POLICY", help="timm's, such as rand-m9-mstd0.5-inc1 (default: none)")
+    add("--reprob", type=float, default=0.0, metavar="P", help="probability of random erasing")
     add("--vflip", type=float, default=0.0, metavar="P", help="probability of upside down")
+    add("--mixup", type=float, default=0.0, metavar="ALPHA", help="mix images (default: 0, off)")
+    add("--cutmix", type=float, default=0.0, metavar="ALPHA", help="the same by rectangles")
     add("--output", default=".", metavar="DIR", help="where logs and checkpoints go")
     add("--resume", metavar="CHECKPOINT", help="go on where this one stands")
     add("--seed", type=int, default=0)
@@ -61,12 +66,9 @@ def run(options: argparse.Namespace) -> int:
     print(f"{len(train)} images to train on, {len(val)} to validate: {_listed(train.classes)}")
     keeper = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch}-{val_acc:.3f}")
     trainer = Trainer(max_epochs=options.epochs, callbacks=keeper, default_root_dir=options.output)
-    train_loader, val_loader = (
-        data.DataLoader(
-            images, options.batch_size, shuffle=images is train, num_workers=options.workers
-        )
-        for images in (train, val)
-    )
+    size, workers, mix = options.batch_size, options.workers, mixing(options, len(train.classes))
+    train_loader = data.DataLoader(train, size, True, num_workers=workers, collate_fn=mix)
+    val_loader = data.DataLoader(val, size, num_workers=workers)
     trainer.fit(module, train_loader, val_loader, ckpt_path=options.resume)
     if trainer.interrupted:
         print(f"or: vitc fit {options.data} ... --resume {keeper.last_model_path}")
@@ -104,10 +106,28 @@ def datasets(options: argparse.Namespace) -> tuple[Any, Any]:
 def set_transforms(model: Any, train: Any, val: Any, options: argparse.Namespace) -> None:
     """Augmentation for training, the model's own preparation for validation."""
     settings = data.resolve_data_config(model=model)
-    augmented = data.create_transform(**settings, is_training=True, vflip=options.vflip)
+    if options.preset:
+        if options.aa or options.reprob or options.vflip:
+            raise ValueError("--preset is a whole augmentation: without --aa, --reprob and --vflip")
+        augmented = data.create_preset(options.preset, **settings)
+    else:
+        given = dict(auto_augment=options.aa, re_prob=options.reprob, vflip=options.vflip)
+        augmented = data.create_transform(**settings, is_training=True, **given)
     for images, transform in ((train, augmented), (val, common.evaluation_transform(model))):
         whole = images.dataset if isinstance(images, data.Subset) else images
         whole.transform = transform
+
+
+def mixing(options: argparse.Namespace, classes: int) -> data.FastCollateMixup | None:
+    """What makes a batch of training images, if they are to be mixed.
+
+    The loss smooths the labels, which comes to the same before and after mixing.
+    """
+    if not (options.mixup or options.cutmix):
+        return None
+    return data.FastCollateMixup(
+        options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes
+    )
 
 
 def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.preview import preview
 from vitc.data.presets import augreg_strength, create_preset
+from vitc.data.presets import PRESETS, STRENGTHS, augreg_strength, create_preset
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
@@ -29,6 +30,8 @@ from vitc.data.tiles import TileDataset, aggregate, heat_map, tile_grid
 from vitc.data.webdataset import WebDataset
 
 __all__ = [
+    "PRESETS",
+    "STRENGTHS",
     "ArrayDataset",
     "AugMixDataset",
     "CSVDataset",

@@ -115,15 +115,16 @@ class Mixup:
         )
 
     def __call__(self, x: Any, target: Any) -> tuple[Array, Array]:
-        """Images (batch, C, H, W) of an even number and their targets -> both mixed.
+        """Images (batch, C, H, W) and their targets -> both mixed; the input stays as it is.
 
-        The input stays as it is. Targets come out as (batch, num_classes), float32.
+        Targets come out as (batch, num_classes), float32. Of an odd number the one in the middle is
+        its own partner, and so stays as it is.
         """
         images = as_array(x)
-        if images.ndim != 4 or len(images) % 2 or len(images) != len(target):
+        if images.ndim != 4 or len(images) != len(target):
             raise ValueError(
-                f"images of shape {images.shape} with {len(target)} targets, expected an even "
-                "number (batch, C, H, W), and as many targets"
+                f"images of shape {images.shape} with {len(target)} targets, expected "
+                "(batch, C, H, W) and as many targets"
             )
         lam: float | Array = 1.0
         if self._enabled():
@@ -147,9 +148,9 @@ class Mixup:
         count = batch if self.mode == "elem" else batch // 2
         draws = [self._draw_one(shape, rng, np.float32) for _ in range(count)]
         if self.mode == "pair":
-            draws += draws[::-1]
+            draws += [(1.0, None)] * (batch % 2) + draws[::-1]
         elif self.mode == "half":
-            draws += [(1.0, None)] * count
+            draws += [(1.0, None)] * (batch - count)
         return np.array([[lam] for lam, _ in draws], np.float32), [box for _, box in draws]
 
     def _draw_one(
