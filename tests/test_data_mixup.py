@@ -156,6 +156,60 @@ def test_torchvisions_weights_and_rectangles(name: str) -> None:
             assert stats.ks_2samp(*places).pvalue > 0.001
 
 
+# ------------------------------------------------------------------------------- rectangles
+
+
+class Given:
+    """A generator that draws what it is given."""
+
+    def __init__(self, lam: float, *places: int) -> None:
+        self.lam, self.places = lam, list(places)
+
+    def beta(self, a: float, b: float) -> float:
+        return self.lam
+
+    def random(self) -> float:
+        return 0.0
+
+    def integers(self, *limits: int) -> int:
+        return self.places.pop(0)
+
+
+WEIGHTS = [(0.3, 7, 11), (0.01, 0, 29), (0.5, 19, 0), (0.98, 10, 15), (0.77, 3, 28), (0.123, 9, 9)]
+
+
+@pytest.mark.parametrize(("lam", "y", "x"), WEIGHTS)
+@pytest.mark.parametrize("corrected", [True, False])
+def test_rectangles_of_given_draws_are_timms(lam, y, x, corrected, monkeypatch) -> None:
+    """Rows 0 to 19, columns 0 to 29; also what the edges cut off."""
+    places = iter((y, x))
+    monkeypatch.setattr(np.random, "randint", lambda *a, **k: next(places))
+    expected = theirs.cutmix_bbox_and_lam(IMAGES.shape, lam, correct_lam=corrected)
+    mixup = Mixup(0.0, 1.0, correct_lam=corrected)
+    weight, boxes = mixup.draw(IMAGES.shape, Given(lam, y, x))
+    assert (boxes[0], weight) == expected
+
+
+def test_rectangles_between_two_shares_are_timms(monkeypatch) -> None:
+    places = iter((6, 21, 11, 4))  # height, width, top, left: timm draws both edges first
+    monkeypatch.setattr(np.random, "randint", lambda *a, **k: next(places))
+    expected = theirs.cutmix_bbox_and_lam(IMAGES.shape, 0.5, ratio_minmax=(0.2, 0.9))
+    mixup = Mixup(0.0, cutmix_minmax=(0.2, 0.9))
+    weight, boxes = mixup.draw(IMAGES.shape, Given(0.5, 6, 11, 21, 4))
+    assert (boxes[0], weight) == expected
+
+
+@pytest.mark.parametrize(("lam", "y", "x"), WEIGHTS)
+def test_rectangles_of_given_draws_are_torchvisions(lam, y, x, monkeypatch) -> None:
+    other = v2.CutMix(num_classes=CLASSES)
+    monkeypatch.setattr(other._dist, "sample", lambda shape: lam)
+    places = iter((x, y))
+    monkeypatch.setattr(torch, "randint", lambda *a, **k: torch.tensor([next(places)]))
+    expected = other.make_params([torch.from_numpy(IMAGES)])
+    share, box = T.CutMix(num_classes=CLASSES).draw(IMAGES, Given(lam, x, y))
+    assert box == expected["box"] and share == expected["lam_adjusted"]
+
+
 # ------------------------------------------------------------------------------- torchvision
 
 

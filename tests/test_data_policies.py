@@ -127,8 +127,34 @@ def counts(steps, names) -> list[int]:
 def test_operations_are_equally_frequent(transform) -> None:
     steps = [step for steps in sample(transform, image()) for step in steps]
     assert stats.chisquare(counts(steps, T.RandAugment.operations)).pvalue > 0.001
-    signs = [magnitude < 0 for name, magnitude in steps if name == "Rotate" and magnitude]
+    signs = [m < 0 for name, m in steps if name in auto_augment._SIGNED and m]
     assert stats.binomtest(sum(signs), len(signs)).pvalue > 0.001
+
+
+WHOLE = [
+    (T.TrivialAugmentWide(), TV.TrivialAugmentWide()._augmentation_space(31), slice(None)),
+    (T.AugMix(4), TV.AugMix(4)._augmentation_space(10, (37, 61)), slice(4)),
+    (T.RandAugment(1, 5), TV.RandAugment()._augmentation_space(31, (37, 61)), slice(5, 6)),
+    (T.RandAugment(1, 5, 7), TV.RandAugment()._augmentation_space(7, (37, 61)), slice(5, 6)),
+]
+
+
+@pytest.mark.parametrize(("transform", "space", "allowed"), WHOLE, ids=str)
+def test_all_magnitudes_that_torchvision_allows_are_drawn_and_no_others(
+    transform, space, allowed
+) -> None:
+    drawn = sample(transform, image(), 3000 if isinstance(transform, T.AugMix) else 6000)
+    if isinstance(transform, T.AugMix):
+        drawn = [chain for _, chains in drawn for chain in chains]
+    steps = {step for steps in drawn for step in steps}
+    for name, (magnitudes, signed) in space.items():
+        every = np.atleast_1d(magnitudes.numpy())
+        expected = every[allowed] if len(every) > 1 else every
+        if signed:
+            expected = {*expected, *-expected}
+        seen = np.unique([m for operation, m in steps if operation == name])
+        # 0 has both signs and is one number; the last bit is torch's own between processors.
+        assert np.allclose(seen, np.unique([*expected]), rtol=3e-7), name
 
 
 def test_one_magnitude_or_any() -> None:
