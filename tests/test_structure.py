@@ -34,6 +34,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("nn", "optim", "data"),
     ("training",),
+    ("callbacks", "loggers"),
     ("distillation", "quantization"),
     ("export",),
     ("onnx",),

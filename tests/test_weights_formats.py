@@ -335,6 +335,18 @@ def test_a_header_of_another_length_is_refused(tmp_path: Path, length: int) -> N
         load_file(path)
 
 
+@pytest.mark.parametrize("first", [b"\x80", b"P", b"\x3c"], ids=["pickle", "zip", "web page"])
+def test_a_safetensors_file_may_begin_like_another(tmp_path: Path, first: bytes) -> None:
+    """It begins with the length of its header."""
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    length = int.from_bytes(first, "little") + 256
+    values = np.array([1.5, -2], np.float32)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + values.tobytes())
+    assert path.read_bytes().startswith(first)
+    assert np.array_equal(load_file(path)["a"], values)
+
+
 def test_the_format_is_read_from_the_content_and_not_from_the_name(model, tmp_path: Path) -> None:
     state = tensors(model)
     torch.save(state, tmp_path / "a.safetensors")

@@ -60,13 +60,14 @@ class Format(NamedTuple):
 
 
 FORMATS = (
+    # First: it begins with the length of its header, which may look like any of the others.
+    Format(".safetensors file", b"{", _safetensors, 8),
     Format("zip file of torch or NumPy", b"PK\x03\x04", _zip),
     Format("file of torch.save", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", _torch),
     Format("pickle that torch.save did not write", b"\x80", None),
     Format("pointer of Git LFS in place of the file itself", b"version https://git-lfs", None),
     Format("web page", b"<", None),
     Format("single array of NumPy", b"\x93NUMPY", None),
-    Format(".safetensors file", b"{", _safetensors, 8),
 )
 
 
