@@ -19,9 +19,8 @@ from vitc.data.loader import DataLoader
 from vitc.data.manifest import CSVDataset
 from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
-from vitc.data.preview import preview
-from vitc.data.presets import augreg_strength, create_preset
 from vitc.data.presets import PRESETS, STRENGTHS, augreg_strength, create_preset
+from vitc.data.preview import preview
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
