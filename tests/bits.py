@@ -68,7 +68,7 @@ def gradients(model: Model, x: np.ndarray, step: int, sizes: list[int]) -> list[
 
 
 def adamw(model: Model, moments: list[_vitc.Buffer], step: int, threads: int) -> None:
-    options = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1)
+    options = dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1, l2=0.0)
     rows = range(len(model.params))
     _vitc.adamw_step(model.params, *moments, rows, step=step, threads=threads, **options)
 

@@ -304,7 +304,7 @@ def calls(s: dict[str, Any]) -> list[tuple[Any, ...]]:
     logits, target = s["row"], s["labels"]
 
     def adamw(p: Any, m: Any, v: Any, indices: Any, step: Any, lr: Any, threads: Any) -> None:
-        more = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+        more = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, l2=0.0)
         _vitc.adamw_step(p, m, v, indices, step=step, lr=lr, threads=threads, **more)
 
     def draw(seed: Any, step: Any, forward: Any, row: Any) -> None:

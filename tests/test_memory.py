@@ -65,6 +65,7 @@ class Loop:
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=0.01,
+            l2=0.0,
             threads=2,
         )
 
@@ -181,7 +182,7 @@ def test_every_allocation_of_the_core_may_fail() -> None:
         (y,) = run.forward([np.ones((2, 2, 4), np.float32)])
         run.backward([y])
         m, v = params.new_buffer(), params.new_buffer()
-        options = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+        options = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, l2=0.0)
         _vitc.adamw_step(params, m, v, range(4), step=1, threads=1, **options)
         _vitc.Run(_vitc.Plan(program.lower(), params), 1, 1).forward(
             [np.ones((1, 2, 4), np.float32)]

@@ -197,6 +197,7 @@ class AdamW:
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=self.weight_decay,
+            l2=0.0,
             threads=get_num_threads(),
         )
         self.model.zero_grad()

@@ -302,7 +302,7 @@ def test_packed_weights_of_inference_follow_the_parameters() -> None:
     written = assert_fresh()
     train.forward([x])
     train.backward([written])
-    options = dict(lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0, threads=1)
+    options = dict(lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0, l2=0.0, threads=1)
     _vitc.adamw_step(params, params.new_buffer(), params.new_buffer(), [0], step=1, **options)
     trained = assert_fresh()
     assert not zero.any() and np.abs(trained - written).max() > 0.1

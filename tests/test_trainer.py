@@ -41,13 +41,13 @@ def test_fit_is_the_loop_that_one_would_write(tmp_path: Path) -> None:
     module, twin = classifier(), classifier()
     trainer(tmp_path, max_epochs=2, gradient_clip_val=0.5).fit(module, Batches())
     optimizer, _ = twin.configure_optimizers()
-    schedule, loader, step = cosine(0.05), Batches(), 0
+    schedule, loader, step = cosine(warmup_t=0.05), Batches(), 0
     clock.begin(0)
     for epoch in range(2):
         loader.set_epoch(epoch)
         for x, y in loader:
             for group in optimizer.param_groups:
-                group["lr"] = 5e-4 * schedule(step, 10)
+                group["lr"] = schedule(5e-4, step, 10)
             loss = F.cross_entropy(twin.model(x), y, label_smoothing=0.1)
             loss.backward()
             gradients = [p.grad for p in twin.parameters()]

@@ -38,8 +38,9 @@ class Params:
     def requires_grad(self, index: int) -> bool: ...
     def set_requires_grad(self, index: int, flag: bool) -> None: ...
     def zero_gradients(self) -> None: ...  # forgets them; touches no memory
-    def scale_gradients(self, factor: float) -> None: ...  # every gradient that there is
-    def gradient_norm(self) -> float: ...  # L2 over every gradient that there is
+    # Of every gradient that there is, or of those among the rows given:
+    def scale_gradients(self, factor: float, indices: Sequence[int] | None = None, /) -> None: ...
+    def gradient_norm(self, indices: Sequence[int] | None = None, /) -> float: ...  # L2
     def new_buffer(self) -> Buffer: ...  # zeroed
 
 class Program:
@@ -118,19 +119,67 @@ def cross_entropy(
 def softmax(x: Array) -> Array: ...  # over the last axis of (rows, cols)
 def log_softmax(x: Array) -> Array: ...
 def log_softmax_backward(dy: Array, y: Array) -> Array: ...
+
+# One step of an optimizer on some rows; those without a gradient are passed over.
 def adamw_step(
     params: Params,
     exp_avg: Buffer,
     exp_avg_sq: Buffer,
-    indices: Sequence[int],  # rows without a gradient are passed over
+    indices: Sequence[int],
     *,
     step: int,  # 1 for the first
     lr: float,
     betas: tuple[float, float],
     eps: float,
+    weight_decay: float,  # decoupled
+    l2: float,  # weight decay as a part of the gradient
+    threads: int,
+) -> None: ...
+def sgd_step(
+    params: Params,
+    momentum_buffer: Buffer | None,  # None without momentum
+    indices: Sequence[int],
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,  # the buffer starts as the gradient
+    threads: int,
+) -> None: ...
+def lion_step(
+    params: Params,
+    exp_avg: Buffer,
+    indices: Sequence[int],
+    *,
+    lr: float,
+    betas: tuple[float, float],
     weight_decay: float,
     threads: int,
 ) -> None: ...
+def lamb_step(
+    params: Params,
+    exp_avg: Buffer,
+    exp_avg_sq: Buffer,
+    indices: Sequence[int],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    corrections: tuple[float, float],  # what the moments are divided by
+    eps: float,
+    clip: float,  # what the gradients are divided by
+    weight_decay: float,
+    gradient_share: float,  # of the gradient in the first moment
+    adapts: bool,
+    trust_clip: bool,
+    threads: int,
+) -> None: ...
+def clip_value(params: Params, indices: Sequence[int] | None, limit: float, /) -> None: ...
+def clip_adaptive(
+    params: Params, indices: Sequence[int] | None, factor: float, eps: float, /
+) -> None: ...
+def average(average: Params, params: Params, share: float, /) -> None: ...
 def count_nonfinite(x: Array) -> int: ...
 def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels

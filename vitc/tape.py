@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from itertools import count
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class Window:
         return any(self.params.gradient(i) is not None for i in range(len(self.params)))
 
 
-class _Windowed:
+class _Windowed(Protocol):
     """What `close_window` takes: a `Parameter` or a model, which name their window."""
 
     window: Window

@@ -15,17 +15,37 @@
 #ifndef VT_KERNELS_KERNELS_H
 #define VT_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
 #include "base/rng.h"
 
-/* The arguments of one AdamW step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1.
+/* The arguments of one Adam step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1.
  */
 typedef struct vt_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     double beta1_power, beta2_power;
+    double l2; /* weight decay as a part of the gradient (Adam), not beside it (AdamW) */
 } vt_adamw;
+
+typedef struct vt_sgd {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov;
+    bool first; /* of the steps of these elements: the momentum starts as the gradient */
+} vt_sgd;
+
+typedef struct vt_lion {
+    double lr, beta1, beta2, weight_decay;
+} vt_lion;
+
+/* The arguments of one LAMB step. */
+typedef struct vt_lamb {
+    double lr, beta1, beta2, eps, weight_decay;
+    double correction1, correction2; /* 1 - beta^t, or 1 */
+    double gradient_share;           /* of g in m: 1 - beta1, or 1 */
+    double clip;                     /* g is divided by it */
+} vt_lamb;
 
 /* Where the elements of a dropout mask are drawn. */
 typedef struct vt_dropout {
@@ -79,10 +99,29 @@ typedef struct vt_dropout {
      * dx[c] = softmax(x)[c] * sum_j q[j] - q[c]. dx may be q. */                                         \
     X(cross_entropy, double, (void *dx, const void *x, const void *q, int64_t cols))                 \
     /* AdamW in torch's order (Loshchilov & Hutter 2019; torch.optim.AdamW, single tensor):          \
-     * p *= 1 - lr * wd; m += (g - m) * (1 - beta1); v = v * beta2 + (1 - beta2) * g * g;            \
+     * g += l2 * p; p *= 1 - lr * wd; m += (g - m) * (1 - beta1); v = v * beta2 + (1 - beta2) * g * g; \
      * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).                            \
      * Scalars are formed in double and rounded once to the element type. */                         \
     X(adamw, void, (void *p, void *m, void *v, const void *g, int64_t n, const vt_adamw *step))      \
+    /* Stochastic gradient descent in torch's order (Sutskever et al. 2013; torch.optim.SGD):         \
+     * g += wd * p; m = momentum * m + (1 - dampening) * g, at first m = g;                           \
+     * p -= lr * (nesterov ? g + momentum * m : m). Without momentum m may be NULL: p -= lr * g. */   \
+    X(sgd, void, (void *p, void *m, const void *g, int64_t n, const vt_sgd *step))                   \
+    /* Lion (Chen et al. 2023; timm.optim.Lion): p *= 1 - lr * wd;                                    \
+     * p -= lr * sign(m + (g - m) * (1 - beta1)); m += (g - m) * (1 - beta2). */                      \
+    X(lion, void, (void *p, void *m, const void *g, int64_t n, const vt_lion *step))                 \
+    /* The first half of LAMB (You et al. 2020; timm.optim.Lamb): m and v as in Adam from g / clip;   \
+     * returns the sum of squares of the direction                                                   \
+     * u = m / correction1 / (sqrt(v / correction2) + eps) + wd * p. */                               \
+    X(lamb_moments, double,                                                                         \
+      (void *m, void *v, const void *p, const void *g, int64_t n, const vt_lamb *step))              \
+    /* The second half: p -= lr * trust * u. */                                                       \
+    X(lamb_apply, void,                                                                             \
+      (void *p, const void *m, const void *v, int64_t n, const vt_lamb *step, double trust))         \
+    /* y += (x - y) * share, as torch.lerp: exactly x for a share of 1. */                            \
+    X(lerp, void, (void *y, const void *x, double share, int64_t n))                                 \
+    /* y = x cut to [-limit, limit]; NaN stays. In place. */                                          \
+    X(clamp, void, (void *y, const void *x, double limit, int64_t n))                                \
     /* The sum of squares, accumulated in double in a fixed order. */                                \
     X(sum_of_squares, double, (const void *x, int64_t n))                                            \
     /* How many of the n elements are infinite or not a number. */                                   \

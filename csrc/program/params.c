@@ -6,10 +6,6 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 
-/* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
- * grid, so that sums do not depend on them. */
-enum { CHUNK = 1 << 16 };
-
 static vt_status copy_name(vt_param_row *row, const char *name, vt_error *error) {
     void *copy;
     VT_TRY(vt_alloc(&copy, strlen(name) + 1, error));
@@ -30,9 +26,11 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
         row->dtype = int8 != NULL && int8[i] ? VT_S8 : params->dtype;
         row->requires_grad = row->dtype != VT_S8;
         params->bytes += vt_align((size_t)row->elements * vt_dtype_size(row->dtype));
-        chunks += vt_ceil_div(row->elements, CHUNK);
+        chunks += vt_ceil_div(row->elements, VT_CHUNK);
     }
-    VT_TRY(vt_alloc_array((void **)&params->squares, (size_t)chunks, sizeof(double), error));
+    for (int i = 0; i < 2; i++) {
+        VT_TRY(vt_alloc_array((void **)&params->sums[i], (size_t)chunks, sizeof(double), error));
+    }
     return vt_params_buffer(params, &params->data, error);
 }
 
@@ -65,7 +63,7 @@ void vt_params_close(vt_params *params) {
     vt_free(params->rows);
     vt_free(params->data);
     vt_free(params->gradient);
-    vt_free(params->squares);
+    for (int i = 0; i < 2; i++) vt_free(params->sums[i]);
     pthread_mutex_destroy(&params->lock);
     vt_free(params);
 }
@@ -88,28 +86,33 @@ void vt_params_zero_gradients(vt_params *params) {
 
 typedef struct pass {
     const vt_params *params;
+    const bool *chosen;
     vt_chunk_body body;
     void *context;
 } pass;
 
-static int64_t chunks_of(const vt_param_row *row) {
-    return row->has_gradient ? vt_ceil_div(row->elements, CHUNK) : 0;
+static int64_t chunks_of(const pass *p, int row) {
+    const vt_param_row *r = &p->params->rows[row];
+    const bool due = r->has_gradient && (p->chosen == NULL || p->chosen[row]);
+    return due ? vt_ceil_div(r->elements, VT_CHUNK) : 0;
 }
 
 static void run_chunk(void *context, vt_worker worker) {
     const pass *p = context;
-    int64_t chunk = worker.task;
+    int64_t within = worker.task;
     int row = 0;
-    while (chunk >= chunks_of(&p->params->rows[row])) chunk -= chunks_of(&p->params->rows[row++]);
-    const int64_t first = chunk * CHUNK, left = p->params->rows[row].elements - first;
-    p->body(p->context, row, first, left < CHUNK ? left : CHUNK);
+    while (within >= chunks_of(p, row)) within -= chunks_of(p, row++);
+    const int64_t first = within * VT_CHUNK, left = p->params->rows[row].elements - first;
+    p->body(p->context, (vt_chunk){row, first, left < VT_CHUNK ? left : VT_CHUNK, worker.task});
 }
 
-void vt_params_for_chunks(const vt_params *params, int threads, vt_chunk_body body, void *context) {
+int64_t vt_params_for_chunks(const vt_params *params, const bool *chosen, int threads,
+                             vt_chunk_body body, void *context) {
+    pass p = {params, chosen, body, context};
     int64_t chunks = 0;
-    for (int i = 0; i < params->count; i++) chunks += chunks_of(&params->rows[i]);
-    pass p = {params, body, context};
+    for (int i = 0; i < params->count; i++) chunks += chunks_of(&p, i);
     vt_parallel_for(chunks, threads, run_chunk, &p);
+    return chunks;
 }
 
 typedef struct gradients {
@@ -117,35 +120,28 @@ typedef struct gradients {
     double factor;
 } gradients;
 
-static void *gradient_at(const vt_params *params, int row, int64_t first) {
-    return vt_at(vt_params_at(params, params->gradient, row), vt_dtype_size(params->dtype), first);
-}
-
-static void scale_chunk(void *context, int row, int64_t first, int64_t count) {
+static void scale_chunk(void *context, vt_chunk chunk) {
     const gradients *g = context;
-    void *gradient = gradient_at(g->params, row, first);
-    vt_kernels_get(g->params->dtype)->scale_add(gradient, NULL, gradient, g->factor, count);
+    void *gradient = vt_chunk_at(g->params, g->params->gradient, chunk);
+    vt_kernels_get(g->params->dtype)->scale_add(gradient, NULL, gradient, g->factor, chunk.count);
 }
 
-void vt_params_scale_gradients(vt_params *params, double factor, int threads) {
+void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads) {
     gradients g = {params, factor};
-    vt_params_for_chunks(params, threads, scale_chunk, &g);
+    vt_params_for_chunks(params, chosen, threads, scale_chunk, &g);
 }
 
-static void square_chunk(void *context, int row, int64_t first, int64_t count) {
-    const gradients *g = context;
-    int64_t index = first / CHUNK;
-    for (int i = 0; i < row; i++) index += chunks_of(&g->params->rows[i]);
-    const void *gradient = gradient_at(g->params, row, first);
-    g->params->squares[index] = vt_kernels_get(g->params->dtype)->sum_of_squares(gradient, count);
+static void square_chunk(void *context, vt_chunk chunk) {
+    const vt_params *params = context;
+    const void *gradient = vt_chunk_at(params, params->gradient, chunk);
+    params->sums[0][chunk.index] =
+        vt_kernels_get(params->dtype)->sum_of_squares(gradient, chunk.count);
 }
 
-double vt_params_gradient_norm(const vt_params *params, int threads) {
-    int64_t chunks = 0;
-    for (int i = 0; i < params->count; i++) chunks += chunks_of(&params->rows[i]);
-    gradients g = {params, 0};
-    vt_params_for_chunks(params, threads, square_chunk, &g);
+double vt_params_gradient_norm(const vt_params *params, const bool *chosen, int threads) {
+    const int64_t chunks =
+        vt_params_for_chunks(params, chosen, threads, square_chunk, (void *)(uintptr_t)params);
     double sum = 0;
-    for (int64_t i = 0; i < chunks; i++) sum += params->squares[i];
+    for (int64_t i = 0; i < chunks; i++) sum += params->sums[0][i];
     return sqrt(sum);
 }

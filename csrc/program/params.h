@@ -25,7 +25,7 @@ typedef struct vt_params {
     void *data;
     void *gradient;       /* NULL until the first backward */
     uint64_t version;     /* rises with every write, so that packed copies are never stale */
-    double *squares;      /* one per chunk of the rows: room for gradient norms */
+    double *sums[2];      /* one per chunk of the rows: room for norms */
     pthread_mutex_t lock; /* held while gradients are written */
 } vt_params;
 
@@ -49,14 +49,32 @@ void vt_params_write(vt_params *params, int row, const void *values);
 /* Forget all gradients. Touches no memory. */
 void vt_params_zero_gradients(vt_params *params);
 
-/* Multiply every gradient that there is. */
-void vt_params_scale_gradients(vt_params *params, double factor, int threads);
+/* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
+ * grid, so that sums do not depend on them. */
+enum { VT_CHUNK = 1 << 16 };
 
-/* The L2 norm over every gradient that there is; the same bits for any number of threads. */
-double vt_params_gradient_norm(const vt_params *params, int threads);
+typedef struct vt_chunk {
+    int row;
+    int64_t first, count; /* elements of the row */
+    int64_t index;        /* among all chunks of a pass */
+} vt_chunk;
 
-/* Call body(context, row, first, count) for chunks of all rows with a gradient, in parallel. */
-typedef void (*vt_chunk_body)(void *context, int row, int64_t first, int64_t count);
-void vt_params_for_chunks(const vt_params *params, int threads, vt_chunk_body body, void *context);
+/* Call body(context, chunk) for the chunks of all rows that have a gradient and are `chosen` (one
+ * flag per row, or NULL: all), in parallel. Returns how many there are. */
+typedef void (*vt_chunk_body)(void *context, vt_chunk chunk);
+int64_t vt_params_for_chunks(const vt_params *params, const bool *chosen, int threads,
+                             vt_chunk_body body, void *context);
+
+/* The first element of a chunk within a buffer of the params' layout. */
+static inline void *vt_chunk_at(const vt_params *params, void *buffer, vt_chunk chunk) {
+    return vt_at(vt_params_at(params, buffer, chunk.row), vt_dtype_size(params->dtype),
+                 chunk.first);
+}
+
+/* Multiply the chosen gradients. */
+void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
+
+/* The L2 norm over the chosen gradients; the same bits for any number of threads. */
+double vt_params_gradient_norm(const vt_params *params, const bool *chosen, int threads);
 
 #endif

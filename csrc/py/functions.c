@@ -1,7 +1,4 @@
-/* The functions of the module: losses, softmax, the optimizer, and what there is to know about the
- * core. */
-#include <math.h>
-
+/* The functions of the module: losses, softmax, and what there is to know about the core. */
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -164,59 +161,6 @@ static PyObject *log_softmax_backward(PyObject *module, PyObject *args) {
     return dx;
 }
 
-/* ---------------------------------------------------------------- the optimizer */
-
-/* One flag per row; NULL with an exception. */
-static bool *parse_chosen(const vt_params *params, PyObject *indices) {
-    PyObject *tuple = PySequence_Tuple(indices);
-    if (tuple == NULL) return NULL;
-    bool *chosen = PyMem_Calloc((size_t)params->count + 1, sizeof *chosen);
-    if (chosen == NULL) PyErr_NoMemory();
-    for (Py_ssize_t i = 0; chosen != NULL && i < PyTuple_GET_SIZE(tuple); i++) {
-        const Py_ssize_t row = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
-        if (PyErr_Occurred() || vt_check_row(params, row) < 0) {
-            PyMem_Free(chosen);
-            chosen = NULL;
-            break;
-        }
-        chosen[row] = true;
-    }
-    Py_DECREF(tuple);
-    return chosen;
-}
-
-static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"params", "exp_avg", "exp_avg_sq",   "indices", "step", "lr",
-                               "betas",  "eps",     "weight_decay", "threads", NULL};
-    vt_module_state *state = PyModule_GetState(module);
-    PyObject *params, *exp_avg, *exp_avg_sq, *indices;
-    long long step;
-    int threads;
-    vt_adamw a;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O$Ld(dd)ddi:adamw_step", keywords,
-                                     state->params, &params, state->buffer, &exp_avg, state->buffer,
-                                     &exp_avg_sq, &indices, &step, &a.lr, &a.beta1, &a.beta2,
-                                     &a.eps, &a.weight_decay, &threads)) {
-        return NULL;
-    }
-    if (((vt_buffer_object *)exp_avg)->owner != (vt_params_object *)params ||
-        ((vt_buffer_object *)exp_avg_sq)->owner != (vt_params_object *)params) {
-        return PyErr_Format(PyExc_ValueError, "exp_avg and exp_avg_sq belong to other parameters");
-    }
-    if (step < 1) return PyErr_Format(PyExc_ValueError, "step is %lld, expected 1 or more", step);
-    vt_params *p = ((vt_params_object *)params)->params;
-    bool *chosen = parse_chosen(p, indices);
-    if (chosen == NULL) return NULL;
-    a.beta1_power = pow(a.beta1, (double)step);
-    a.beta2_power = pow(a.beta2, (double)step);
-    Py_BEGIN_ALLOW_THREADS
-    vt_adamw_run(p, ((vt_buffer_object *)exp_avg)->data, ((vt_buffer_object *)exp_avg_sq)->data,
-                 chosen, a, threads);
-    Py_END_ALLOW_THREADS
-    PyMem_Free(chosen);
-    Py_RETURN_NONE;
-}
-
 /* ---------------------------------------------------------------- checks and random numbers */
 
 static PyObject *count_nonfinite(PyObject *module, PyObject *object) {
@@ -370,8 +314,6 @@ static PyObject *fail_allocation(PyObject *module, PyObject *argument) {
     Py_RETURN_NONE;
 }
 
-#define VT_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
-
 PyMethodDef vt_module_methods[] = {
     {"cross_entropy", VT_KEYWORDS(cross_entropy),
      "cross_entropy($module, /, logits, target, class_weights=None, sample_weights=None,\n"
@@ -382,9 +324,6 @@ PyMethodDef vt_module_methods[] = {
      "log_softmax($module, x, /)\n--\n\nOf each row of a matrix."},
     {"log_softmax_backward", log_softmax_backward, METH_VARARGS,
      "log_softmax_backward($module, dy, y, /)\n--\n\nGradient of the input, y being the output."},
-    {"adamw_step", VT_KEYWORDS(adamw_step),
-     "adamw_step($module, /, params, exp_avg, exp_avg_sq, indices, *, step, lr, betas, eps,\n"
-     "           weight_decay, threads)\n--\n\nOne AdamW step on some rows."},
     {"count_nonfinite", count_nonfinite, METH_O,
      "count_nonfinite($module, x, /)\n--\n\nHow many elements are infinite or NaN."},
     {"random_words", random_words, METH_VARARGS,

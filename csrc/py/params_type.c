@@ -171,21 +171,29 @@ static PyObject *params_zero_gradients(PyObject *self, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-static PyObject *params_scale_gradients(PyObject *self, PyObject *argument) {
-    const double factor = PyFloat_AsDouble(argument);
-    if (factor == -1.0 && PyErr_Occurred()) return NULL;
+static PyObject *params_scale_gradients(PyObject *self, PyObject *args) {
+    double factor;
+    PyObject *indices = Py_None;
+    bool *chosen;
+    if (!PyArg_ParseTuple(args, "d|O:scale_gradients", &factor, &indices)) return NULL;
+    if (vt_parse_chosen(params_of(self), indices, &chosen) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS
-    vt_params_scale_gradients(params_of(self), factor, vt_default_threads());
+    vt_params_scale_gradients(params_of(self), chosen, factor, vt_default_threads());
     Py_END_ALLOW_THREADS
+    PyMem_Free(chosen);
     Py_RETURN_NONE;
 }
 
-static PyObject *params_gradient_norm(PyObject *self, PyObject *unused) {
-    (void)unused;
+static PyObject *params_gradient_norm(PyObject *self, PyObject *args) {
+    PyObject *indices = Py_None;
+    bool *chosen;
+    if (!PyArg_ParseTuple(args, "|O:gradient_norm", &indices)) return NULL;
+    if (vt_parse_chosen(params_of(self), indices, &chosen) < 0) return NULL;
     double norm;
     Py_BEGIN_ALLOW_THREADS
-    norm = vt_params_gradient_norm(params_of(self), vt_default_threads());
+    norm = vt_params_gradient_norm(params_of(self), chosen, vt_default_threads());
     Py_END_ALLOW_THREADS
+    PyMem_Free(chosen);
     return PyFloat_FromDouble(norm);
 }
 
@@ -280,10 +288,10 @@ static PyMethodDef params_methods[] = {
      "set_requires_grad($self, index, flag, /)\n--\n\nTrain or freeze a row."},
     {"zero_gradients", params_zero_gradients, METH_NOARGS,
      "zero_gradients($self, /)\n--\n\nForget all gradients."},
-    {"scale_gradients", params_scale_gradients, METH_O,
-     "scale_gradients($self, factor, /)\n--\n\nMultiply every gradient."},
-    {"gradient_norm", params_gradient_norm, METH_NOARGS,
-     "gradient_norm($self, /)\n--\n\nL2 norm over every gradient."},
+    {"scale_gradients", params_scale_gradients, METH_VARARGS,
+     "scale_gradients($self, factor, indices=None, /)\n--\n\nMultiply gradients, all or some."},
+    {"gradient_norm", params_gradient_norm, METH_VARARGS,
+     "gradient_norm($self, indices=None, /)\n--\n\nL2 norm over gradients, all or some."},
     {"new_buffer", params_new_buffer, METH_NOARGS,
      "new_buffer($self, /)\n--\n\nA zeroed buffer with the layout of the values."},
     {NULL, NULL, 0, NULL},

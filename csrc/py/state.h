@@ -6,7 +6,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "optim/adamw.h"
 #include "program/run.h"
 
 typedef struct vt_module_state {
@@ -14,9 +13,12 @@ typedef struct vt_module_state {
     PyObject *error; /* VitcError */
 } vt_module_state;
 
-/* The module's definition; its methods are in functions.c. */
+/* The module's definition; its methods are in functions.c and optimizers.c. */
 extern PyModuleDef vt_module;
-extern PyMethodDef vt_module_methods[];
+extern PyMethodDef vt_module_methods[], vt_optimizer_methods[];
+
+/* A method with keywords, for a table of methods. */
+#define VT_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
 
 static inline vt_module_state *vt_state_of_type(PyTypeObject *type) {
     return PyModule_GetState(PyType_GetModuleByDef(type, &vt_module));
@@ -71,6 +73,10 @@ int vt_parse_dtype(const char *name, vt_dtype *dtype);
 
 /* A row of the parameters, or IndexError and -1. */
 int vt_check_row(const vt_params *params, Py_ssize_t row);
+
+/* One flag per row from a sequence of rows, to be freed with PyMem_Free; NULL for None. -1 with an
+ * exception. */
+int vt_parse_chosen(const vt_params *params, PyObject *indices, bool **chosen);
 
 /* Free an instance of one of the heap types, after its own parts are gone. */
 void vt_free_object(PyObject *self);

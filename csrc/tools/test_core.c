@@ -8,7 +8,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "optim/adamw.h"
+#include "optim/optim.h"
 #include "program/run.h"
 #include "tools/check.h"
 #include "tools/transformer.h"
@@ -42,8 +42,8 @@ static vt_status whole_step(vt_dtype dtype, vt_error *error) {
     if (status == VT_OK) status = vt_params_buffer(params, &m, error);
     if (status == VT_OK) status = vt_params_buffer(params, &v, error);
     if (status == VT_OK) {
-        const vt_adamw step = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.9, 0.999};
-        vt_adamw_run(params, m, v, chosen, step, 2);
+        const vt_adamw step = {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.9, 0.999, 0};
+        vt_adamw_run(&(vt_update){params, {m, v}, chosen, 2}, &step);
     }
     vt_free(m);
     vt_free(v);

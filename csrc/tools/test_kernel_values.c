@@ -242,7 +242,7 @@ static void check_definitions(void) {
 
 /* One step from zero moments: m / (1 - beta1) = g and v / (1 - beta2) = g^2. */
 static void check_adamw(void) {
-    const vt_adamw step = {1e-2, 0.9, 0.99, 1e-3, 0.1, 0.9, 0.99};
+    const vt_adamw step = {1e-2, 0.9, 0.99, 1e-3, 0.1, 0.9, 0.99, 0};
     for (int i = 0; i < RC; i++) {
         const double start = draw('n'), g = draw('n');
         double p = start, m = 0, v = 0;

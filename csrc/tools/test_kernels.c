@@ -95,6 +95,9 @@ static const vt_adamw adamw_step = {.lr = 1e-3,
                                     .weight_decay = 0.05,
                                     .beta1_power = 0.729,
                                     .beta2_power = 0.997002999};
+static const vt_sgd sgd_step = {0.1, 0.9, 0.1, 0.05, true, false};
+static const vt_lion lion_step = {0.01, 0.9, 0.99, 0.05};
+static const vt_lamb lamb_step = {0.01, 0.9, 0.999, 1e-6, 0.05, 0.271, 0.002997001, 0.1, 1.7};
 static const vt_dropout mask = {{7, 3, 1}, 5, 11, 2, 0.8};
 
 static void run_norm_forward(const vt_kernels *k, call *c) {
@@ -158,6 +161,25 @@ static void run_rms_norm_backward(const vt_kernels *k, call *c) {
     k->rms_norm_backward(c->out[0], c->out[1], c->in[0], c->in[1], c->in[2], c->in[3], eps, c->rows,
                          c->cols);
 }
+static void run_sgd(const vt_kernels *k, call *c) {
+    k->sgd(c->out[0], c->out[1], c->in[0], c->rows * c->cols, &sgd_step);
+}
+static void run_lion(const vt_kernels *k, call *c) {
+    k->lion(c->out[0], c->out[1], c->in[0], c->rows * c->cols, &lion_step);
+}
+static void run_lamb_moments(const vt_kernels *k, call *c) {
+    c->result =
+        k->lamb_moments(c->out[0], c->out[1], c->in[0], c->in[1], c->rows * c->cols, &lamb_step);
+}
+static void run_lamb_apply(const vt_kernels *k, call *c) {
+    k->lamb_apply(c->out[0], c->in[0], c->in[1], c->rows * c->cols, &lamb_step, 0.7);
+}
+static void run_lerp(const vt_kernels *k, call *c) {
+    k->lerp(c->out[0], c->in[0], 0.3, c->rows * c->cols);
+}
+static void run_clamp(const vt_kernels *k, call *c) {
+    k->clamp(c->out[0], c->in[0], 0.8, c->rows * c->cols);
+}
 static void run_affine_forward(const vt_kernels *k, call *c) {
     k->affine_forward(c->out[0], c->in[0], c->in[1], c->in[2], c->rows, c->cols);
 }
@@ -212,6 +234,12 @@ static const spec specs[] = {
     {"dropout", run_dropout, {"m-"}, {"mn", "mn"}, 1e-7, .alias = 1, .base = true},
     {"cross_entropy", run_cross_entropy, {"m-"}, {"mn", "mp"}, 2e-7, .alias = 1, .one_row = true},
     {"adamw", run_adamw, {"mn", "mn", "mp"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
+    {"sgd", run_sgd, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
+    {"lion", run_lion, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
+    {"lamb_moments", run_lamb_moments, {"mn", "mp"}, {"mn", "mn"}, 1e-6, .alias = -1},
+    {"lamb_apply", run_lamb_apply, {"mn"}, {"mn", "mp"}, 2e-7, .alias = -1, .elementwise = true},
+    {"lerp", run_lerp, {"mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
+    {"clamp", run_clamp, {"m-"}, {"mn"}, 1e-7, .alias = 0, .elementwise = true},
     {"sum_of_squares", run_sum_of_squares, {NULL}, {"mn"}, 1e-13, .alias = -1},
     {"count_nonfinite", run_count_nonfinite, {NULL}, {"mn"}, 0, .alias = -1},
     {"swish_forward", run_swish_forward, {"m-"}, {"mn"}, 3e-7, .alias = 0, .elementwise = true},

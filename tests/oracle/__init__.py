@@ -32,6 +32,10 @@ _register_vision_operators()
 torch.set_num_threads(2)
 
 import timm  # noqa: E402
+import timm.loss  # noqa: E402
+import timm.optim  # noqa: E402
+import timm.scheduler  # noqa: E402
+import timm.utils  # noqa: E402
 
 import vitc.models  # noqa: E402
 from vitc.models.architectures import ARCHITECTURES  # noqa: E402
