@@ -32,7 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runtime", "parameters"),
     ("engine", "functional"),
     ("models",),
-    ("nn", "optim", "data"),
+    ("losses", "nn", "optim", "data"),
     ("training",),
     ("callbacks", "loggers"),
     ("distillation", "quantization"),

@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 # What `vitc.<name>` is and where it lives: (module, attribute), the attribute empty for a module.
 _PLACES = {
-    "Classifier": ("vitc.training.classifier", "Classifier"),
     "Callback": ("vitc.training.hooks", "Callback"),
+    "Classifier": ("vitc.training.classifier", "Classifier"),
     "DataModule": ("vitc.training.datamodule", "DataModule"),
     "LightningDataModule": ("vitc.training.datamodule", "DataModule"),
     "LightningModule": ("vitc.training.module", "Module"),
@@ -25,6 +25,8 @@ _PLACES = {
     "Trainer": ("vitc.training.trainer", "Trainer"),
     "VitcError": ("vitc.errors", "VitcError"),
     "callbacks": ("vitc.callbacks", ""),
+    "callbacks": ("vitc.training.callbacks", ""),
+    "check_grad": ("vitc.losses", "check_grad"),
     "create_model": ("vitc.models", "create_model"),
     "data": ("vitc.data", ""),
     "enable_grad": ("vitc.tape", "enable_grad"),
@@ -36,7 +38,10 @@ _PLACES = {
     "is_model": ("vitc.models", "is_model"),
     "list_models": ("vitc.models", "list_models"),
     "list_pretrained": ("vitc.models", "list_pretrained"),
+    "loggers": ("vitc.training.loggers", ""),
     "loggers": ("vitc.loggers", ""),
+    "loss": ("vitc.losses", "loss"),
+    "losses": ("vitc.losses", ""),
     "models": ("vitc.models", ""),
     "nn": ("vitc.nn", ""),
     "no_grad": ("vitc.tape", "no_grad"),

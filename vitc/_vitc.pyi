@@ -115,7 +115,22 @@ def cross_entropy(
     sample_weights: Array | None = None,  # (batch,)
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
+    gamma: float = 0.0,
 ) -> tuple[float, float, Array]: ...  # sum of the losses, sum of the weights, d sum / d logits
+def row_loss(
+    kind: str,  # binary_cross_entropy, binary_focal, divergence, squared_error
+    input: Array,  # (batch, cols)
+    target: Array,  # the same
+    *,
+    factor: float,  # of every row
+    alpha: float,
+    gamma: float,
+    log_target: bool,
+    class_weights: Array | None,  # (cols,)
+    positive_weights: Array | None,  # (cols,)
+    sample_weights: Array | None,  # (batch,)
+) -> tuple[float, float, Array]: ...  # sum of the losses, of the sample weights, d sum / d input
+def jensen_shannon(logits: Array, splits: int, /) -> tuple[float, Array]: ...  # sum, d sum / d
 def softmax(x: Array) -> Array: ...  # over the last axis of (rows, cols)
 def log_softmax(x: Array) -> Array: ...
 def log_softmax_backward(dy: Array, y: Array) -> Array: ...

@@ -8,7 +8,16 @@ from vitc import _vitc
 from vitc.arrays import Array, as_array, as_floats, over_axis
 from vitc.tape import Edge, Loss, Output, grad_enabled, on_tape
 
-__all__ = ["cross_entropy", "kl_div", "log_softmax", "softmax"]
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "focal_loss",
+    "kl_div",
+    "log_softmax",
+    "mse_loss",
+    "sigmoid_focal_loss",
+    "softmax",
+]
 
 
 def softmax(input: Any, dim: int = -1) -> Array:
@@ -55,6 +64,34 @@ def cross_entropy(
 
     Raises `ValueError` for shapes that do not fit and for labels out of range, naming them.
     """
+    return focal_loss(
+        input,
+        target,
+        0.0,
+        weight,
+        ignore_index,
+        reduction,
+        label_smoothing,
+        sample_weight=sample_weight,
+    )
+
+
+def focal_loss(
+    input: Any,
+    target: Any,
+    gamma: float = 2.0,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    sample_weight: Any = None,
+) -> Loss:
+    """`cross_entropy` in which each class counts (1 - its probability) ** gamma, so that what is
+    learned already pulls less (Lin et al. 2017, over classes).
+
+    gamma: 0 or more. The other arguments, and the errors, are those of `cross_entropy`.
+    """
     logits = _logits(input)
     dtype = str(logits.dtype)
     value, total, gradient = _vitc.cross_entropy(
@@ -64,6 +101,7 @@ def cross_entropy(
         None if sample_weight is None else as_floats(sample_weight, dtype, "sample_weight"),
         label_smoothing,
         ignore_index,
+        gamma,
     )
     return _loss(input, value, gradient, {"mean": total, "sum": 1.0}, reduction)
 
@@ -73,22 +111,127 @@ def kl_div(
     target: Any,
     reduction: str = "batchmean",
     log_target: bool = False,
+    *,
+    sample_weight: Any = None,
 ) -> Loss:
     """Kullback-Leibler divergence sum(target * (log target - input)); torch.nn.functional.kl_div.
 
-    input: log-probabilities (batch, classes), from `log_softmax` if the loss is to have a gradient.
-    target: probabilities (batch, classes), or their logarithms if log_target; it gets no gradient.
-    reduction: "batchmean" (divide by the batch), "mean" (by the number of elements) or "sum".
+    input: log-probabilities (batch, ...), from `log_softmax` if the loss is to have a gradient.
+    target: probabilities of that shape, or their logarithms if log_target; it gets no gradient.
+    reduction: "batchmean" (divide by the batch), "mean" (also by the elements of a row) or "sum".
+    sample_weight: (batch,), multiplies the loss of a row and counts in the divisor.
+
+    Raises `ValueError` for shapes that differ.
     """
-    logs = _logits(input)
-    given = as_floats(target, str(logs.dtype), "the target")
-    if given.shape != logs.shape:
-        raise ValueError(f"the target has shape {given.shape}, expected {logs.shape}")
-    probs = np.exp(given) if log_target else given
-    log_probs = given if log_target else np.log(np.where(given > 0, given, 1))
-    value = float(np.sum(probs * (log_probs - logs), dtype=np.float64))
-    weights = {"batchmean": len(logs), "mean": logs.size, "sum": 1.0}
-    return _loss(input, value, -probs, weights, reduction)
+    return row_loss(
+        "divergence", input, target, reduction, sample_weight=sample_weight, log_target=log_target
+    )
+
+
+def binary_cross_entropy_with_logits(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    reduction: str = "mean",
+    pos_weight: Any = None,
+    *,
+    sample_weight: Any = None,
+) -> Loss:
+    """Cross entropy of each class for itself; torch.nn.functional.binary_cross_entropy_with_logits.
+
+    input: logits (batch, classes). target: of that shape, from 0 to 1. weight, pos_weight:
+    (classes,) or a number; the second multiplies the part of the positives. reduction: "mean" over
+    all elements, "batchmean" (their sum, divided by the batch) or "sum". sample_weight: (batch,),
+    multiplies the loss of a row and counts in the divisor.
+
+    Raises `ValueError` for shapes that do not fit.
+    """
+    return row_loss(
+        "binary_cross_entropy",
+        input,
+        target,
+        reduction,
+        sample_weight=sample_weight,
+        class_weights=weight,
+        positive_weights=pos_weight,
+    )
+
+
+def sigmoid_focal_loss(
+    inputs: Any,
+    targets: Any,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    reduction: str = "mean",
+    *,
+    sample_weight: Any = None,
+) -> Loss:
+    """Binary cross entropy times (1 - p_t) ** gamma, and alpha for positives, 1 - alpha for
+    negatives unless alpha is below 0 (Lin et al. 2017); torchvision.ops.sigmoid_focal_loss.
+
+    The other arguments, and the errors, are those of `binary_cross_entropy_with_logits`.
+    """
+    return row_loss(
+        "binary_focal",
+        inputs,
+        targets,
+        reduction,
+        sample_weight=sample_weight,
+        alpha=alpha,
+        gamma=gamma,
+    )
+
+
+def mse_loss(
+    input: Any, target: Any, reduction: str = "mean", *, sample_weight: Any = None
+) -> Loss:
+    """Squared distance of two arrays of one shape (batch, ...); torch.nn.functional.mse_loss.
+
+    reduction: "mean" over all elements, "batchmean" (their sum, divided by the batch) or "sum".
+    sample_weight: (batch,), multiplies the loss of a row and counts in the divisor.
+
+    Raises `ValueError` for shapes that differ.
+    """
+    return row_loss("squared_error", input, target, reduction, sample_weight=sample_weight)
+
+
+def row_loss(
+    kind: str,
+    input: Any,
+    target: Any,
+    reduction: str,
+    *,
+    sample_weight: Any = None,
+    class_weights: Any = None,
+    positive_weights: Any = None,
+    alpha: float = -1.0,
+    gamma: float = 0.0,
+    log_target: bool = False,
+) -> Loss:
+    """A loss that the core knows by name: a sum over the elements of a row against a target of the
+    same shape. A mean is one over rows, of a row's mean: so it adds to losses that have one number
+    per row."""
+    x = _floats(input, "the input").view(np.ndarray)
+    dtype = str(x.dtype)
+    given = as_floats(target, dtype, "the target")
+    if x.ndim < 1 or given.shape != x.shape:
+        raise ValueError(f"the target has shape {given.shape}, expected {x.shape}")
+    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+    cols = rows.shape[1]
+    value, total, gradient = _vitc.row_loss(
+        kind,
+        rows,
+        given.reshape(rows.shape),
+        factor=1.0 / cols if reduction == "mean" and cols else 1.0,
+        alpha=alpha,
+        gamma=gamma,
+        log_target=log_target,
+        class_weights=_per_class(class_weights, cols, dtype),
+        positive_weights=_per_class(positive_weights, cols, dtype),
+        sample_weights=None if sample_weight is None else as_floats(sample_weight, dtype, "weight"),
+    )
+    weights = {"mean": total, "batchmean": total, "sum": 1.0}
+    return _loss(input, value, gradient.reshape(x.shape), weights, reduction)
 
 
 # ------------------------------------------------------------------------------------- helpers
@@ -108,6 +251,15 @@ def _logits(x: Any) -> Array:
     if logits.ndim != 2:
         raise ValueError(f"the input has shape {logits.shape}, expected (batch, classes)")
     return logits
+
+
+def _per_class(weight: Any, classes: int, dtype: str) -> Array | None:
+    """(classes,), from one number per class or one for all."""
+    if weight is None:
+        return None
+    if np.ndim(weight) == 0:
+        return np.full(classes, weight, dtype)
+    return as_floats(weight, dtype, "the weight")
 
 
 def _target(target: Any, dtype: str) -> Array:

@@ -47,6 +47,8 @@ typedef struct vt_lamb {
     double clip;                     /* g is divided by it */
 } vt_lamb;
 
+enum { VT_MAX_SPLITS = 16 };
+
 /* Where the elements of a dropout mask are drawn. */
 typedef struct vt_dropout {
     vt_rng_key key;
@@ -98,6 +100,33 @@ typedef struct vt_dropout {
      * weights): returns -sum_c q[c] * log_softmax(x)[c] and writes                                  \
      * dx[c] = softmax(x)[c] * sum_j q[j] - q[c]. dx may be q. */                                         \
     X(cross_entropy, double, (void *dx, const void *x, const void *q, int64_t cols))                 \
+    /* The same with each term times (1 - softmax(x)[c])^gamma: the focal loss of Lin et al. 2017      \
+     * over classes. dx may be q. */                                                                 \
+    X(focal_cross_entropy, double,                                                                  \
+      (void *dx, const void *x, const void *q, double gamma, int64_t cols))                          \
+    /* One row of each of the next four: returns factor * sum_c loss_c and writes its gradient.      \
+     * Binary cross entropy of sigmoid(x): w ((1 - y) x + (1 + (positive - 1) y) log(1 + exp(-x)));   \
+     * w and positive may be NULL: 1 (torch.nn.functional.binary_cross_entropy_with_logits). */      \
+    X(binary_cross_entropy, double,                                                                 \
+      (void *dx, const void *x, const void *y, const void *w, const void *positive, double factor,   \
+       int64_t cols))                                                                                \
+    /* The same of equal weights, times (1 - p_t)^gamma and alpha_t = alpha y + (1 - alpha) (1 - y),  \
+     * or 1 if alpha < 0; p_t = p y + (1 - p) (1 - y), p = sigmoid(x) (Lin et al. 2017;               \
+     * torchvision.ops.sigmoid_focal_loss). */                                                       \
+    X(binary_focal, double,                                                                         \
+      (void *dx, const void *x, const void *y, double alpha, double gamma, double factor,            \
+       int64_t cols))                                                                                \
+    /* t (log t - x), 0 where t is; t = exp of the target if log_target (torch kl_div). */           \
+    X(divergence, double,                                                                           \
+      (void *dx, const void *x, const void *target, bool log_target, double factor, int64_t cols))   \
+    /* (x - y)^2 */                                                                                  \
+    X(squared_error, double,                                                                        \
+      (void *dx, const void *x, const void *y, double factor, int64_t cols))                         \
+    /* Jensen-Shannon divergence of the softmax of `splits` rows, `stride` elements apart (Hendrycks  \
+     * et al. 2020; timm JsdCrossEntropy): mean_i sum_c p_i log(p_i / m), m their mean, but at least  \
+     * 1e-7. Returns it and writes dx, laid out as x. splits <= VT_MAX_SPLITS. */                     \
+    X(jensen_shannon, double,                                                                       \
+      (void *dx, const void *x, int64_t splits, int64_t stride, int64_t cols))                       \
     /* AdamW in torch's order (Loshchilov & Hutter 2019; torch.optim.AdamW, single tensor):          \
      * g += l2 * p; p *= 1 - lr * wd; m += (g - m) * (1 - beta1); v = v * beta2 + (1 - beta2) * g * g; \
      * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).                            \

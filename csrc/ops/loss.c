@@ -1,5 +1,7 @@
 #include "ops/loss.h"
 
+#include <string.h>
+
 static double get(const void *array, vt_dtype dtype, int64_t index, double otherwise) {
     if (array == NULL) return otherwise;
     return dtype == VT_F64 ? ((const double *)array)[index] : (double)((const float *)array)[index];
@@ -51,8 +53,64 @@ vt_status vt_cross_entropy_run(const vt_cross_entropy *l, double *value, double 
     for (int64_t row = 0; row < l->rows; row++) {
         void *dx = vt_at(dlogits, element, row * l->classes); /* holds the coefficients first */
         *weight += coefficients(l, row, dx);
-        *value += kernels->cross_entropy(dx, vt_const_at(l->logits, element, row * l->classes), dx,
-                                         l->classes);
+        const void *x = vt_const_at(l->logits, element, row * l->classes);
+        *value += l->gamma == 0 ? kernels->cross_entropy(dx, x, dx, l->classes)
+                                : kernels->focal_cross_entropy(dx, x, dx, l->gamma, l->classes);
     }
     return VT_OK;
+}
+
+/* ---------------------------------------------------------------- sums over a row */
+
+static const char *const loss_names[VT_LOSS_COUNT] = {
+    [VT_BINARY_CROSS_ENTROPY] = "binary_cross_entropy",
+    [VT_BINARY_FOCAL] = "binary_focal",
+    [VT_DIVERGENCE] = "divergence",
+    [VT_SQUARED_ERROR] = "squared_error",
+};
+
+vt_loss_kind vt_loss_find(const char *name) {
+    int kind = 0;
+    while (kind < VT_LOSS_COUNT && strcmp(loss_names[kind], name) != 0) kind++;
+    return (vt_loss_kind)kind;
+}
+
+static double run_row(const vt_row_loss *l, void *dx, const void *x, const void *target,
+                      double factor) {
+    const vt_kernels *k = vt_kernels_get(l->dtype);
+    switch (l->kind) {
+        case VT_BINARY_CROSS_ENTROPY:
+            return k->binary_cross_entropy(dx, x, target, l->class_weights, l->positive_weights,
+                                           factor, l->cols);
+        case VT_BINARY_FOCAL:
+            return k->binary_focal(dx, x, target, l->alpha, l->gamma, factor, l->cols);
+        case VT_DIVERGENCE: return k->divergence(dx, x, target, l->log_target, factor, l->cols);
+        default: return k->squared_error(dx, x, target, factor, l->cols);
+    }
+}
+
+void vt_row_loss_run(const vt_row_loss *l, double *value, double *weight, void *dinput) {
+    const size_t element = vt_dtype_size(l->dtype);
+    *value = *weight = 0;
+    for (int64_t row = 0; row < l->rows; row++) {
+        const double sample = get(l->sample_weights, l->dtype, row, 1.0);
+        const int64_t at = row * l->cols;
+        *weight += sample;
+        *value += run_row(l, vt_at(dinput, element, at), vt_const_at(l->input, element, at),
+                          vt_const_at(l->target, element, at), sample * l->factor);
+    }
+}
+
+/* ---------------------------------------------------------------- over views */
+
+double vt_jensen_shannon_run(vt_dtype dtype, const void *logits, int64_t splits, int64_t rows,
+                             int64_t classes, void *dlogits) {
+    const size_t element = vt_dtype_size(dtype);
+    double value = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        value += vt_kernels_get(dtype)->jensen_shannon(vt_at(dlogits, element, row * classes),
+                                                       vt_const_at(logits, element, row * classes),
+                                                       splits, rows * classes, classes);
+    }
+    return value;
 }

@@ -1,107 +1,9 @@
-/* The functions of the module: losses, softmax, and what there is to know about the core. */
+/* The functions of the module: softmax, and what there is to know about the core. */
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "ops/loss.h"
 #include "py/array.h"
 #include "py/state.h"
-
-/* The dtype that an array sets for the other arguments; -1 with an exception. */
-static int dtype_of(PyObject *array, const char *name, vt_dtype *dtype, PyObject **checked) {
-    *dtype = vt_array_is_double(array) ? VT_F64 : VT_F32;
-    const vt_array_spec spec = {name, vt_array_type(*dtype), 2, {-1, -1}};
-    *checked = vt_array_expect(array, &spec);
-    return *checked == NULL ? -1 : 0;
-}
-
-/* ---------------------------------------------------------------- cross entropy */
-
-/* The arrays of a call, to be released together. */
-typedef struct loss_arrays {
-    PyObject *logits, *target, *class_weights, *sample_weights, *dlogits;
-} loss_arrays;
-
-static void release(loss_arrays *a) {
-    Py_XDECREF(a->logits);
-    Py_XDECREF(a->target);
-    Py_XDECREF(a->class_weights);
-    Py_XDECREF(a->sample_weights);
-    Py_XDECREF(a->dlogits);
-}
-
-/* An optional vector; NULL in *data where it is None. -1 with an exception. */
-static int optional_vector(PyObject *object, const char *name, char type, int64_t size,
-                           PyObject **array, const void **data) {
-    if (object == Py_None) return 0;
-    const vt_array_spec spec = {name, type, 1, {size}};
-    *array = vt_array_expect(object, &spec);
-    if (*array == NULL) return -1;
-    *data = vt_array_data(*array);
-    return 0;
-}
-
-static int parse_target(PyObject *target, vt_cross_entropy *loss, PyObject **array) {
-    const char type = vt_array_type(loss->dtype);
-    const vt_array_spec labels = {"target", 'l', 1, {loss->rows}};
-    const vt_array_spec probabilities = {"target", type, 2, {loss->rows, loss->classes}};
-    const bool is_matrix = vt_array_is_matrix(target);
-    *array = vt_array_expect(target, is_matrix ? &probabilities : &labels);
-    if (*array == NULL) return -1;
-    if (is_matrix) {
-        loss->probabilities = vt_array_data(*array);
-    } else {
-        loss->labels = vt_array_data(*array);
-    }
-    return 0;
-}
-
-static PyObject *run_cross_entropy(PyObject *module, vt_cross_entropy *loss, loss_arrays *arrays) {
-    const int64_t dims[2] = {loss->rows, loss->classes};
-    arrays->dlogits = vt_array_new(vt_array_type(loss->dtype), 2, dims);
-    if (arrays->dlogits == NULL) return NULL;
-    double value, weight;
-    vt_error error;
-    vt_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = vt_cross_entropy_run(loss, &value, &weight, vt_array_data(arrays->dlogits), &error);
-    Py_END_ALLOW_THREADS
-    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
-    return Py_BuildValue("(ddO)", value, weight, arrays->dlogits);
-}
-
-static PyObject *cross_entropy(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {
-        "logits",       "target", "class_weights", "sample_weights", "label_smoothing",
-        "ignore_index", NULL};
-    PyObject *logits, *target, *class_weights = Py_None, *sample_weights = Py_None, *result = NULL;
-    vt_cross_entropy loss = {.ignore_index = -100};
-    long long ignore_index = -100;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOdL:cross_entropy", keywords, &logits,
-                                     &target, &class_weights, &sample_weights,
-                                     &loss.label_smoothing, &ignore_index)) {
-        return NULL;
-    }
-    if (!(loss.label_smoothing >= 0 && loss.label_smoothing <= 1)) {
-        return PyErr_Format(PyExc_ValueError, "label_smoothing is not a number from 0 to 1");
-    }
-    loss.ignore_index = ignore_index;
-    loss_arrays a = {0};
-    if (dtype_of(logits, "logits", &loss.dtype, &a.logits) == 0) {
-        loss.logits = vt_array_data(a.logits);
-        loss.rows = vt_array_dim(a.logits, 0);
-        loss.classes = vt_array_dim(a.logits, 1);
-        const char type = vt_array_type(loss.dtype);
-        if (parse_target(target, &loss, &a.target) == 0 &&
-            optional_vector(class_weights, "class_weights", type, loss.classes, &a.class_weights,
-                            &loss.class_weights) == 0 &&
-            optional_vector(sample_weights, "sample_weights", type, loss.rows, &a.sample_weights,
-                            &loss.sample_weights) == 0) {
-            result = run_cross_entropy(module, &loss, &a);
-        }
-    }
-    release(&a);
-    return result;
-}
 
 /* ---------------------------------------------------------------- softmax */
 
@@ -112,7 +14,7 @@ typedef void (*matrix_kernel)(const vt_kernels *kernels, void *y, const void *x,
 static PyObject *map_matrix(PyObject *object, matrix_kernel kernel) {
     vt_dtype dtype;
     PyObject *x;
-    if (dtype_of(object, "x", &dtype, &x) < 0) return NULL;
+    if (vt_parse_reals(object, "x", &dtype, &x) < 0) return NULL;
     const int64_t dims[2] = {vt_array_dim(x, 0), vt_array_dim(x, 1)};
     PyObject *y = vt_array_new(vt_array_type(dtype), 2, dims);
     if (y != NULL)
@@ -147,7 +49,7 @@ static PyObject *log_softmax_backward(PyObject *module, PyObject *args) {
     PyObject *dy_object, *y_object, *y, *dx = NULL;
     vt_dtype dtype;
     if (!PyArg_ParseTuple(args, "OO:log_softmax_backward", &dy_object, &y_object)) return NULL;
-    if (dtype_of(y_object, "y", &dtype, &y) < 0) return NULL;
+    if (vt_parse_reals(y_object, "y", &dtype, &y) < 0) return NULL;
     const int64_t dims[2] = {vt_array_dim(y, 0), vt_array_dim(y, 1)};
     const vt_array_spec spec = {"dy", vt_array_type(dtype), 2, {dims[0], dims[1]}};
     PyObject *dy = vt_array_expect(dy_object, &spec);
@@ -315,10 +217,6 @@ static PyObject *fail_allocation(PyObject *module, PyObject *argument) {
 }
 
 PyMethodDef vt_module_methods[] = {
-    {"cross_entropy", VT_KEYWORDS(cross_entropy),
-     "cross_entropy($module, /, logits, target, class_weights=None, sample_weights=None,\n"
-     "              label_smoothing=0.0, ignore_index=-100)\n--\n\n"
-     "(sum of the losses, sum of the weights, gradient of the first by the logits)."},
     {"softmax", softmax, METH_O, "softmax($module, x, /)\n--\n\nOf each row of a matrix."},
     {"log_softmax", log_softmax, METH_O,
      "log_softmax($module, x, /)\n--\n\nOf each row of a matrix."},

@@ -81,7 +81,9 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type) {
 
 static int module_exec(PyObject *module) {
     vt_module_state *state = PyModule_GetState(module);
-    if (vt_array_import() < 0 || PyModule_AddFunctions(module, vt_optimizer_methods) < 0) return -1;
+    if (vt_array_import() < 0) return -1;
+    if (PyModule_AddFunctions(module, vt_loss_methods) < 0) return -1;
+    if (PyModule_AddFunctions(module, vt_optimizer_methods) < 0) return -1;
     state->error = PyErr_NewExceptionWithDoc(
         "vitc.VitcError", "The C core broke a promise of its own; please report it.", NULL, NULL);
     if (state->error == NULL || PyModule_AddObjectRef(module, "VitcError", state->error) < 0) {

@@ -13,9 +13,10 @@ typedef struct vt_module_state {
     PyObject *error; /* VitcError */
 } vt_module_state;
 
-/* The module's definition; its methods are in functions.c and optimizers.c. */
+/* The module's definition; its methods are in functions.c, losses.c and optimizers.c.
+ */
 extern PyModuleDef vt_module;
-extern PyMethodDef vt_module_methods[], vt_optimizer_methods[];
+extern PyMethodDef vt_module_methods[], vt_loss_methods[], vt_optimizer_methods[];
 
 /* A method with keywords, for a table of methods. */
 #define VT_KEYWORDS(function) (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
@@ -73,6 +74,10 @@ int vt_parse_dtype(const char *name, vt_dtype *dtype);
 
 /* A row of the parameters, or IndexError and -1. */
 int vt_check_row(const vt_params *params, Py_ssize_t row);
+
+/* A matrix of float32 or float64, which sets the dtype of the other arguments, as a new reference;
+ * -1 with an exception. */
+int vt_parse_reals(PyObject *array, const char *name, vt_dtype *dtype, PyObject **checked);
 
 /* One flag per row from a sequence of rows, to be freed with PyMem_Free; NULL for None. -1 with an
  * exception. */

@@ -137,6 +137,27 @@ static void run_dropout(const vt_kernels *k, call *c) {
 static void run_cross_entropy(const vt_kernels *k, call *c) {
     c->result = k->cross_entropy(c->out[0], c->in[0], c->in[1], c->cols);
 }
+static void run_focal_cross_entropy(const vt_kernels *k, call *c) {
+    c->result = k->focal_cross_entropy(c->out[0], c->in[0], c->in[1], 2.5, c->cols);
+}
+static void run_binary_cross_entropy(const vt_kernels *k, call *c) {
+    c->result =
+        k->binary_cross_entropy(c->out[0], c->in[0], c->in[1], c->in[2], c->in[3], 0.7, c->cols);
+}
+static void run_binary_focal(const vt_kernels *k, call *c) {
+    c->result = k->binary_focal(c->out[0], c->in[0], c->in[1], 0.25, 2.5, 0.7, c->cols);
+}
+static void run_divergence(const vt_kernels *k, call *c) {
+    c->result = k->divergence(c->out[0], c->in[0], c->in[1], false, 0.7, c->cols);
+}
+static void run_squared_error(const vt_kernels *k, call *c) {
+    c->result = k->squared_error(c->out[0], c->in[0], c->in[1], 0.7, c->cols);
+}
+/* The row is two views; or, if it is short, some of one class each, where all is 0. */
+static void run_jensen_shannon(const vt_kernels *k, call *c) {
+    const int64_t views = c->cols >= 7 ? 2 : c->cols, classes = c->cols / views;
+    c->result = k->jensen_shannon(c->out[0], c->in[0], views, classes, classes);
+}
 static void run_adamw(const vt_kernels *k, call *c) {
     k->adamw(c->out[0], c->out[1], c->out[2], c->in[0], c->rows * c->cols, &adamw_step);
 }
@@ -233,6 +254,24 @@ static const spec specs[] = {
     {"column_sum", run_column_sum, {"v-"}, {"mn"}, 4e-7, .alias = -1, .strided = true},
     {"dropout", run_dropout, {"m-"}, {"mn", "mn"}, 1e-7, .alias = 1, .base = true},
     {"cross_entropy", run_cross_entropy, {"m-"}, {"mn", "mp"}, 2e-7, .alias = 1, .one_row = true},
+    {"focal_cross_entropy",
+     run_focal_cross_entropy,
+     {"m-"},
+     {"mn", "mp"},
+     2e-6,
+     .alias = 1,
+     .one_row = true},
+    {"binary_cross_entropy",
+     run_binary_cross_entropy,
+     {"m-"},
+     {"mn", "mp", "vp", "vp"},
+     2e-6,
+     .alias = 1,
+     .one_row = true},
+    {"binary_focal", run_binary_focal, {"m-"}, {"mn", "mp"}, 2e-6, .alias = 1, .one_row = true},
+    {"divergence", run_divergence, {"m-"}, {"mn", "mp"}, 2e-6, .alias = 1, .one_row = true},
+    {"squared_error", run_squared_error, {"m-"}, {"mn", "mn"}, 2e-6, .alias = 1, .one_row = true},
+    {"jensen_shannon", run_jensen_shannon, {"m-"}, {"mn"}, 2e-6, .alias = -1, .one_row = true},
     {"adamw", run_adamw, {"mn", "mn", "mp"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"sgd", run_sgd, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"lion", run_lion, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
