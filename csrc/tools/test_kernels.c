@@ -153,10 +153,13 @@ static void run_divergence(const vt_kernels *k, call *c) {
 static void run_squared_error(const vt_kernels *k, call *c) {
     c->result = k->squared_error(c->out[0], c->in[0], c->in[1], 0.7, c->cols);
 }
-/* The row is two views; or, if it is short, some of one class each, where all is 0. */
+/* The row is two views; or, if it is short, some of one class each, where all is 0. The square of a
+ * column that is left over is added to the result. */
 static void run_jensen_shannon(const vt_kernels *k, call *c) {
     const int64_t views = c->cols >= 7 ? 2 : c->cols, classes = c->cols / views;
-    c->result = k->jensen_shannon(c->out[0], c->in[0], views, classes, classes);
+    const char *rest = (const char *)c->in[0] + (size_t)(views * classes) * vt_dtype_size(k->dtype);
+    c->result = k->jensen_shannon(c->out[0], c->in[0], views, classes, classes) +
+                k->sum_of_squares(rest, c->cols - views * classes);
 }
 static void run_adamw(const vt_kernels *k, call *c) {
     k->adamw(c->out[0], c->out[1], c->out[2], c->in[0], c->rows * c->cols, &adamw_step);
