@@ -41,7 +41,7 @@ def test_fit_is_the_loop_that_one_would_write(tmp_path: Path) -> None:
     module, twin = classifier(), classifier()
     trainer(tmp_path, max_epochs=2, gradient_clip_val=0.5).fit(module, Batches())
     optimizer, _ = twin.configure_optimizers()
-    schedule, loader, step = cosine(warmup_t=0.05), Batches(), 0
+    schedule, loader, step = cosine(warmup_t=0.05, warmup_prefix=True), Batches(), 0
     clock.begin(0)
     for epoch in range(2):
         loader.set_epoch(epoch)

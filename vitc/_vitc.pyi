@@ -85,7 +85,7 @@ class Plan:
         training: bool = False,
         input_gradients: bool = False,
         fuse: bool = True,
-        bf16: bool = False,  # products of bfloat16, for inference
+        bf16: bool = False,  # products of bfloat16, sums and all else in float32
     ) -> None: ...
     def nbytes(self, capacity: int, threads: int) -> int: ...  # exactly what a Run allocates
 

@@ -52,7 +52,7 @@ class Pool:
 
     def __init__(self, params: _vitc.Params) -> None:
         self._params = params
-        self.bf16 = False  # products of bfloat16 where nothing is recorded
+        self.bf16 = False  # products of bfloat16
         self._lock = threading.RLock()  # a finalizer may run inside a locked section
         self._plans: OrderedDict[tuple[Any, ...], _Planned] = OrderedDict()
         self._live = 0
@@ -88,15 +88,14 @@ class Pool:
     def _planned(self, program: Program, keep: bool, input_gradients: bool) -> _Planned:
         threads = get_num_threads()
         mask = tuple(map(self._params.requires_grad, range(len(self._params)))) if keep else None
-        bf16 = self.bf16 and not keep
-        key = (program.core, threads, mask, input_gradients, bf16)
+        key = (program.core, threads, mask, input_gradients, self.bf16)
         if key not in self._plans:
             plan = _vitc.Plan(
                 program.core,
                 self._params,
                 training=keep,
                 input_gradients=input_gradients,
-                bf16=bf16,
+                bf16=self.bf16,
             )
             self._plans[key] = _Planned(plan, threads)
             while len(self._plans) > _PLANS:

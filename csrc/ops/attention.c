@@ -155,8 +155,7 @@ static vt_status open_sum(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z,
     return open_pair(kit, slot, shape, last_block(z), error);
 }
 
-static vt_status open_backward(vt_kit *kit, sizes z, vt_dtype dtype, vt_error *error) {
-    const vt_matmul_shape shape = {.dtype = dtype};
+static vt_status open_backward(vt_kit *kit, vt_matmul_shape shape, sizes z, vt_error *error) {
     VT_TRY(open_scores(kit, D_SCORES, shape, z, z.head_size, error));
     VT_TRY(open_result(kit, D_QUERIES, shape, z, z.key_size, error));
     VT_TRY(open_sum(kit, D_KEYS, shape, z, z.key_size, error));
@@ -167,10 +166,11 @@ static vt_status open_backward(vt_kit *kit, sizes z, vt_dtype dtype, vt_error *e
 typedef struct head {
     char *q, *k, *v, *o, *dq, *dk, *dv; /* o is do in backward */
     char *p, *dp;
+    char *rounded; /* p or dp in bfloat16 */
     char *product; /* scratch of the products */
 } head;
 
-static size_t layout(head *h, char *start, sizes z, size_t element) {
+static size_t layout(head *h, char *start, sizes z, size_t element, bool bf16) {
     const int64_t rows = z.tokens > z.rows ? z.tokens : z.rows;
     const size_t matrix = vt_align((size_t)(rows * z.head_size) * element);
     const size_t scores = vt_align((size_t)(z.block * z.ld) * element);
@@ -181,8 +181,10 @@ static size_t layout(head *h, char *start, sizes z, size_t element) {
     }
     h->p = start + used;
     h->dp = start + used + scores;
-    h->product = start + used + 2 * scores;
-    return used + 2 * scores;
+    h->rounded = start + used + 2 * scores;
+    used += 2 * scores + (bf16 ? vt_align((size_t)(z.block * z.ld) * sizeof(uint16_t)) : 0);
+    h->product = start + used;
+    return used;
 }
 
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
@@ -195,10 +197,10 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmet
     };
     VT_TRY(open_scores(kit, SCORES, shape, z, z.key_size, error));
     VT_TRY(open_result(kit, RESULT, shape, z, z.head_size, error));
-    if (arithmetic.backward) VT_TRY(open_backward(kit, z, arithmetic.dtype, error));
+    if (arithmetic.backward) VT_TRY(open_backward(kit, shape, z, error));
     head unused;
     char nowhere[1];
-    kit->scratch_bytes += layout(&unused, nowhere, z, vt_dtype_size(arithmetic.dtype));
+    kit->scratch_bytes += layout(&unused, nowhere, z, vt_dtype_size(arithmetic.dtype), kit->bf16);
     kit->parts = z.heads;
     return VT_OK;
 }
@@ -219,12 +221,16 @@ static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
     return p;
 }
 
-/* dense (rows, d) = columns [first, first + d) of source (rows, width) */
-static void gather(void *dense, const void *source, int64_t first, int64_t width, int64_t rows,
-                   int64_t d, size_t element) {
+/* dense (rows, d) = columns [first, first + d) of source (rows, width), as the products take it */
+static void gather(const vt_tile *t, void *dense, const void *source, int64_t first, int64_t width,
+                   int64_t rows, int64_t d) {
+    if (t->kit->bf16) {
+        t->kernels->to_bf16(dense, vt_const_at(source, t->element, first), rows, d, width);
+        return;
+    }
     for (int64_t r = 0; r < rows; r++) {
-        memcpy(vt_at(dense, element, r * d), vt_const_at(source, element, r * width + first),
-               (size_t)d * element);
+        memcpy(vt_at(dense, t->element, r * d), vt_const_at(source, t->element, r * width + first),
+               (size_t)d * t->element);
     }
 }
 
@@ -232,17 +238,19 @@ static void gather(void *dense, const void *source, int64_t first, int64_t width
 static void gather_one(const vt_tile *t, void *dense, sizes z, int which, int64_t map) {
     const place p = place_of(t, z, which, map);
     const int64_t rows = which == Q ? z.queries : p.rows;
-    if (t->kit->bf16) {
-        t->kernels->to_bf16(dense, vt_const_at(t->in[p.input], t->element, p.first), rows, p.cols,
-                            p.width);
-    } else {
-        gather(dense, t->in[p.input], p.first, p.width, rows, p.cols, t->element);
-    }
+    gather(t, dense, t->in[p.input], p.first, p.width, rows, p.cols);
 }
 
 /* Bytes of an element of q, k, v and of the probabilities as the products take them. */
 static size_t operand_size(const vt_tile *t) {
     return t->kit->bf16 ? sizeof(uint16_t) : t->element;
+}
+
+/* (rows, N) as the products take it. */
+static const void *operand(const vt_tile *t, const head *h, sizes z, const void *x, int64_t rows) {
+    if (!t->kit->bf16) return x;
+    t->kernels->to_bf16((uint16_t *)(void *)h->rounded, x, rows, z.ld, z.ld);
+    return h->rounded;
 }
 
 /* The product of a slot for so many queries. */
@@ -277,11 +285,8 @@ static vt_status forward_map(const vt_tile *t, const head *h, sizes z, vt_error 
     for (int64_t first = 0; first < z.queries; first += z.block) {
         const int64_t rows = block_rows(z, first);
         VT_TRY(probabilities(t, h, z, first, rows, error));
-        void *o = vt_at(h->o, t->element, first * z.head_size), *p = h->p;
-        if (t->kit->bf16) {
-            p = h->dp; /* free in forward */
-            t->kernels->to_bf16(p, h->p, rows, z.ld, z.ld);
-        }
+        void *o = vt_at(h->o, t->element, first * z.head_size);
+        const void *p = operand(t, h, z, h->p, rows);
         VT_TRY(vt_matmul_run(product_of(t, RESULT, z, rows), o, p, h->v, NULL, h->product, error));
     }
     return VT_OK;
@@ -291,7 +296,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
     const int64_t width = z.maps * z.channels;
     head h;
-    layout(&h, t->scratch, z, t->element);
+    layout(&h, t->scratch, z, t->element, t->kit->bf16);
     gather_one(t, h.v, z, V, 0);
     for (int64_t map = 0; map < z.maps; map++) {
         gather_one(t, h.q, z, Q, map);
@@ -312,15 +317,17 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
 static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_t first,
                                 vt_error *error) {
     const int64_t rows = block_rows(z, first);
-    const void *q = vt_at(h->q, t->element, first * z.key_size);
-    const void *o = vt_at(h->o, t->element, first * z.head_size);
+    const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
+    const void *o = vt_at(h->o, operand_size(t), first * z.head_size);
     void *dq = vt_at(h->dq, t->element, first * z.key_size), *scratch = h->product;
     VT_TRY(probabilities(t, h, z, first, rows, error));
-    VT_TRY(vt_matmul_run(product_of(t, D_VALUES, z, rows), h->dv, h->p, o, NULL, scratch, error));
+    const void *p = operand(t, h, z, h->p, rows);
+    VT_TRY(vt_matmul_run(product_of(t, D_VALUES, z, rows), h->dv, p, o, NULL, scratch, error));
     VT_TRY(vt_matmul_run(product_of(t, D_SCORES, z, rows), h->dp, o, h->v, NULL, scratch, error));
     t->kernels->softmax_backward(h->dp, h->p, score_scale(z), rows, z.tokens, z.ld);
-    VT_TRY(vt_matmul_run(product_of(t, D_QUERIES, z, rows), dq, h->dp, h->k, NULL, scratch, error));
-    return vt_matmul_run(product_of(t, D_KEYS, z, rows), h->dk, h->dp, q, NULL, scratch, error);
+    const void *dp = operand(t, h, z, h->dp, rows);
+    VT_TRY(vt_matmul_run(product_of(t, D_QUERIES, z, rows), dq, dp, h->k, NULL, scratch, error));
+    return vt_matmul_run(product_of(t, D_KEYS, z, rows), h->dk, dp, q, NULL, scratch, error);
 }
 
 /* The columns of one of q, k, v: din = base + dense */
@@ -340,8 +347,7 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
                               vt_error *error) {
     gather_one(t, h->q, z, Q, map);
     gather_one(t, h->k, z, K, map);
-    gather(h->o, t->dout, output_column(t, z, map), z.maps * z.channels, z.queries, z.head_size,
-           t->element);
+    gather(t, h->o, t->dout, output_column(t, z, map), z.maps * z.channels, z.queries, z.head_size);
     memset(h->dq, 0, (size_t)(z.rows * z.key_size) * t->element); /* rows that asked nothing */
     memset(h->dk, 0, (size_t)(z.tokens * z.key_size) * t->element);
     for (int64_t first = 0; first < z.queries; first += z.block) {
@@ -355,7 +361,7 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
 static vt_status backward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
     head h;
-    layout(&h, t->scratch, z, t->element);
+    layout(&h, t->scratch, z, t->element, t->kit->bf16);
     gather_one(t, h.v, z, V, 0);
     memset(h.dv, 0, (size_t)(z.tokens * z.head_size) * t->element);
     for (int64_t map = 0; map < z.maps; map++) VT_TRY(backward_map(t, &h, z, map, error));
@@ -423,7 +429,7 @@ static vt_status probs_infer(vt_signature *s, vt_error *error) {
 static vt_status probs_forward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
     head h;
-    layout(&h, t->scratch, z, t->element);
+    layout(&h, t->scratch, z, t->element, t->kit->bf16);
     for (int64_t at = 0; at < z.maps * z.queries; at += block_rows(z, at % z.queries)) {
         const int64_t map = at / z.queries, first = at % z.queries, rows = block_rows(z, first);
         if (first == 0) {

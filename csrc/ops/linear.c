@@ -51,62 +51,79 @@ static vt_status open_weight_product(vt_kit *kit, int slot, int pack, vt_matmul_
     return vt_fail(error, VT_INTERNAL, "packed layouts of one weight differ with the strip height");
 }
 
-static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_dtype dtype,
-                               vt_error *error) {
+/* The products' scratch comes first; behind it is room for what a tile computes or rounds on its
+ * way: forward x; backward dy, and a strip of dx that is to be added; accumulate a panel of dy, x,
+ * and a sum of the bias. */
+static size_t own_bytes(const vt_signature *s, vt_arithmetic arithmetic) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
     const int64_t strip = vt_strip_rows(rows), panel = panel_rows(s);
-    VT_TRY(open_weight_product(
-        kit, BACKWARD, VT_PACK_BACKWARD,
-        (vt_matmul_shape){.dtype = dtype, .m = strip, .n = k, .k = m, .lda = m, .ldb = k, .ldc = k},
-        vt_strip_last(rows), error));
-    kit->panels = vt_ceil_div(m, panel);
-    VT_TRY(open_pair(kit, GRAD,
-                     (vt_matmul_shape){.dtype = dtype,
-                                       .m = panel,
-                                       .n = k,
-                                       .k = rows,
-                                       .lda = m,
-                                       .ldb = k,
-                                       .ldc = k,
-                                       .a_transposed = true,
-                                       .accumulate = true},
-                     m - panel * (kit->panels - 1), error));
-    /* Behind the products' scratch: a strip of din that is to be added, or a bias sum. */
-    const int64_t own = strip * k > panel ? strip * k : panel;
-    kit->scratch_bytes += vt_align((size_t)own * vt_dtype_size(dtype));
-    return VT_OK;
+    const size_t element = vt_dtype_size(arithmetic.dtype);
+    const size_t narrow = arithmetic.bf16 ? sizeof(uint16_t) : 0;
+    const size_t forward = vt_align((size_t)(strip * k) * narrow);
+    if (!arithmetic.backward) return forward;
+    const size_t backward =
+        vt_align((size_t)(strip * k) * element) + vt_align((size_t)(strip * m) * narrow);
+    const size_t accumulate = vt_align((size_t)panel * element) +
+                              vt_align((size_t)(rows * panel) * narrow) +
+                              vt_align((size_t)(rows * k) * narrow);
+    const size_t most = backward > accumulate ? backward : accumulate;
+    return forward > most ? forward : most;
 }
 
-/* A strip of x, rounded. */
-static size_t bf16_bytes(const vt_signature *s) {
-    return vt_align((size_t)(vt_strip_rows(s->input[0].dim[0]) * in_features(s)) *
-                    sizeof(uint16_t));
+/* dx = dy W on strips, dW = dy^T x on panels of dy's columns. What is rounded is dense, what is not
+ * is read where it stands. */
+static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_matmul_shape shape,
+                               vt_error *error) {
+    const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
+    const int64_t panel = panel_rows(s);
+    vt_matmul_shape input = shape, weight = shape;
+    input.m = vt_strip_rows(rows), input.n = k, input.k = m;
+    input.lda = m, input.ldb = input.ldc = k;
+    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD, input, vt_strip_last(rows), error));
+    kit->panels = vt_ceil_div(m, panel);
+    const int64_t last = m - panel * (kit->panels - 1);
+    weight.m = panel, weight.n = k, weight.k = rows;
+    weight.lda = kit->bf16 ? panel : m, weight.ldb = weight.ldc = k;
+    weight.a_transposed = weight.accumulate = true;
+    VT_TRY(vt_kit_open(kit, GRAD, &weight, error));
+    weight.m = last;
+    weight.lda = kit->bf16 ? last : m;
+    return vt_kit_open(kit, GRAD_LAST, &weight, error);
 }
 
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
     kit->bf16 = arithmetic.bf16;
-    VT_TRY(open_weight_product(
-        kit, FORWARD, VT_PACK_FORWARD,
-        (vt_matmul_shape){.dtype = arithmetic.dtype,
-                          .operands = kit->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
-                          .m = vt_strip_rows(rows),
-                          .n = m,
-                          .k = k,
-                          .lda = k,
-                          .ldb = k,
-                          .ldc = m,
-                          .b_transposed = true,
-                          .bias = s->param[BIAS].ndim != 0},
-        vt_strip_last(rows), error));
-    if (kit->bf16) kit->scratch_bytes += bf16_bytes(s);
-    return arithmetic.backward ? open_backward(kit, s, arithmetic.dtype, error) : VT_OK;
+    const vt_matmul_shape shape = {
+        .dtype = arithmetic.dtype,
+        .operands = kit->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
+    };
+    vt_matmul_shape output = shape;
+    output.m = vt_strip_rows(rows), output.n = m, output.k = k;
+    output.lda = output.ldb = k, output.ldc = m;
+    output.b_transposed = true;
+    output.bias = s->param[BIAS].ndim != 0;
+    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD, output, vt_strip_last(rows), error));
+    if (arithmetic.backward) VT_TRY(open_backward(kit, s, shape, error));
+    kit->scratch_bytes += own_bytes(s, arithmetic);
+    return VT_OK;
 }
 
-/* The products' scratch comes first; this is what stands behind it. */
-static void *own_scratch(const vt_tile *t, int64_t elements) {
-    return (char *)t->scratch + t->kit->scratch_bytes - vt_align((size_t)elements * t->element);
+/* Room at the end of the scratch, below what was taken before. */
+static void *take(const vt_tile *t, size_t *taken, size_t bytes) {
+    *taken += vt_align(bytes);
+    return (char *)t->scratch + t->kit->scratch_bytes - *taken;
+}
+
+/* x (rows, cols), rows `ld` elements apart, as the products take it: rounded and dense, or as it
+ * is. */
+static const void *operand(const vt_tile *t, size_t *taken, const void *x, int64_t rows,
+                           int64_t cols, int64_t ld) {
+    if (!t->kit->bf16) return x;
+    void *rounded = take(t, taken, (size_t)(rows * cols) * sizeof(uint16_t));
+    t->kernels->to_bf16(rounded, x, rows, cols, ld);
+    return rounded;
 }
 
 static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, const void *a,
@@ -119,21 +136,19 @@ static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, co
 
 /* y = x W^T + b */
 static vt_status forward(const vt_tile *t, vt_error *error) {
-    const void *x = t->in[0];
-    if (t->kit->bf16) {
-        void *rounded = (char *)t->scratch + t->kit->scratch_bytes - bf16_bytes(t->signature);
-        const int64_t k = in_features(t->signature);
-        t->kernels->to_bf16(rounded, x, t->rows, k, k);
-        x = rounded;
-    }
+    size_t taken = 0;
+    const int64_t k = in_features(t->signature);
+    const void *x = operand(t, &taken, t->in[0], t->rows, k, k);
     return strip_product(t, FORWARD, VT_PACK_FORWARD, t->out, x, t->param[BIAS], error);
 }
 
 /* dx = base + dy W */
 static vt_status backward(const vt_tile *t, vt_error *error) {
-    const int64_t n = t->rows * in_features(t->signature);
-    void *dx = t->base[0] == NULL ? t->din[0] : own_scratch(t, n);
-    VT_TRY(strip_product(t, BACKWARD, VT_PACK_BACKWARD, dx, t->dout, NULL, error));
+    size_t taken = 0;
+    const int64_t m = out_features(t->signature), n = t->rows * in_features(t->signature);
+    const void *dy = operand(t, &taken, t->dout, t->rows, m, m);
+    void *dx = t->base[0] == NULL ? t->din[0] : take(t, &taken, (size_t)n * t->element);
+    VT_TRY(strip_product(t, BACKWARD, VT_PACK_BACKWARD, dx, dy, NULL, error));
     if (t->base[0] != NULL) t->kernels->scale_add(t->din[0], t->base[0], dx, 1.0, n);
     return VT_OK;
 }
@@ -142,7 +157,8 @@ static vt_status backward(const vt_tile *t, vt_error *error) {
 static void accumulate_bias(const vt_tile *t, int64_t first, int64_t count) {
     const int64_t rows = t->signature->input[0].dim[0], m = out_features(t->signature);
     void *db = vt_at(t->dparam[BIAS], t->element, first);
-    void *sum = own_scratch(t, count);
+    size_t taken = 0;
+    void *sum = take(t, &taken, (size_t)count * t->element);
     if (!t->accumulate[BIAS]) memset(db, 0, (size_t)count * t->element);
     for (int64_t b = 0; b < t->images; b++) {
         const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
@@ -154,15 +170,18 @@ static void accumulate_bias(const vt_tile *t, int64_t first, int64_t count) {
 /* dW[panel] (+)= sum over images of dy[:, panel]^T x */
 static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t count,
                                    vt_error *error) {
-    const int64_t k = in_features(t->signature);
+    const int64_t rows = t->signature->input[0].dim[0];
+    const int64_t m = out_features(t->signature), k = in_features(t->signature);
     const vt_matmul *matmul = t->kit->matmul[count == panel_rows(t->signature) ? GRAD : GRAD_LAST];
     void *dw = vt_at(t->dparam[WEIGHT], t->element, first * k);
     if (!t->accumulate[WEIGHT]) memset(dw, 0, (size_t)(count * k) * t->element);
     for (int64_t b = 0; b < t->images; b++) {
+        size_t taken = 0;
         const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
         const void *x = (const char *)t->in[0] + (size_t)b * t->in_stride[0];
-        VT_TRY(vt_matmul_run(matmul, dw, vt_const_at(dy, t->element, first), x, NULL, t->scratch,
-                             error));
+        dy = operand(t, &taken, vt_const_at(dy, t->element, first), rows, count, m);
+        x = operand(t, &taken, x, rows, k, k);
+        VT_TRY(vt_matmul_run(matmul, dw, dy, x, NULL, t->scratch, error));
     }
     return VT_OK;
 }

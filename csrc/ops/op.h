@@ -97,7 +97,7 @@ typedef struct vt_signature {
 typedef struct vt_arithmetic {
     vt_dtype dtype; /* of the values */
     bool backward;  /* what backward and accumulate need as well */
-    bool bf16;      /* products of bfloat16, where an operation has them; not with backward */
+    bool bf16;      /* products of bfloat16, with sums in float, where an operation has them */
 } vt_arithmetic;
 
 /* Made once per node when a program is planned: the products it needs, for its sizes and dtype. */

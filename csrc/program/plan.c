@@ -54,8 +54,8 @@ static vt_status open_kits(vt_plan *plan, bool bf16, vt_error *error) {
 
 static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params *params,
                       vt_plan_options options, vt_error *error) {
-    if (options.bf16 && (options.training || plan->dtype != VT_F32)) {
-        return vt_fail(error, VT_VALUE, "bfloat16 is for inference in float32");
+    if (options.bf16 && plan->dtype != VT_F32) {
+        return vt_fail(error, VT_VALUE, "products of bfloat16 are for parameters of float32");
     }
     VT_TRY(check_params(program, params, error));
     VT_TRY(check_dtypes(program, params, error));

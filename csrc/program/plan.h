@@ -101,7 +101,7 @@ static inline bool vt_step_gathers(const vt_plan *plan, const vt_step *step) {
 typedef struct vt_plan_options {
     bool training;        /* record what backward needs; dropout and drop path are active */
     bool input_gradients; /* also the gradients of the program's inputs */
-    bool bf16;            /* products of bfloat16; without `training` only */
+    bool bf16;            /* products of bfloat16, sums and all else in float */
     bool fuse;            /* false runs the plain list, so that a test can compare the two */
 } vt_plan_options;
 

@@ -117,10 +117,11 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What inference computes its products in: "float32" or "bf16" (sums stay in float32).
+        """What the products are computed in, forward and backward: "float32" or "bf16".
 
-        Passes that record gradients compute in the dtype of the parameters. A processor without
-        instructions for bfloat16 keeps to float32, and a warning says so.
+        With "bf16" their operands are rounded; weights, sums, gradients, the residual stream, norms,
+        softmax and losses stay in float32. A processor without instructions for bfloat16 keeps to
+        float32, and a warning says so.
         """
         return self._precision
 

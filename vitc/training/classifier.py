@@ -86,7 +86,7 @@ class Classifier(Module):
         hparams = self.hparams
         groups = param_groups_weight_decay(self.model, hparams.weight_decay)
         optimizer = AdamW(groups, lr=hparams.lr, betas=tuple(hparams.betas))
-        return optimizer, cosine(warmup_t=hparams.warmup)
+        return optimizer, cosine(warmup_t=hparams.warmup, warmup_prefix=True)
 
     def _loss(self, logits: Any, labels: Any, smoothing: float) -> Loss:
         given = self.hparams.class_weights
