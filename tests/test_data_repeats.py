@@ -66,10 +66,12 @@ def test_rectangles_are_distributed_as_timms(arguments: dict) -> None:
         assert stats.ks_2samp(*columns).pvalue > 0.001
 
 
-def test_the_number_of_rectangles_is_uniform_and_their_area_shared() -> None:
+def test_the_number_of_rectangles_is_uniform_and_their_area_shared_and_less_than_all() -> None:
     drawn = sample(RandomErasing(1.0, max_count=3, min_area=0.3, max_area=0.3), TENSOR)
     counts = [len(boxes) for boxes in drawn]
     assert stats.chisquare([counts.count(n) for n in (1, 2, 3)]).pvalue > 0.001
+    small = sample(RandomErasing(1.0, max_area=1.0, min_aspect=0.9), np.ones((1, 4, 4)), 500)
+    assert {max(box[2:]) for boxes in small for box, _ in boxes} == {1, 2, 3}
     areas = [box[2] * box[3] * len(boxes) for boxes in drawn for box, _ in boxes]
     assert abs(np.mean(areas) / 2400 - 0.3) < 0.003
 
