@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import vitc
-from vitc.data import DataLoader, transforms
+from vitc.data import DataLoader, Mixup, transforms
 from vitc.training.callbacks import ModelCheckpoint
 from vitc.training.classifier import Classifier
 from vitc.training.module import Module
@@ -44,7 +44,8 @@ class Images:
         self.labels = generator.integers(0, CLASSES, IMAGES)
         self.transform = transforms.Compose(
             [
-                transforms.RandomHorizontalFlip(),
+                transforms.RandomResizedCrop(SIZE),
+                transforms.RandAugment(),
                 transforms.ToTensor(),
                 transforms.Normalize([0.5] * 3, [0.5] * 3),
             ]
@@ -60,15 +61,12 @@ class Images:
 
 
 class Mixed(Classifier):
-    """Trains on mixed pairs, their share drawn from seed, epoch and batch."""
+    """Trains on images that are mixed in the step."""
+
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=CLASSES)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        x, y = batch
-        share = np.random.default_rng((self.current_epoch, batch_idx)).beta(0.8, 0.8)
-        targets = np.eye(CLASSES, dtype=np.float32)[y]
-        x = (share * x + (1 - share) * x[::-1]).astype(np.float32)
-        targets = (share * targets + (1 - share) * targets[::-1]).astype(np.float32)
-        return super().training_step((x, targets), batch_idx)
+        return super().training_step(self.mixup(*batch), batch_idx)
 
 
 def live(folder: Path) -> tuple[Module, vitc.Trainer]:

@@ -132,6 +132,7 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
             trainer.call(f"on_{stage}_batch_start", batch, index)
             outputs = step(batch, index)
             trainer.call(f"on_{stage}_batch_end", outputs, batch, index)
+            trainer.publish_evaluation_step()
         if not trainer.interrupted:
             end_evaluation(trainer, stage)
 

@@ -557,6 +557,11 @@ class Trainer:
         if self.logs_now:
             self.log_metrics(self.results.step_metrics(logger=True))
 
+    def publish_evaluation_step(self) -> None:
+        """Writes what a validation or test step has logged as a step's value."""
+        if not self.sanity_checking:
+            self.log_metrics(self.evaluated.step_metrics(logger=True))
+
     def publish_epoch(self) -> None:
         """The same for the values of an epoch."""
         results = self._results_now

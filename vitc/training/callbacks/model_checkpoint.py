@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -169,16 +170,15 @@ class ModelCheckpoint(Callback):
         score = self._score(trainer)
         if not self._is_kept(score):
             return []
-        path = self._directory(trainer) / f"{self._name(trainer)}.ckpt"
-        if not trainer.resumed:  # else what is there is this run's own
-            path = self._free(path)
+        dropped = self._make_room()
+        path = self._free(trainer, dropped)
         self.best_k_models[str(path)] = score
-        self._dropped = self._surplus()
-        surplus = list(self._dropped)
         self._note_best()
+        self._dropped = [old for old in dropped if old != path]
         if self.verbose:
             print(f"epoch {trainer.current_epoch}, step {trainer.global_step}: saving {path}")
-        return [self._writing(trainer, path), *(lambda p=p: remove(p) for p in surplus)]
+        removals = [partial(remove, old) for old in self._dropped]
+        return [self._writing(trainer, path), *removals]
 
     def _last(self, trainer: Any) -> list[Callable[[], None]]:
         path = self._directory(trainer) / "last.ckpt"
@@ -224,10 +224,10 @@ class ModelCheckpoint(Callback):
             return True
         return self._rank(score) > min(map(self._rank, self.best_k_models.values()))
 
-    def _surplus(self) -> list[Path]:
-        """Takes the worst out of `best_k_models` until no more than save_top_k are left."""
+    def _make_room(self) -> list[Path]:
+        """Takes the worst out of `best_k_models` until one more is no more than save_top_k."""
         out = []
-        while 0 <= self.save_top_k < len(self.best_k_models):
+        while 0 <= self.save_top_k <= len(self.best_k_models):
             worst = min(self.best_k_models, key=lambda path: self._rank(self.best_k_models[path]))
             del self.best_k_models[worst]
             out.append(Path(worst))
@@ -252,13 +252,18 @@ class ModelCheckpoint(Callback):
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         return filled(self.filename, values, self.auto_insert_metric_name)
 
-    def _free(self, path: Path) -> Path:
-        """The path, or if another run's checkpoint is there one with a version in its name."""
-        tried, version = path, 0
-        while tried.exists() and str(tried) not in self.best_k_models:
+    def _free(self, trainer: Any, dropped: list[Path]) -> Path:
+        """Where to write: the pattern's name, with a version if that is taken by one that stays."""
+        path = tried = self._directory(trainer) / f"{self._name(trainer)}.ckpt"
+        version = 0
+        while self._taken(tried, trainer.resumed) and tried not in dropped:
             version += 1
             tried = path.with_name(f"{path.stem}-v{version}.ckpt")
         return tried
+
+    def _taken(self, path: Path, resumed: bool) -> bool:
+        """What a resumed run finds, it has written itself before it was cut off."""
+        return str(path) in self.best_k_models or (path.exists() and not resumed)
 
     # ------------------------------------------------------------------------------- state
 

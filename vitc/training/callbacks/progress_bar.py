@@ -125,13 +125,20 @@ class RichProgressBar(ProgressBar):
 
     def start(self, label: str, total: int | None, done: int, leave: bool) -> None:
         try:
+            from rich import progress
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+            from rich.table import Column
         except ImportError:
             raise ImportError('RichProgressBar needs rich: pip install "vitc[train]"') from None
-        texts = ("{task.description}", "{task.fields[text]}")
-        columns = (texts[0], BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), texts[1])
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=not leave)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}", table_column=Column(min_width=len(label))),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+            console=Console(stderr=True),
+            transient=not leave,
+        )
         self._task = self._bar.add_task(label, total=total, completed=done, text="")
         self._bar.start()
 
