@@ -95,7 +95,7 @@ def other(rng: random.Random, old: Any) -> Any:
 
 KINDS = [
     *("linear", "norm", "rms_norm", "attention", "differential", "tokens", "parameter", "select"),
-    *("columns", "pool", "concat", "add", "multiply", "affine", "others"),
+    *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "others"),
 ]
 
 
@@ -147,6 +147,15 @@ def writable(rng: random.Random) -> list[Any]:
         elif kind == "pool":
             operations.append([kind, [last], [], {}])
             rows = 1
+        elif kind == "resample":
+            prefix, height, width = rows - 1, 1, 1
+            if rows % 2 == 0:
+                prefix, height, width = rng.choice([(0, 2, rows // 2), (rows - 2, 1, 2)])
+            new = rng.choice([1, 3]), rng.choice([1, 2, 4])
+            sizes = {"prefix": prefix, "height": height, "width": width}
+            sizes |= {"new_height": new[0], "new_width": new[1]}
+            operations.append([kind, [last], [], sizes])
+            rows = prefix + new[0] * new[1]
         elif kind == "concat":
             operations.append([kind, [last, last], [], {}])
             cols *= 2

@@ -334,6 +334,13 @@ def kept(b: Builder) -> Program:
     return b.finish(b.attention(qkv, 2), qkv)
 
 
+def resampled(b: Builder) -> Program:
+    """Positions with and without a prefix, to a larger and to a smaller grid."""
+    x = b.input((6, 8))
+    larger = b.resample(x, 2, (2, 2), (3, 5))
+    return b.finish(larger, b.resample(x, 0, (2, 3), (1, 2)))
+
+
 def normed(b: Builder) -> Program:
     return b.finish(b.norm(b.input((5, 8)), "norm", eps=0.5))
 
@@ -346,6 +353,7 @@ def normed(b: Builder) -> Program:
         (patches, (2, 7, 9), dict(cls_token=(1, 1, 12))),
         (patches, (2, 7, 9), dict(pos_embed=(1, 8, 12))),
         (packed, (5, 24), dict(fc__weight=(8, 24))),
+        (resampled, (6, 8), dict(unused=(1,))),
         (looked_at, (5, 8), dict(fc__weight=(24, 8), fc__bias=(24,))),
         (kept, (5, 8), dict(fc__weight=(24, 8))),
     ],

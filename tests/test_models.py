@@ -168,7 +168,7 @@ def test_none_leaves_the_architecture_as_it_is() -> None:
 
 
 def test_bad_inputs_are_named() -> None:
-    model = create_model("test_vit", num_classes=2)
+    model = create_model("test_vit", num_classes=2, dynamic_img_size=False)
     with pytest.raises(ValueError, match=r"1 channels .*\(2, 1, 160, 160\).*expected 3"):
         model(np.zeros((2, 1, 160, 160)))
     with pytest.raises(ValueError, match="channels-last"):

@@ -81,6 +81,15 @@ CASES = {
     "select": Case("select", (5, 3), (), dict(start=1, count=3)),
     "select the last": Case("select", (5, 3), (), dict(start=4, count=1)),
     "select all": Case("select", (5, 3), (), dict(start=0, count=5)),
+    "resample": Case(
+        "resample", (8, 2), (), dict(prefix=2, height=2, width=3, new_height=5, new_width=4)
+    ),
+    "resample, smaller": Case(
+        "resample", (66, 2), (), dict(prefix=1, height=5, width=13, new_height=2, new_width=3)
+    ),
+    "resample, two strips": Case(
+        "resample", (4, 1), (), dict(prefix=0, height=2, width=2, new_height=3, new_width=30)
+    ),
     "activation": Case("activation", (5, 3), (), dict(function="gelu")),
     "activation gelu_tanh": Case("activation", (5, 3), (), dict(function="gelu_tanh")),
     "activation quick_gelu": Case("activation", (5, 3), (), dict(function="quick_gelu")),

@@ -63,7 +63,7 @@ class Builder:
 
     def __init__(self, rows: Mapping[str, Shape]) -> None:
         self._index = {name: i for i, name in enumerate(rows)}
-        self._shapes = tuple(rows.values())
+        self.shapes = dict(rows)
         self._inputs: list[Port] = []
         self._operations: list[tuple[str, list[int], list[int], dict[str, int | float | str]]] = []
 
@@ -79,7 +79,10 @@ class Builder:
     def finish(self, *outputs: Value, vector: bool = False) -> Program:
         """Checks and closes the list. Raises `ValueError` naming an operation that does not fit."""
         core = _vitc.Program(
-            [port.inner for port in self._inputs], self._shapes, self._operations, outputs
+            [port.inner for port in self._inputs],
+            tuple(self.shapes.values()),
+            self._operations,
+            outputs,
         )
         return Program.close(core, tuple(self._inputs), vector)
 
@@ -129,14 +132,29 @@ class Builder:
         rows = [f"{layer}.lambda_{name}" for name in ("q1", "k1", "q2", "k2")]
         return self._add("differential", [x], rows, heads=heads, init=init)
 
-    def tokens(self, x: Value) -> Value:
+    def tokens(self, x: Value, positions: bool = True) -> Value:
         """(N, D) -> (P+N, D): cls_token, dist_token and reg_token, those that exist, then x; plus
-        pos_embed, which has P+N rows, or N for the patches alone."""
-        return self._add("tokens", [x], [], ["cls_token", "dist_token", "reg_token", "pos_embed"])
+        pos_embed, which has P+N rows, or N for the patches alone, if it exists and positions."""
+        rows = ["cls_token", "dist_token", "reg_token", "pos_embed" if positions else ""]
+        return self._add("tokens", [x], [], rows)
 
     def parameter(self, name: str) -> Value:
         """-> (M, D): a parameter (1, M, D), the same for every image."""
         return self._add("parameter", [], [name])
+
+    def resample(self, x: Value, prefix: int, grid: tuple[int, int], new: tuple[int, int]) -> Value:
+        """(prefix + h w, D) -> (prefix + h' w', D): a table of positions for another grid, resized
+        as in `vitc.models.resample.bicubic`; the rows of the prefix stay."""
+        (height, width), (new_height, new_width) = grid, new
+        return self._add(
+            "resample",
+            [x],
+            prefix=prefix,
+            height=height,
+            width=width,
+            new_height=new_height,
+            new_width=new_width,
+        )
 
     def select(self, x: Value, start: int, count: int) -> Value:
         """(N, D) -> (count, D): rows start to start + count."""

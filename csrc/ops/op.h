@@ -27,7 +27,7 @@
 enum {
     VT_MAX_INPUTS = 2,
     VT_MAX_PARAMS = 4,
-    VT_MAX_ATTRIBUTES = 3,
+    VT_MAX_ATTRIBUTES = 5,
     VT_MAX_DIMS = 4,
     VT_MAX_MATMULS = 12,
     VT_MAX_PACKS = 2,

@@ -15,6 +15,7 @@ extern const vt_op vt_op_attention_probs;
 extern const vt_op vt_op_differential;
 extern const vt_op vt_op_tokens;
 extern const vt_op vt_op_parameter;
+extern const vt_op vt_op_resample;
 extern const vt_op vt_op_select;
 extern const vt_op vt_op_pool;
 extern const vt_op vt_op_columns;

@@ -16,6 +16,7 @@ const vt_op *const vt_op_table[] = {
     &vt_op_differential,
     &vt_op_tokens,
     &vt_op_parameter,
+    &vt_op_resample,
     &vt_op_select,
     &vt_op_pool,
     &vt_op_columns,

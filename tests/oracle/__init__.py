@@ -117,6 +117,7 @@ def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
 
 
 _SIZES = {"patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "img_size", "init_values"}
+_SIZES |= {"dynamic_img_size"}
 
 
 def families() -> list[str]:

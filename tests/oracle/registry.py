@@ -39,7 +39,7 @@ USUAL = {
     "paper_ids": None,
 }
 # Of an entry point, what says nothing about the layers of the model.
-LEFT_OUT = {"dynamic_img_size", "feature_cfg", "pretrained_strict"}
+LEFT_OUT = {"feature_cfg", "pretrained_strict"}
 
 
 class _Caught(Exception):

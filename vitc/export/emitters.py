@@ -11,6 +11,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.export.graph import Emitter, Graph, Operation
+from vitc.models.resample import bicubic
 
 _LAYER_NORMALIZATION = 17  # the first opset that has it
 _AXES_AS_INPUT = 18  # of reductions
@@ -272,6 +273,22 @@ def parameter(g: Graph, op: Operation) -> str:
     return g.parameter(op.params[0])
 
 
+def resample(g: Graph, op: Operation) -> str:
+    """(P + h w, D) -> (P + h' w', D): the grid times a matrix along its rows and its columns."""
+    prefix, height, width = (op.attributes[name] for name in ("prefix", "height", "width"))
+    new = op.attributes["new_height"], op.attributes["new_width"]
+    x, cols = g.value(op.inputs[0]), op.shape[1]
+    grid = g.rows(x, prefix, prefix + height * width) if prefix else x
+    down, across = (
+        g.constant(f"resample_{op.output}.{side}", bicubic(*sizes).astype(np.float32))
+        for side, sizes in (("rows", (height, new[0])), ("columns", (width, new[1])))
+    )
+    grid = g.node("MatMul", down, g.reshape(grid, 0, height, width * cols))
+    grid = g.node("MatMul", across, g.reshape(grid, 0, new[0], width, cols))
+    grid = g.reshape(grid, 0, new[0] * new[1], cols)
+    return g.node("Concat", g.rows(x, 0, prefix), grid, axis=1) if prefix else grid
+
+
 def pool(g: Graph, op: Operation) -> str:
     """(N, D) -> (1, D)."""
     return mean(g, g.value(op.inputs[0]), axis=1)
@@ -321,6 +338,7 @@ EMITTERS: dict[str, Emitter] = {
     "cross_attention": cross_attention,
     "attention_probs": attention_probs,
     "differential": differential,
+    "resample": resample,
     "select": select,
     "pool": pool,
     "columns": columns,

@@ -50,6 +50,8 @@ class Config:
     final_norm: bool = True
     fc_norm: bool | None = None  # the final norm comes after pooling; None: if it is "avg"
     pool_include_prefix: bool = False
+    dynamic_img_size: bool = False  # images of any size, positions resampled to their grid
+    dynamic_img_pad: bool = False  # ... and padded to whole patches, right and below, by zeros
     drop_rate: float = 0.0  # before the head
     pos_drop_rate: float = 0.0  # after the position embedding
     proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
@@ -109,6 +111,8 @@ class Config:
             )
         if self.mlp_layer == "SwiGLUPacked" and self.hidden % 2:
             raise ValueError(f"embed_dim * mlp_ratio is {self.hidden}, SwiGLUPacked needs it even")
+        if self.dynamic_img_pad and not self.dynamic_img_size:
+            raise ValueError("dynamic_img_pad goes with dynamic_img_size=True")
         if self.num_patches == 0:
             raise ValueError(
                 f"img_size {self.img_size} is smaller than patch_size {self.patch_size}"

@@ -20,6 +20,7 @@ from vitc.program import Program, with_int8
 from vitc.tape import Output, Window, clock
 
 DTYPES = ("float32", "float64")
+_PROGRAMS = 32  # of one model: a few parts, of a few image sizes each
 PRECISIONS = ("float32", "bf16")
 
 
@@ -81,10 +82,12 @@ class Model:
         raise NotImplementedError
 
     def _program(self, key: tuple[Any, ...], build: Callable[[], Program]) -> Program:
-        """The program of this key, built the first time."""
-        if key not in self._programs:
-            self._programs[key] = with_int8(build(), self._int8)
-        return self._programs[key]
+        """The program of this key, built the first time; the least recently used are dropped."""
+        program = self._programs.pop(key, None) or with_int8(build(), self._int8)
+        self._programs[key] = program
+        while len(self._programs) > _PROGRAMS:
+            self._programs.pop(next(iter(self._programs)), None)
+        return program
 
     def _forward_program(self, training: bool) -> Program:
         """The program that `forward` runs, in training or evaluation mode."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vitc.arrays import Array
+from vitc.arrays import Array, as_array
 from vitc.models.adapt import adapted
 from vitc.models.blocks import BLOCK_TYPES
 from vitc.models.config import Config
@@ -16,6 +16,9 @@ from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows
 from vitc.models.model import Model
 from vitc.program import Builder, Program, Value, with_attention_probs
 from vitc.tape import clock, no_grad
+
+Grid = tuple[int, int]  # rows and columns of patches
+Size = int | tuple[int, int]
 
 # ------------------------------------------------------------------------------------- parameters
 
@@ -70,12 +73,23 @@ def outer_norm(b: Builder, x: Value, name: str, c: Config) -> Value:
     return norm(b, x, name, own) if own else x
 
 
-def embedded(b: Builder, image: Value, c: Config) -> Value:
-    """(C, H, W) -> (P+N, D): the tokens before the first block."""
+def embedded(b: Builder, image: Value, c: Config, stored: Grid) -> Value:
+    """(C, H, W) -> (P+N, D): the tokens before the first block. stored: the grid of the table of
+    positions, which may be another one than that of the image."""
     x = b.linear(b.patchify(image, c.patch), "patch_embed.proj")
     x = outer_norm(b, x, "patch_embed.norm", c)
-    x = b.dropout(b.tokens(x), c.pos_drop_rate, "pos_drop")
-    return outer_norm(b, x, "norm_pre", c)
+    x = positioned(b, x, c, stored) if c.has_positions and stored != c.grid else b.tokens(x)
+    return outer_norm(b, b.dropout(x, c.pos_drop_rate, "pos_drop"), "norm_pre", c)
+
+
+def positioned(b: Builder, x: Value, c: Config, stored: Grid) -> Value:
+    """(N, D) -> (P+N, D): `tokens`, with the positions resampled from the stored grid."""
+    table = b.parameter("pos_embed")
+    prefix = b.shapes["pos_embed"][1] - stored[0] * stored[1]
+    table = b.resample(table, prefix, stored, c.grid)
+    if c.no_embed_class:
+        return b.tokens(b.add(x, table), positions=False)
+    return b.add(b.tokens(x, positions=False), table)
 
 
 def blocks(b: Builder, x: Value, c: Config) -> Iterator[Value]:
@@ -85,9 +99,9 @@ def blocks(b: Builder, x: Value, c: Config) -> Iterator[Value]:
         yield x
 
 
-def features(b: Builder, image: Value, c: Config) -> Value:
+def features(b: Builder, image: Value, c: Config, stored: Grid) -> Value:
     """(C, H, W) -> (P+N, D): the tokens after the last norm."""
-    *_, x = blocks(b, embedded(b, image, c), c)
+    *_, x = blocks(b, embedded(b, image, c, stored), c)
     return outer_norm(b, x, "norm", c)
 
 
@@ -113,7 +127,6 @@ def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int,
 
 # ------------------------------------------------------------------------------------- the model
 
-Size = int | tuple[int, int]
 Part = str | tuple[Any, ...]  # of the forward pass: what a program computes
 
 
@@ -152,23 +165,27 @@ class VisionTransformer(Model):
 
     def forward(self, x: Any) -> Any:
         """Images (batch, C, H, W) -> logits (batch, num_classes)."""
-        return self._outputs("forward", x)
+        x, image = self._sized(x)
+        return self._outputs("forward", x, image)
 
     def forward_features(self, x: Any) -> Any:
         """Images (batch, C, H, W) -> tokens (batch, P+N, D), after the last norm."""
-        return self._outputs("features", x)
+        x, image = self._sized(x)
+        return self._outputs("features", x, image)
 
     def forward_head(self, x: Any, pre_logits: bool = False) -> Any:
         """Tokens (batch, P+N, D) -> logits, or the feature vectors (batch, D) before the head."""
-        return self._outputs("pre_logits" if pre_logits else "head", x)
+        return self._outputs("pre_logits" if pre_logits else "head", x, self._image_of(x))
 
     def attention_maps(self, x: Any) -> Array:
         """Images -> attention probabilities (batch, attentions, heads, P+N, P+N), queries by keys.
 
         One attention per block (two in a ParallelThingsBlock), two heads for a differential one.
         """
+        x, image = self._sized(x)
         program = self._program(
-            ("attention",), lambda: with_attention_probs(self._build("features", draws=False))
+            ("attention", image),
+            lambda: with_attention_probs(self._build("features", False, image)),
         )
         with no_grad():
             maps = self._run(program, x)
@@ -197,10 +214,15 @@ class VisionTransformer(Model):
             raise ValueError(f"output_fmt is {output_fmt!r}, expected 'NCHW' or 'NLC'")
         taken = chosen_blocks(self.config.depth, indices)
         last = () if intermediates_only else (taken[-1] if stop_early else self.config.depth - 1,)
-        tokens = self._outputs(("blocks", *taken, *last), x, many=True)
-        inner = tokens[: len(taken)]
-        found = [self._split(y, norm, output_fmt, return_prefix_tokens) for y in inner]
-        return found if intermediates_only else (self._outputs("last norm", tokens[-1]), found)
+        x, image = self._sized(x)
+        tokens = self._outputs(("blocks", *taken, *last), x, image, many=True)
+        found = [
+            self._split(y, image, norm, output_fmt, return_prefix_tokens)
+            for y in tokens[: len(taken)]
+        ]
+        if intermediates_only:
+            return found
+        return self._outputs("last norm", tokens[-1], image), found
 
     def get_intermediate_layers(
         self,
@@ -217,39 +239,66 @@ class VisionTransformer(Model):
         )
         return found
 
-    def _split(self, tokens: Any, norm: bool, output_fmt: str, prefix: bool) -> Any:
+    def _split(self, tokens: Any, image: Grid, norm: bool, output_fmt: str, prefix: bool) -> Any:
         """Tokens (batch, P+N, D) -> the patches, or a pair of patches and prefix tokens."""
-        patches, *rest = self._outputs(("split", norm), tokens, many=True)
+        patches, *rest = self._outputs(("split", norm), tokens, image, many=True)
         if output_fmt == "NCHW":
-            batch, (rows, columns) = len(patches), self.grid_size
-            patches = np.asarray(patches).reshape(batch, rows, columns, -1).transpose(0, 3, 1, 2)
+            rows, columns = (side // p for side, p in zip(image, self.config.patch, strict=True))
+            patches = np.asarray(patches).reshape(len(patches), rows, columns, -1)
+            patches = patches.transpose(0, 3, 1, 2)
         return (patches, rest[0]) if prefix and rest else patches
 
-    def _outputs(self, part: Part, x: Any, many: bool = False) -> Any:
+    def _sized(self, x: Any) -> tuple[Any, Grid]:
+        """The images, padded if they are to be, and the size of each; that of the model unless it
+        is dynamic. Raises `ValueError` for a size that is not a number of whole patches."""
+        c = self.config
+        shape: tuple[int, ...] = np.shape(x) if c.dynamic_img_size else ()
+        if len(shape) != 4 or shape[1] != c.in_chans or shape[2:] == c.image:
+            return x, c.image  # what is wrong with it is told where it is run
+        height, width = shape[2:]
+        below, beside = -height % c.patch[0], -width % c.patch[1]
+        if below or beside:
+            if not c.dynamic_img_pad:
+                raise ValueError(
+                    f"images of {height} x {width}, expected multiples of the patch "
+                    f"{c.patch[0]} x {c.patch[1]} (dynamic_img_pad=True pads them)"
+                )
+            x = np.pad(as_array(x), [(0, 0), (0, 0), (0, below), (0, beside)])
+        return x, (height + below, width + beside)
+
+    def _image_of(self, tokens: Any) -> Grid:
+        """A size of image that has as many patches as there are tokens."""
+        c = self.config
+        shape: tuple[int, ...] = np.shape(tokens)
+        if not c.dynamic_img_size or len(shape) != 3 or shape[1] <= self.num_prefix_tokens:
+            return c.image
+        return c.patch[0], c.patch[1] * (shape[1] - self.num_prefix_tokens)
+
+    def _outputs(self, part: Part, x: Any, image: Grid, many: bool = False) -> Any:
         draws = self.training and self.config.draws
-        outputs = self._run(self._part(part, draws), x, draws=draws)
+        outputs = self._run(self._part(part, draws, image), x, draws=draws)
         return outputs if many or len(outputs) > 1 else outputs[0]
 
-    def _part(self, part: Part, draws: bool) -> Program:
+    def _part(self, part: Part, draws: bool, image: Grid) -> Program:
         """The program of one part of the forward pass, built the first time."""
-        key = (part, draws, self._head_mode())
-        return self._program(key, lambda: self._build(part, draws))
+        key = (part, draws, self._head_mode(), image)
+        return self._program(key, lambda: self._build(part, draws, image))
 
     def _forward_program(self, training: bool) -> Program:
-        return self._part("forward", training and self.config.draws)
+        return self._part("forward", training and self.config.draws, self.config.image)
 
     def _head_mode(self) -> bool:
         """What else, besides dropout, the head depends on."""
         return False
 
-    def _build(self, part: Part, draws: bool) -> Program:
+    def _build(self, part: Part, draws: bool, image: Grid) -> Program:
         """The program of one part of the forward pass; draws: with dropout and drop path."""
-        c = self.config if draws else self.config.without_dropout()
+        c = replace(self.config if draws else self.config.without_dropout(), img_size=image)
         b = Builder(self.shapes)
         if isinstance(part, tuple):
             return b.finish(*self._inner(b, part, c))
         if part in ("forward", "features"):
-            x = features(b, b.input((c.in_chans, *c.image)), c)
+            x = features(b, b.input((c.in_chans, *c.image)), c, self.grid_size)
         else:
             x = b.input((self.num_prefix_tokens + c.num_patches, c.embed_dim))
         if part == "last norm":
@@ -264,7 +313,8 @@ class VisionTransformer(Model):
         ("split", norm): the patches of a block's tokens, and the others if there are any."""
         if part[0] == "blocks":
             image = b.input((c.in_chans, *c.image))
-            tokens = list(islice(blocks(b, embedded(b, image, c), c), part[-1] + 1))
+            first = embedded(b, image, c, self.grid_size)
+            tokens = list(islice(blocks(b, first, c), part[-1] + 1))
             return [tokens[i] for i in part[1:]]
         prefix = self.num_prefix_tokens
         x = b.input((prefix + c.num_patches, c.embed_dim))
