@@ -229,3 +229,37 @@ def test_the_demo_says_what_it_lacks(monkeypatch, tmp_path: Path, capsys) -> Non
     monkeypatch.setitem(sys.modules, "elpv_dataset", None)
     assert main(["demo", "--output", str(tmp_path)]) == 1
     assert 'pip install "vitc[demo]"' in capsys.readouterr().err
+
+
+def test_fit_takes_files_with_splits_and_passes_over_broken_images(
+    photos: Path, tmp_path: Path, capsys
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (24, 28, 28), dtype=np.uint8)
+    labels = np.arange(24)[:, None] % 2
+    arrays = tmp_path / "a.npz"
+    np.savez(
+        arrays, train_images=images[:16], train_labels=labels[:16],
+        val_images=images[16:], val_labels=labels[16:],
+    )  # fmt: skip
+    output = ["--output", str(tmp_path / "run"), "--grey", "--aa", "rand-m5"]
+    assert main(["fit", str(arrays), *SMALL, *output, "--epochs", "1"]) == 0
+    assert "16 images to train on, 8 to validate: 0, 1" in capsys.readouterr().out
+    checkpoint = str(checkpoint_of(tmp_path / "run"))
+    assert main(["validate", checkpoint, str(arrays), "--split", "val"]) == 0
+    assert "8 images" in capsys.readouterr().out
+    assert main(["validate", checkpoint, str(arrays)]) == 1
+    assert "which of its splits?" in capsys.readouterr().err
+
+    rows = [f"{path}\t{path.parent.name}\n" for path in sorted(photos.rglob("*.*"))]
+    table = tmp_path / "list.tsv"
+    splits = ("val", "train", "train")
+    lines = [f"{row.strip()}\t{splits[i % 3]}\n" for i, row in enumerate(rows)]
+    table.write_text("image\tlabel\tsplit\n" + "".join(lines))
+    (photos / "dark" / "3.jpg").write_bytes(b"")
+    again = ["--output", str(tmp_path / "again"), "--epochs", "1"]
+    assert main(["fit", str(table), *SMALL, *again]) == 1
+    assert "3.jpg: not an image" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="1 of [0-9]+ samples cannot be read"):
+        assert main(["fit", str(table), *SMALL, *again, "--on-error", "skip"]) == 0
+    assert "26 images to train on, 14 to validate: bright, dark" in capsys.readouterr().out

@@ -339,6 +339,9 @@ def test_npz_files_are_those_of_medmnist(save_npz, tmp_path: Path) -> None:
     assert val.targets.dtype == np.float32 and val.targets.tolist() == labels[:5].tolist()
     assert len(val.classes) == 14 and val[4][0].tobytes() == images[4, ..., 0].tobytes()
     assert repr(train) == "NpzDataset(20 images of 2 classes)"
+    half = tmp_path / "half.npz"
+    save_npz(half, a_images=images[:2], a_labels=[0, 1], b_images=images[:1], b_labels=[3])
+    assert NpzDataset(half, "a").classes == NpzDataset(half, "b").classes == ["0", "1", "2", "3"]
     with pytest.raises(ValueError, match="there is no array 'vla_images'; did you mean 'val_im"):
         NpzDataset(path, "vla")
     assert np.array_equal(NpzFile(str(path), 10**9).array("test_images"), images[:, 0])

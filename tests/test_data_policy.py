@@ -59,6 +59,16 @@ def test_skip_leaves_out_what_cannot_be_read_and_names_it(workers: int, broken) 
         list(loader)
 
 
+def test_what_a_pass_found_that_was_left_is_told_by_the_next(broken) -> None:
+    data, _ = broken
+    loader = DataLoader(data, 8, on_error="skip")
+    with warnings.catch_warnings(action="error"):
+        next(iter(loader))
+    assert set(loader.unreadable) == {3}
+    with pytest.warns(UserWarning, match="5 of 100 samples"):
+        assert len(list(islice(loader, len(loader)))) == len(loader)
+
+
 @pytest.mark.parametrize("workers", [0, 3])
 def test_what_is_left_has_the_bits_it_always_has(workers: int, broken) -> None:
     data, bad = broken

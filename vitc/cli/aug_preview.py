@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from vitc import data
-from vitc.cli.common import image_paths
+from vitc.cli import common
 from vitc.models import get_pretrained_cfg
 
 
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="vit_tiny_patch16_224", metavar="NAME", help="whose input it is")
     add("--img-size", type=int, metavar="PIXELS", help="default: the model's own")
     add("--grey", action="store_true", help="one channel instead of three")
-    add("--vflip", type=float, default=0.0, metavar="P", help="probability of upside down")
     add("--images", type=int, default=4, metavar="N", help="rows (default: 4)")
     add("--copies", type=int, default=7, metavar="N", help="draws per image (default: 7)")
     add("--seed", type=int, default=0)
+    common.add_augmentation_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> None:
         {"img_size": options.img_size, "in_chans": 1 if options.grey else 3},
         get_pretrained_cfg(options.model),
     )
-    transform = data.create_transform(**settings, is_training=True, vflip=options.vflip)
-    chosen = spread(image_paths([options.data]), options.images)
+    transform = common.training_transform(settings, options)
+    chosen = spread(common.image_paths([options.data]), options.images)
     mode = "L" if options.grey else "RGB"
     images = [data.open_image(path, mode) for path in chosen]
     picture = data.preview(transform, images, options.copies, options.seed, options.output)

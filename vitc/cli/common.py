@@ -1,7 +1,7 @@
 """What several commands share: options, the user's images, and the module of a checkpoint."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from vitc.runtime import set_num_threads
 from vitc.training.classifier import Classifier
 from vitc.training.trainer import Trainer
 
+MANIFESTS = (".csv", ".tsv")
+
 
 def add_run_options(parser: argparse.ArgumentParser, batch_size: int = 32) -> None:
     """Options of every command that runs a model."""
@@ -24,16 +26,40 @@ def add_run_options(parser: argparse.ArgumentParser, batch_size: int = 32) -> No
     )
 
 
+def add_augmentation_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that augments."""
+    add = parser.add_argument
+    add("--preset", choices=data.PRESETS, help="augmentation for images of a field")
+    add("--aa", metavar="POLICY", help="timm's, such as rand-m9-mstd0.5-inc1 (default: none)")
+    add("--reprob", type=float, default=0.0, metavar="P", help="probability of random erasing")
+    add("--vflip", type=float, default=0.0, metavar="P", help="probability of upside down")
+
+
+def training_transform(settings: Mapping[str, Any], options: argparse.Namespace) -> Any:
+    """How images are augmented for a model whose `resolve_data_config` gave these settings."""
+    if options.preset:
+        if options.aa or options.reprob or options.vflip:
+            raise ValueError("--preset is a whole augmentation: without --aa, --reprob and --vflip")
+        return data.create_preset(options.preset, **settings)
+    given = dict(auto_augment=options.aa, re_prob=options.reprob, vflip=options.vflip)
+    return data.create_transform(**settings, is_training=True, **given)
+
+
 def apply_run_options(options: argparse.Namespace) -> None:
     if options.threads is not None:
         set_num_threads(options.threads)
 
 
 def labelled_images(path: str | Path, transform: Any, mode: str, split: str | None = None) -> Any:
-    """The data set at path: a CSV manifest, or a folder with one folder of images per class."""
+    """The data set at path: a CSV or TSV manifest, one split of an .npz file as MedMNIST's, or a
+    folder with one folder of images per class."""
     path = Path(path)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in MANIFESTS:
         return data.CSVDataset(path, transform=transform, mode=mode, split=split)
+    if path.suffix.lower() == ".npz":
+        if split is None:
+            raise ValueError(f"{path}: which of its splits? Expected --split train, val or test")
+        return data.NpzDataset(path, split, transform, mode=mode)
     return data.ImageFolder(path, transform=transform, mode=mode)
 
 

@@ -1,18 +1,21 @@
 """Train a classifier on a folder of images.
 
 DATA is a folder with one folder of images per class, or with `train/` and `val/` of that kind, or a
-CSV manifest with the columns image and label (and split: train, val). Without a validation set, a
-part of the images is set apart, in proportion from every class.
+CSV or TSV manifest with the columns image and label (and split: train, val), or an .npz file as
+MedMNIST's. Without a validation set, a part of the images is set apart, in proportion from every
+class.
 
     vitc fit photos/ --model vit_tiny_patch16_224 --epochs 20
 """
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from vitc import data
 from vitc.cli import common
+from vitc.data.loader import ON_ERROR
 from vitc.runtime import seed_everything
 from vitc.training.callbacks import ModelCheckpoint
 from vitc.training.classifier import Classifier
@@ -35,15 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weight-decay", type=float, default=0.05, metavar="W")
     add("--drop-path", type=float, default=0.1, metavar="RATE")
     add("--label-smoothing", type=float, default=0.1, metavar="SHARE")
-    add("--preset", choices=data.PRESETS, help="augmentation for images of a field")
-    add("--aa", metavar="POLICY", help="timm's, such as rand-m9-mstd0.5-inc1 (default: none)")
-    add("--reprob", type=float, default=0.0, metavar="P", help="probability of random erasing")
-    add("--vflip", type=float, default=0.0, metavar="P", help="probability of upside down")
     add("--mixup", type=float, default=0.0, metavar="ALPHA", help="mix images (default: 0, off)")
     add("--cutmix", type=float, default=0.0, metavar="ALPHA", help="the same by rectangles")
     add("--output", default=".", metavar="DIR", help="where logs and checkpoints go")
     add("--resume", metavar="CHECKPOINT", help="go on where this one stands")
     add("--seed", type=int, default=0)
+    add(
+        "--on-error",
+        choices=ON_ERROR,
+        default="raise",
+        help="what becomes of images that cannot be read (default: raise)",
+    )
+    common.add_augmentation_options(parser)
     common.add_run_options(parser)
 
 
@@ -67,8 +73,12 @@ def run(options: argparse.Namespace) -> int:
     keeper = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch}-{val_acc:.3f}")
     trainer = Trainer(max_epochs=options.epochs, callbacks=keeper, default_root_dir=options.output)
     size, workers, mix = options.batch_size, options.workers, mixing(options, len(train.classes))
-    train_loader = data.DataLoader(train, size, True, num_workers=workers, collate_fn=mix)
-    val_loader = data.DataLoader(val, size, num_workers=workers)
+    # An image that stands in for another would count twice in the figures of validation.
+    unread = "raise" if options.on_error == "raise" else "skip"
+    train_loader = data.DataLoader(
+        train, size, True, num_workers=workers, collate_fn=mix, on_error=options.on_error
+    )
+    val_loader = data.DataLoader(val, size, num_workers=workers, on_error=unread)
     trainer.fit(module, train_loader, val_loader, ckpt_path=options.resume)
     if trainer.interrupted:
         print(f"or: vitc fit {options.data} ... --resume {keeper.last_model_path}")
@@ -91,7 +101,7 @@ def datasets(options: argparse.Namespace) -> tuple[Any, Any]:
         train, val = (common.labelled_images(p, None, mode) for p in (path, options.val))
     elif (path / "train").is_dir() and (path / "val").is_dir():
         train, val = (common.labelled_images(path / part, None, mode) for part in ("train", "val"))
-    elif path.suffix.lower() == ".csv" and _has_column(path, "split"):
+    elif _has_splits(path):
         train, val = (common.labelled_images(path, None, mode, part) for part in ("train", "val"))
     else:
         train, val = _split(path, mode, options.val_fraction)
@@ -106,13 +116,7 @@ def datasets(options: argparse.Namespace) -> tuple[Any, Any]:
 def set_transforms(model: Any, train: Any, val: Any, options: argparse.Namespace) -> None:
     """Augmentation for training, the model's own preparation for validation."""
     settings = data.resolve_data_config(model=model)
-    if options.preset:
-        if options.aa or options.reprob or options.vflip:
-            raise ValueError("--preset is a whole augmentation: without --aa, --reprob and --vflip")
-        augmented = data.create_preset(options.preset, **settings)
-    else:
-        given = dict(auto_augment=options.aa, re_prob=options.reprob, vflip=options.vflip)
-        augmented = data.create_transform(**settings, is_training=True, **given)
+    augmented = common.training_transform(settings, options)
     for images, transform in ((train, augmented), (val, common.evaluation_transform(model))):
         whole = images.dataset if isinstance(images, data.Subset) else images
         whole.transform = transform
@@ -141,9 +145,12 @@ def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
     return train, val
 
 
-def _has_column(path: Path, name: str) -> bool:
+def _has_splits(path: Path) -> bool:
+    """Whether a file holds splits of its own."""
+    if path.suffix.lower() not in common.MANIFESTS:
+        return path.suffix.lower() == ".npz"
     with path.open(encoding="utf-8-sig") as file:
-        return name in file.readline().strip().split(",")
+        return "split" in re.split("[,\t]", file.readline().strip())
 
 
 def _listed(classes: list[str]) -> str:

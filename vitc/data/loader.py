@@ -40,8 +40,8 @@ class DataLoader:
     on_error: what becomes of a sample whose file cannot be read (`OSError`): "raise"; "skip" leaves
     it out of its batch, and a batch without samples out of the epoch; "substitute" takes the next
     readable sample of the epoch in its place, augmented as the lost one would have been.
-    `unreadable` lists the samples found so far, and a pass that found new ones ends with a warning
-    that names them.
+    `unreadable` lists the samples found so far; at the last batch of a pass a warning names those
+    that none has named before.
 
     Each pass is an epoch: another order and other augmentations, a function of (seed, epoch) alone.
     A pass that runs to its end moves the loader on to the next epoch; `set_epoch` sets it.
@@ -88,6 +88,7 @@ class DataLoader:
             raise ValueError(f"on_error is {on_error!r}, expected one of {', '.join(ON_ERROR)}")
         self.on_error = on_error
         self.unreadable: dict[int, str] = {}  # sample -> reason, which names the file
+        self._told: set[int] = set()
         self.epoch = 0
         self._batch = 0  # of the epoch, that comes next
         self._start = 0  # where the next pass begins
@@ -176,18 +177,20 @@ class DataLoader:
             batches = _ahead(loading, groups, self.num_workers, ahead, self.max_prefetch_bytes)
         else:
             batches = map(loading.batch, groups)
-        self._batch, known = start, set(self.unreadable)
+        self._batch = start
         for batch in batches:
             self._batch += 1
+            if self._batch == start + len(groups):  # a loop that counts stops here
+                self._report()
             if batch is not NOTHING:
                 yield batch
-        self._report(known)
         if self.epoch == loading.epoch:  # unless the loop has moved it itself
             self.set_epoch(self.epoch + 1)
 
-    def _report(self, known: set[int]) -> None:
-        """A warning with the samples that a pass was the first to find unreadable."""
-        new = sorted(set(self.unreadable) - known)
+    def _report(self) -> None:
+        """A warning with the unreadable samples of which none has told yet."""
+        new = sorted(set(self.unreadable) - self._told)
+        self._told.update(new)
         if new:
             listed = [f"\n  sample {i}: {self.unreadable[i]}" for i in new[:_LISTED]]
             more = f"\n  and {len(new) - _LISTED} more" if len(new) > _LISTED else ""

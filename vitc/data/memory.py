@@ -130,8 +130,15 @@ class NpzDataset(ArrayDataset):
         if labels.ndim == 2:
             labels = labels[:, 0] if labels.shape[1] == 1 else labels.astype(np.float32)
         try:
-            super().__init__(images, labels, transform, classes=classes, mode=mode)
+            names = _classes_of(file, labels) if classes is None else classes
+            super().__init__(images, labels, transform, classes=names, mode=mode)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self.path}, {split}: {error}") from None
-        if labels.ndim == 2 and not self.classes:
-            self.classes = [str(label) for label in range(labels.shape[1])]
+
+
+def _classes_of(file: npz.NpzFile, labels: Array) -> list[str]:
+    """Names of the labels of all splits, so that all have the same."""
+    if labels.ndim == 2:
+        return [str(label) for label in range(labels.shape[1])]
+    each = [file.array(name) for name in file.names if name.endswith("_labels")]
+    return _classes(np.concatenate([array.ravel() for array in each]), None)

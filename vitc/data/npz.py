@@ -27,12 +27,16 @@ class NpzFile:
         except DAMAGE as error:
             raise OSError(f"{path}: not an .npz file, or a damaged one: {error}") from error
 
+    @property
+    def names(self) -> list[str]:
+        return [name.removesuffix(".npy") for name in self._archive.names]
+
     def array(self, name: str) -> Array:
         """An array, read-only. Raises `ValueError` if there is none of that name, `OSError` naming
         it if it is damaged or holds objects."""
         if f"{name}.npy" not in self._archive.names:
-            names = [member.removesuffix(".npy") for member in self._archive.names]
-            raise ValueError(f"{self.path}: there is no array {name!r}; {nearest(name, names)}")
+            known = nearest(name, self.names)
+            raise ValueError(f"{self.path}: there is no array {name!r}; {known}")
         try:
             return npy(self._archive.view(f"{name}.npy"))
         except DAMAGE as error:
