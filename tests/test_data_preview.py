@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitc.cli import main
+from vitc.cli import aug_preview, main
 from vitc.data import ArrayDataset, DataLoader, create_transform, preview
 from vitc.data import transforms as T
 
@@ -66,6 +66,17 @@ def test_what_cannot_be_shown_is_named() -> None:
         preview(T.ToTensor(), [])
     with pytest.raises(ValueError, match=r"an array \(2, 2, 2, 2\), expected \(C, H, W\)"):
         preview(lambda image: np.zeros((2, 2, 2, 2)), PHOTOS)
+
+
+def test_images_are_taken_from_all_folders_at_equal_distances() -> None:
+    paths = [Path(f"a/{i}") for i in range(9)] + [Path("b/0"), Path("b/1")]
+
+    def chosen(count: int) -> list[str]:
+        return [str(path) for path in aug_preview.spread(paths, count)]
+
+    assert chosen(1) == ["a/0"] and chosen(2) == ["a/0", "b/0"]
+    assert chosen(5) == ["a/0", "b/0", "a/3", "b/1", "a/6"]
+    assert sorted(chosen(99)) == sorted(map(str, paths))
 
 
 def test_the_command_writes_the_picture(tmp_path: Path, capsys) -> None:

@@ -51,10 +51,10 @@ def spread(paths: list[Path], count: int) -> list[Path]:
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
     rounds = -(-count // len(folders))
-    chosen = [
-        found[turn * len(found) // rounds]
-        for turn in range(rounds)
+    shown = [
+        [found[i * len(found) // n] for i in range(n)]
         for found in folders.values()
-        if turn < len(found)
+        for n in [min(rounds, len(found))]
     ]
-    return chosen[:count]
+    in_turn = [row[turn] for turn in range(rounds) for row in shown if turn < len(row)]
+    return in_turn[:count]

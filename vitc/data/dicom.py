@@ -126,7 +126,6 @@ def _frame(
         stored = apply_color_lut(stored, header)
     if stored.ndim == 3:
         return pixels.within(stored, value_range or "dtype", name)
-    stored = _within_bits(stored, header)
     padding = _padding(stored, header)
     if windows is None and value_range == "dtype":
         shares = [_stored_share(stored, header)]
@@ -136,12 +135,6 @@ def _frame(
     image = np.stack([1 - s if kind == "MONOCHROME1" else s for s in shares], axis=2)
     image[padding] = 0
     return pixels.to_uint16(image)
-
-
-def _within_bits(stored: Array, header: Any) -> Array:
-    """Stored values without what may stand in the bits above BitsStored."""
-    unused = 8 * stored.dtype.itemsize - int(header.BitsStored)
-    return np.right_shift(np.left_shift(stored, unused), unused) if unused > 0 else stored
 
 
 def _padding(stored: Array, header: Any) -> Array:
