@@ -225,6 +225,25 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     refused(Path(get_testdata_file("image_dfl.dcm")).read_bytes(), "deflated")
 
 
+# How each way of compressing notes a height and a width of its own: (marker, its distance, bytes).
+CLAIMS = {
+    "MR_small_jp2klossless.dcm": (b"\xff\x4f\xff\x51", 8, 4),
+    "JPGExtended.dcm": (b"\xff\xc1", 5, 2),
+    "MR_small_jpeg_ls_lossless.dcm": (b"\xff\xf7", 5, 2),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_compressed_pixels_do_not_claim_another_size(name: str) -> None:
+    """With 60,000 x 60,000 in its place, the decoder of JPEG 2000 took 7 GB."""
+    data = bytearray(Path(get_testdata_file(name)).read_bytes())
+    marker, distance, width = CLAIMS[name]
+    place = data.index(marker, 512) + distance
+    data[place : place + 2 * width] = (60_000).to_bytes(width, "big") * 2
+    with pytest.raises(OSError, match=r"compressed as .* .60000, 60000, 1., its header says"):
+        open_image(bytes(data))
+
+
 # ------------------------------------------------------------------------------- folders
 
 

@@ -24,16 +24,11 @@ from vitc.data import dicom, pixels
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # simplejpeg's name of what a JPEG stores -> (what to ask it for, Pillow's mode). CMYK stays with
 # Pillow, which knows that Adobe stores it inverted.
 _COLOURS = {"Gray": ("GRAY", "L"), "YCbCr": ("RGB", "RGB"), "RGB": ("RGB", "RGB")}
-
-# A progressive JPEG comes in a dozen scans; each costs a pass over the whole image.
-_MOST_SCANS = 500
-_START_OF_SCAN = b"\xff\xda"
 
 _counting = threading.Lock()
 
@@ -114,7 +109,7 @@ class Decoder:
             return pixels.with_channels(windowed, self.mode, name)
         if self.value_range is not None:
             return self._deep(data, name, frame, self.value_range)
-        image = self._jpeg(data, name) if data.startswith(_JPEG) and frame == 0 else None
+        image = self._jpeg(data, name) if data.startswith(pixels.JPEG) and frame == 0 else None
         image = self._by_pillow(data, name, frame) if image is None else image
         if self.mode is None or image.mode == self.mode:
             return image
@@ -178,7 +173,7 @@ class Decoder:
         import simplejpeg
         from PIL import Image
 
-        _check_scans(data, name)
+        pixels.check_scans(data, name)
         try:
             height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
             if stored not in _COLOURS:
@@ -195,7 +190,7 @@ class Decoder:
         return self._upright(image, _jpeg_orientation(data), name, _turned_image)
 
     def _by_pillow(self, data: bytes, name: str, frame: int) -> "Image":
-        _check_scans(data, name)
+        pixels.check_scans(data, name)
         with _opened(data, name, frame) as image:
             self._check(name, image.width, image.height, pixels.bytes_per_pixel(image))
             image.load()
@@ -207,7 +202,7 @@ class Decoder:
         if data.startswith(_TIFF) and not pixels.pillow_knows(data):
             values, orientation = pixels.from_tifffile(data, name, frame, self._check), 1
         else:
-            _check_scans(data, name)
+            pixels.check_scans(data, name)
             with _opened(data, name, frame) as image:
                 self._check(name, image.width, image.height, 2 * pixels.bytes_per_pixel(image))
                 values, orientation = pixels.from_pillow(image, data, frame)
@@ -268,12 +263,6 @@ def _opened(data: bytes, name: str, frame: int = 0) -> Iterator["Image"]:
                 raise pixels.NoFrame(name, frame, count)
             image.seek(frame)
         yield image
-
-
-def _check_scans(data: bytes, name: str) -> None:
-    """Raises `OSError` for a JPEG that is small and yet takes hours."""
-    if data.startswith(_JPEG) and (scans := data.count(_START_OF_SCAN)) > _MOST_SCANS:
-        raise pixels.Unreadable(f"{name}: a JPEG of {scans} scans, expected {_MOST_SCANS} at most")
 
 
 def _jpeg_orientation(data: bytes) -> int:

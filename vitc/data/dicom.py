@@ -9,6 +9,7 @@ Needs the extra `medical`: pydicom, with the decoders of pylibjpeg for compresse
 """
 
 import io
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from vitc.data import pixels
 Window = tuple[float, float]  # centre, width
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_SIZ, _HEIGHT_WIDTH = struct.Struct(">4I"), struct.Struct(">2H")
+_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG's and JPEG-LS's
 _RLE = "1.2.840.10008.1.2.5"
 _SIGNATURE = slice(128, 132)
 
@@ -59,6 +62,7 @@ def decode(
         _check_frame(header, name, frame)
         bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
         check(name, int(header.Columns), int(header.Rows), -(-bits // 8))
+        _check_codestream(header, name, frame)
         return _frame(header, frame, windows, value_range, name)
 
 
@@ -104,6 +108,45 @@ def _check_frame(header: Any, name: str, frame: int) -> None:
     count = _count(header)
     if not 0 <= frame < count:
         raise pixels.NoFrame(name, frame, count)
+
+
+def _check_codestream(header: Any, name: str, frame: int) -> None:
+    """Raises `Unreadable` where what is compressed claims another size than the file around it, by
+    which a decoder would take memory."""
+    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    from pydicom.encaps import get_frame
+
+    data = get_frame(header.PixelData, frame, number_of_frames=_count(header))
+    pixels.check_scans(data, name)
+    claimed = _size_of_jpeg2000(data) or _size_of_jpeg(data)
+    size = (int(header.Columns), int(header.Rows), int(header.get("SamplesPerPixel", 1)))
+    if claimed is not None and claimed != size:
+        raise pixels.Unreadable(
+            f"{name}: its pixels are compressed as (width, height, channels) {claimed}, its header "
+            f"says {size}"
+        )
+
+
+def _size_of_jpeg2000(data: bytes) -> tuple[int, int, int] | None:
+    """Width, height and channels by the segment SIZ (ISO 15444-1, A.5.1)."""
+    begin = data.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if begin < 0:
+        return None
+    right, bottom, left, top = _SIZ.unpack_from(data, begin + 8)
+    return right - left, bottom - top, int.from_bytes(data[begin + 40 : begin + 42])
+
+
+def _size_of_jpeg(data: bytes) -> tuple[int, int, int] | None:
+    """Width, height and channels by the first frame header (ISO 10918-1, B.2.2; 14495-1)."""
+    place = 2
+    while data.startswith(b"\xff\xd8") and place + 10 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        if marker in _FRAME_HEADERS:
+            height, width = _HEIGHT_WIDTH.unpack_from(data, place + 5)
+            return width, height, data[place + 9]
+        place += 1 if marker == 0xFF else 2 + length
+    return None
 
 
 # ------------------------------------------------------------------------------- the pixels

@@ -23,6 +23,11 @@ SizeCheck = Callable[[str, int, int, int], None]
 
 TOP = 65535  # of 16 bits
 
+JPEG = b"\xff\xd8\xff"
+# A progressive JPEG comes in a dozen scans; each costs a pass over the whole image.
+_MOST_SCANS = 500
+_START_OF_SCAN = b"\xff\xda"
+
 # Pillow reads colours of 16 bits by their upper bytes alone. Read once more, as if the bytes stood
 # the other way round, it gives the lower ones; these are the modes for which it knows both ways.
 _TWO_WAYS = ("RGB;16", "RGBA;16", "RGBX;16")
@@ -51,6 +56,12 @@ def reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise Unreadable(f"{name}: the image cannot be read: {error}") from error
+
+
+def check_scans(data: bytes, name: str) -> None:
+    """Raises `Unreadable` for a JPEG that is small and yet takes hours."""
+    if data.startswith(JPEG) and (scans := data.count(_START_OF_SCAN)) > _MOST_SCANS:
+        raise Unreadable(f"{name}: a JPEG of {scans} scans, expected {_MOST_SCANS} at most")
 
 
 def check_range(value_range: Any) -> None:
