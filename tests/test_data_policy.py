@@ -1,8 +1,5 @@
-"""vitc.data.loader: files that cannot be read, going on where a pass stood, memory, and one digest
-for every way of loading."""
+"""vitc.data.loader: files that cannot be read, going on where a pass stood, and memory."""
 
-import hashlib
-import sys
 import time
 import warnings
 from itertools import islice
@@ -12,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitc.data import ArrayDataset, DataLoader, ImageFolder, Subset, create_transform
+from vitc.data import ArrayDataset, DataLoader, ImageFolder, Subset
 from vitc.data import transforms as T
 
 CHAIN = T.Compose([T.RandomResizedCrop(8), T.RandomHorizontalFlip(), T.ToTensor()])
@@ -217,56 +214,3 @@ def test_what_is_loaded_ahead_is_bounded_in_bytes() -> None:
                 break
     with pytest.raises(ValueError, match="max_prefetch_bytes is 0"):
         DataLoader(Large(), max_prefetch_bytes=0)
-
-
-# ------------------------------------------------------------------------------- one digest
-
-
-class Late:
-    """A dataset whose items take different times in every run."""
-
-    def __init__(self, data: ArrayDataset) -> None:
-        self.data, self.rng = data, np.random.default_rng()
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int):
-        time.sleep(self.rng.random() * 1e-3)
-        return self.data[index]
-
-
-def test_a_thousand_augmented_samples_have_one_digest() -> None:
-    """For 1, 2, 3 and 8 threads, resumed in the middle, and however threads take turns."""
-    images = np.random.default_rng(0).integers(0, 256, (1000, 36, 40, 3), dtype=np.uint8)
-    chain = create_transform(
-        32, is_training=True, interpolation="random", color_jitter=(0.4, 0.4, 0.4, 0.1),
-        color_jitter_prob=0.8, grayscale_prob=0.2, vflip=0.5,
-    )  # fmt: skip
-    data = ArrayDataset(images, np.arange(1000), chain)
-
-    def digest(*parts) -> str:
-        found = hashlib.sha256()
-        for batch in parts:
-            for x, y in batch:
-                found.update(x)
-                found.update(y)
-        return found.hexdigest()
-
-    def loader(dataset=data, workers: int = 0) -> DataLoader:
-        return DataLoader(dataset, 32, shuffle=True, seed=7, num_workers=workers)
-
-    one = digest(loader())
-    assert {digest(loader(workers=n)) for n in (1, 2, 3, 8)} == {one}
-    begun = loader(workers=2)
-    first = list(islice(begun, 13))
-    resumed = loader(workers=3)
-    resumed.load_state_dict(begun.state_dict())
-    assert digest(first, resumed) == one
-    interval = sys.getswitchinterval()
-    try:
-        sys.setswitchinterval(1e-5)
-        assert digest(loader(Late(data), 8)) == one
-    finally:
-        sys.setswitchinterval(interval)
-    assert digest(DataLoader(data, 32, shuffle=True, seed=8)) != one
