@@ -193,6 +193,22 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     many = data[:last] + data[last:-2] * 500 + data[-2:]
     with pytest.raises(OSError, match=r"a JPEG of \d+ scans, expected 500 at most"):
         open_image(many)
+    plain = encoded("RGB", "JPEG", {})
+    first = plain.index(b"\xff\xda")
+    alone = plain[: first + 2] + b"\0\x08\x01\x01\0\0\x3f\0" + plain[first + 14 :]
+    with pytest.raises(OSError, match="a JPEG of 50[0-9] scans"):  # one component in each
+        open_image(alone[:-2] + alone[first:-2] * 500 + alone[-2:])
+    complete = plain[:-2] + plain[first:-2] * 500 + plain[-2:]
+    with pytest.raises(OSError, match="broken data stream"):  # at the second one
+        open_image(complete)
+
+
+def test_a_jpeg_that_ends_within_a_header_is_named() -> None:
+    data = encoded(*FILES["jpeg progressive"])
+    first = data.index(b"\xff\xda")
+    for end in range(first + 20):
+        with pytest.raises(OSError, match=f"image of {end} bytes: "):
+            open_image(data[:end])
 
 
 # ------------------------------------------------------------------------------- orientation

@@ -5,7 +5,7 @@ import sys
 
 import vitc.data
 
-HEAVY = ("PIL", "simplejpeg", "sklearn", "torch")
+HEAVY = ("PIL", "pydicom", "simplejpeg", "sklearn", "tifffile", "torch")
 
 
 def test_importing_loads_no_image_library() -> None:

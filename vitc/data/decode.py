@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data import dicom, pixels
+from vitc.data import dicom, jpeg, pixels
+from vitc.data.errors import NoFrame, Unreadable, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -109,7 +110,7 @@ class Decoder:
             return pixels.with_channels(windowed, self.mode, name)
         if self.value_range is not None:
             return self._deep(data, name, frame, self.value_range)
-        image = self._jpeg(data, name) if data.startswith(pixels.JPEG) and frame == 0 else None
+        image = self._jpeg(data, name) if data.startswith(jpeg.MAGIC) and frame == 0 else None
         image = self._by_pillow(data, name, frame) if image is None else image
         if self.mode is None or image.mode == self.mode:
             return image
@@ -153,7 +154,7 @@ class Decoder:
     def _check(self, name: str, width: int, height: int, bytes_per_pixel: int) -> None:
         """Raises `OSError` for an image that is too large, by what its header says."""
         if width * height > self.max_pixels:
-            raise pixels.Unreadable(
+            raise Unreadable(
                 f"{name}: its header says {width} x {height} pixels, expected {self.max_pixels} "
                 "at most (max_pixels)"
             )
@@ -161,7 +162,7 @@ class Decoder:
 
     def _check_bytes(self, name: str, what: str, size: int) -> None:
         if size > self.max_bytes:
-            raise pixels.Unreadable(
+            raise Unreadable(
                 f"{name}: {what} has {size} bytes, expected {self.max_bytes} at most (max_bytes)"
             )
 
@@ -173,7 +174,7 @@ class Decoder:
         import simplejpeg
         from PIL import Image
 
-        pixels.check_scans(data, name)
+        jpeg.check_scans(data, name)
         try:
             height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
             if stored not in _COLOURS:
@@ -187,10 +188,10 @@ class Decoder:
         except ValueError:
             return None
         image = Image.frombuffer(mode, (width, height), values, "raw", mode, 0, 1)
-        return self._upright(image, _jpeg_orientation(data), name, _turned_image)
+        return self._upright(image, jpeg.orientation(data), name, _turned_image)
 
     def _by_pillow(self, data: bytes, name: str, frame: int) -> "Image":
-        pixels.check_scans(data, name)
+        jpeg.check_scans(data, name)
         with _opened(data, name, frame) as image:
             self._check(name, image.width, image.height, pixels.bytes_per_pixel(image))
             image.load()
@@ -202,7 +203,7 @@ class Decoder:
         if data.startswith(_TIFF) and not pixels.pillow_knows(data):
             values, orientation = pixels.from_tifffile(data, name, frame, self._check), 1
         else:
-            pixels.check_scans(data, name)
+            jpeg.check_scans(data, name)
             with _opened(data, name, frame) as image:
                 self._check(name, image.width, image.height, 2 * pixels.bytes_per_pixel(image))
                 values, orientation = pixels.from_pillow(image, data, frame)
@@ -249,34 +250,20 @@ def _opened(data: bytes, name: str, frame: int = 0) -> Iterator["Image"]:
     """The image with its header read, not its pixels; failures within are `Unreadable`."""
     from PIL import Image, UnidentifiedImageError
 
-    with pixels.reading(name):
+    with reading(name):
         try:
             image = Image.open(io.BytesIO(data))
         except UnidentifiedImageError:
             reason = "it is empty" if not data else f"it begins with {data[:8]!r}"
-            raise pixels.Unreadable(
+            raise Unreadable(
                 f"{name}: not an image in a format that Pillow reads; {reason}"
             ) from None
         if frame:
             count = getattr(image, "n_frames", 1)
             if not 0 < frame < count:
-                raise pixels.NoFrame(name, frame, count)
+                raise NoFrame(name, frame, count)
             image.seek(frame)
         yield image
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    from PIL import Image
-
-    start = data.find(b"Exif\0\0", 0, 1 << 16)
-    if start < 0:
-        return 1
-    exif = Image.Exif()
-    try:
-        exif.load(data[start : start + (1 << 16)])
-        return int(exif.get(_ORIENTATION, 1))
-    except Exception:  # as of damaged files above; the pixels are there all the same
-        return 1
 
 
 def _turned_image(image: "Image", method: str, swap: bool, mirrored: tuple[int, ...]) -> "Image":

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data import pixels
+from vitc.data import jpeg, pixels
+from vitc.data.errors import NoFrame, Unreadable, reading
 
 Window = tuple[float, float]  # centre, width
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_SIZ, _HEIGHT_WIDTH = struct.Struct(">4I"), struct.Struct(">2H")
-_FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # JPEG's and JPEG-LS's
+_SIZ = struct.Struct(">4I")  # right, bottom, left, top
 _RLE = "1.2.840.10008.1.2.5"
 _SIGNATURE = slice(128, 132)
 
@@ -57,7 +57,7 @@ def decode(
     Raises `OSError` naming the file if it cannot be read, `IndexError` for a frame that it does not
     have, `ImportError` naming the extra without pydicom.
     """
-    with pixels.reading(name):
+    with reading(name):
         header = _header(data, name)
         _check_frame(header, name, frame)
         bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
@@ -67,19 +67,19 @@ def decode(
 
 
 def frames(data: bytes, name: str) -> int:
-    with pixels.reading(name):
+    with reading(name):
         return _count(_header(data, name))
 
 
 def shape(data: bytes, name: str) -> tuple[int, int]:
-    with pixels.reading(name):
+    with reading(name):
         header = _header(data, name)
         return int(header.Rows), int(header.Columns)
 
 
 def patient(data: bytes, name: str) -> str:
     """PatientID, what a patient's images have in common."""
-    with pixels.reading(name):
+    with reading(name):
         return str(_header(data, name, ["PatientID"]).get("PatientID") or "")
 
 
@@ -92,7 +92,7 @@ def _header(data: bytes, name: str, tags: list[str] | None = None) -> Any:
     except ImportError:
         raise ImportError(f'{name}: DICOM needs pydicom: pip install "vitc[medical]"') from None
     if _DEFLATED in data[:1024]:  # nothing says how large it will be
-        raise pixels.Unreadable(f"{name}: deflated DICOM files are not read")
+        raise Unreadable(f"{name}: deflated DICOM files are not read")
     # With tags, those before the pixels and no more.
     return pydicom.dcmread(io.BytesIO(data), specific_tags=tags, stop_before_pixels=bool(tags))
 
@@ -104,10 +104,10 @@ def _count(header: Any) -> int:
 def _check_frame(header: Any, name: str, frame: int) -> None:
     for tag in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelData"):
         if tag not in header:
-            raise pixels.Unreadable(f"{name}: this DICOM file has no image: it has no {tag}")
+            raise Unreadable(f"{name}: this DICOM file has no image: it has no {tag}")
     count = _count(header)
     if not 0 <= frame < count:
-        raise pixels.NoFrame(name, frame, count)
+        raise NoFrame(name, frame, count)
 
 
 def _check_codestream(header: Any, name: str, frame: int) -> None:
@@ -118,11 +118,11 @@ def _check_codestream(header: Any, name: str, frame: int) -> None:
     from pydicom.encaps import get_frame
 
     data = get_frame(header.PixelData, frame, number_of_frames=_count(header))
-    pixels.check_scans(data, name)
-    claimed = _size_of_jpeg2000(data) or _size_of_jpeg(data)
+    jpeg.check_scans(data, name)
+    claimed = _size_of_jpeg2000(data) or jpeg.size(data)
     size = (int(header.Columns), int(header.Rows), int(header.get("SamplesPerPixel", 1)))
     if claimed is not None and claimed != size:
-        raise pixels.Unreadable(
+        raise Unreadable(
             f"{name}: its pixels are compressed as (width, height, channels) {claimed}, its header "
             f"says {size}"
         )
@@ -135,18 +135,6 @@ def _size_of_jpeg2000(data: bytes) -> tuple[int, int, int] | None:
         return None
     right, bottom, left, top = _SIZ.unpack_from(data, begin + 8)
     return right - left, bottom - top, int.from_bytes(data[begin + 40 : begin + 42])
-
-
-def _size_of_jpeg(data: bytes) -> tuple[int, int, int] | None:
-    """Width, height and channels by the first frame header (ISO 10918-1, B.2.2; 14495-1)."""
-    place = 2
-    while data.startswith(b"\xff\xd8") and place + 10 <= len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
-        if marker in _FRAME_HEADERS:
-            height, width = _HEIGHT_WIDTH.unpack_from(data, place + 5)
-            return width, height, data[place + 9]
-        place += 1 if marker == 0xFF else 2 + length
-    return None
 
 
 # ------------------------------------------------------------------------------- the pixels

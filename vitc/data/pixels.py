@@ -5,13 +5,13 @@ Arrays here are (H, W, C) of the type that the file stores.
 
 import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.data.errors import NoFrame, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,45 +23,12 @@ SizeCheck = Callable[[str, int, int, int], None]
 
 TOP = 65535  # of 16 bits
 
-JPEG = b"\xff\xd8\xff"
-# A progressive JPEG comes in a dozen scans; each costs a pass over the whole image.
-_MOST_SCANS = 500
-_START_OF_SCAN = b"\xff\xda"
-
 # Pillow reads colours of 16 bits by their upper bytes alone. Read once more, as if the bytes stood
 # the other way round, it gives the lower ones; these are the modes for which it knows both ways.
 _TWO_WAYS = ("RGB;16", "RGBA;16", "RGBX;16")
 
 # Modes of 8 bits whose bytes are neither grey nor colours.
 _PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}
-
-
-class Unreadable(OSError):
-    """An image that cannot be read. The message names the file and the reason."""
-
-
-class NoFrame(IndexError):
-    """A frame that a file does not have."""
-
-    def __init__(self, name: str, frame: int, count: int) -> None:
-        super().__init__(f"{name}: there is no frame {frame}, it has {count}")
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Every failure within is `Unreadable`: on damaged files decoders raise nearly every type."""
-    try:
-        yield
-    except (ImportError, MemoryError, NoFrame, Unreadable):
-        raise
-    except Exception as error:
-        raise Unreadable(f"{name}: the image cannot be read: {error}") from error
-
-
-def check_scans(data: bytes, name: str) -> None:
-    """Raises `Unreadable` for a JPEG that is small and yet takes hours."""
-    if data.startswith(JPEG) and (scans := data.count(_START_OF_SCAN)) > _MOST_SCANS:
-        raise Unreadable(f"{name}: a JPEG of {scans} scans, expected {_MOST_SCANS} at most")
 
 
 def check_range(value_range: Any) -> None:
