@@ -30,5 +30,5 @@ def test_every_command_is_one_of_ours() -> None:
     text = README.read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     spans = re.findall(r"`([^`\n]+)`", text)
-    found = {name for span in blocks + spans for name in re.findall(r"\bvitc ([a-z]+)", span)}
+    found = {name for span in blocks + spans for name in re.findall(r"\bvitc ([a-z-]+)", span)}
     assert found == set(COMMANDS)

@@ -4,9 +4,10 @@
     photos = vitc.data.ImageFolder("photos/", transform)          # one folder per class
     loader = vitc.data.DataLoader(photos, 32, shuffle=True, num_workers=2)
 
-An image is a Pillow image until `ToTensor` makes it an array (C, H, W). Every random draw is keyed
-by (seed, epoch, sample, operation), so the bits of a batch depend neither on the number of workers
-nor on where a run was resumed.
+An image is a Pillow image, or an array (H, W, C) where it has more than 8 bits per value, until
+`ToTensor` makes it an array (C, H, W). Every random draw is keyed by (seed, epoch, sample,
+operation), so the bits of a batch depend neither on the number of workers nor on where a run was
+resumed.
 """
 
 from vitc.data.auto_augment import auto_augment_transform
