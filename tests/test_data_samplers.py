@@ -9,6 +9,7 @@ import torch
 
 from vitc.data import (
     ClassBalancedSampler,
+    DataLoader,
     GroupSampler,
     WeightedRandomSampler,
 )
@@ -43,6 +44,18 @@ def test_draws_depend_on_seed_and_epoch_alone(sampler) -> None:
     assert not np.array_equal(drawn(sampler, 20), drawn(again, 20))
     epochs = drawn(sampler, 20)
     assert len({tuple(epoch) for epoch in epochs}) > 1 and len(sampler) == epochs.shape[1]
+
+
+def test_the_seed_is_the_loaders_unless_given() -> None:
+    def order(seed: int, own: int | None, epoch: int = 0) -> list[int]:
+        sampler = WeightedRandomSampler([1.0] * 9, 30, seed=own)
+        loader = DataLoader(range(9), 30, sampler=sampler, seed=seed)
+        loader.set_epoch(epoch)
+        (batch,) = loader
+        return batch.tolist()
+
+    assert order(1, None) == order(2, 1) == order(3, 1)
+    assert len({tuple(order(1, None)), tuple(order(2, None)), tuple(order(1, None, 1))}) == 3
 
 
 def test_weights_are_frequencies() -> None:

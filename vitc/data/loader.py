@@ -15,6 +15,7 @@ from typing import Any
 
 from vitc.data import random
 from vitc.data.collate import default_collate
+from vitc.data.samplers import Sampler
 from vitc.errors import nearest
 from vitc.tape import clock
 
@@ -164,7 +165,7 @@ class DataLoader:
 
     def _places(self, seed: int, epoch: int) -> list[Place]:
         if self.sampler is not None:
-            return _counted(_sampled(self.sampler, epoch))
+            return _counted(_sampled(self.sampler, seed, epoch))
         length = len(self.dataset)
         order = random.order(seed, epoch, length).tolist() if self.shuffle else range(length)
         return [(index, 0) for index in order]
@@ -238,13 +239,14 @@ class _Loading:
 
     def _substitute(self, number: int, error: OSError) -> Any:
         """The next sample of the epoch that can be read; after its end it begins again."""
-        for step in range(1, min(len(self.places), _TRIES + 1)):
+        tries = min(len(self.places) - 1, _TRIES)
+        for step in range(1, tries + 1):
             other = (number + step) % len(self.places)
             try:
                 return self._item(other, number)
             except OSError as another:
                 self._note(other, another)
-        raise OSError(f"{error}; nor can the {_TRIES} samples after it be read") from error
+        raise OSError(f"{error}; nor can the {tries} samples after it be read") from error
 
     def _item(self, number: int, drawn_as: int) -> Any:
         """The sample at a place of the epoch, with the random draws of a place."""
@@ -301,7 +303,9 @@ def _path(dataset: Any, index: int) -> str:
         return ""
 
 
-def _sampled(sampler: Iterable[int], epoch: int) -> list[int]:
+def _sampled(sampler: Iterable[int], seed: int, epoch: int) -> list[int]:
+    if isinstance(sampler, Sampler):
+        return sampler.drawn(seed, epoch)
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(epoch)
     return [operator.index(index) for index in sampler]

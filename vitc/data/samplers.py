@@ -17,7 +17,7 @@ from vitc.tape import clock
 
 
 class Sampler:
-    """The samples of an epoch. seed: None for that of `seed_everything`."""
+    """The samples of an epoch. seed: None for that of the loader."""
 
     def __init__(self, length: int, seed: int | None) -> None:
         self.length, self.seed, self.epoch = as_index(length), seed, 0
@@ -31,8 +31,12 @@ class Sampler:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        seed = clock.seed if self.seed is None else self.seed
-        return iter(self.indices(seed, self.epoch).tolist())
+        return iter(self.drawn(clock.seed, self.epoch))
+
+    def drawn(self, seed: int, epoch: int) -> list[int]:
+        """The samples of an epoch of a loader with this seed."""
+        indices: list[int] = self.indices(seed if self.seed is None else self.seed, epoch).tolist()
+        return indices
 
     def indices(self, seed: int, epoch: int) -> Array:
         """int64 (length,), the samples in order."""
