@@ -83,6 +83,8 @@ def test_pages_of_a_file_are_samples_if_asked_for(folder: Path) -> None:
     assert [Path(path).name for path, _ in data.samples[1:5]] == ["x.tiff"] + ["y.tiff"] * 3
     for i in range(3):
         assert np.array_equal(data[2 + i][0], GREY + np.uint8(i))
+    (folder / "a10/x.tiff").write_bytes(b"")
+    assert len(ImageFolder(folder, all_frames=True)) == 13
 
 
 def test_folders_take_the_options_of_the_decoder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_voi_lut
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from vitc.data import DicomFolder, open_image
+from vitc.data import DataLoader, DicomFolder, open_image
 
 UNITS = np.random.default_rng(0).integers(-1024, 3072, (6, 9), dtype=np.int16)
 
@@ -267,6 +267,14 @@ def test_folders_find_files_by_content_frames_and_patients(folder: Path) -> None
     for i, units in enumerate([UNITS, UNITS + 1, UNITS - 1, UNITS + 2]):
         assert np.array_equal(data[i][0][:, :, 0], grey(dicom(units)))
     assert DicomFolder(folder, windows=[(0, 9), (5, 9), (7, 9)])[0][0].shape == (6, 9, 3)
+
+
+def test_a_broken_file_is_no_matter_before_it_is_read(folder: Path) -> None:
+    path = folder / "a/P1/IM0"
+    path.write_bytes(path.read_bytes()[:140])
+    loader = DataLoader(DicomFolder(folder), 1, on_error="skip")
+    with pytest.warns(UserWarning, match="1 of 4 samples cannot be read.*\n.*IM0"):
+        assert sum(len(y) for _, y in loader) == 3
 
 
 def test_a_folder_without_dicom_is_named(folder: Path) -> None:

@@ -66,8 +66,15 @@ def transformed(value: Any, transform: Step | None) -> Any:
 
 def _each_frame(samples: Sequence[Sample], decode: Decoder) -> tuple[list[Sample], list[int]]:
     """A sample for every image of every file, and which of them it is."""
-    each = [(sample, frame) for sample in samples for frame in range(decode.frames(sample[0]))]
+    each = [(sample, frame) for sample in samples for frame in range(_count(sample[0], decode))]
     return [sample for sample, _ in each], [frame for _, frame in each]
+
+
+def _count(path: str, decode: Decoder) -> int:
+    try:
+        return decode.frames(path)
+    except OSError:  # reading it says why, where a loader may pass over it
+        return 1
 
 
 # ------------------------------------------------------------------------------- folders
@@ -135,9 +142,10 @@ class DicomFolder(Files):
         self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
         found, names = _by_folder(self.root, _dicom_below)
         files, names = _labelled(found, names, classes)
-        samples, frames = _each_frame(files, decode)
-        patients = {path: dicom.patient(Path(path).read_bytes(), path) for path, _ in files}
-        self.groups = [patients[path] for path, _ in samples]
+        each = list(zip(files, map(_about, [path for path, _ in files]), strict=True))
+        samples = [sample for sample, about in each for _ in range(about.frames)]
+        frames = [frame for _, about in each for frame in range(about.frames)]
+        self.groups = [about.patient for _, about in each for _ in range(about.frames)]
         super().__init__(samples, names, transform, target_transform, decode, frames)
 
 
@@ -218,6 +226,14 @@ def _dicom_below(folder: str) -> list[str]:
             f"{folder}: there are no DICOM files in it; expected DICM after 128 bytes of a file"
         )
     return paths
+
+
+def _about(path: str) -> dicom.About:
+    try:
+        with open(path, "rb") as file:
+            return dicom.about(file, path)
+    except OSError:  # reading it says why, where a loader may pass over it
+        return dicom.About(1, 0, 0, "")
 
 
 def _begins_as_dicom(path: str) -> bool:

@@ -121,7 +121,7 @@ class Decoder:
         """How many images a file holds. Raises as reading it does."""
         name, data = self._read(source)
         if dicom.is_dicom(data):
-            return dicom.frames(data, name)
+            return dicom.about(io.BytesIO(data), name).frames
         with _opened(data, name) as image:
             return int(getattr(image, "n_frames", 1))
 
@@ -129,7 +129,7 @@ class Decoder:
         """Height and width of the image that reading gives, from its header alone."""
         name, data = self._read(source)
         if dicom.is_dicom(data):
-            return dicom.shape(data, name)
+            return dicom.about(io.BytesIO(data), name)[1:3]
         if data.startswith(_TIFF) and not pixels.pillow_knows(data):
             return pixels.from_tifffile(data, name, frame, self._check).shape[:2]
         with _opened(data, name, frame) as image:

@@ -11,7 +11,7 @@ Needs the extra `medical`: pydicom, with the decoders of pylibjpeg for compresse
 import io
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def decode(
     have, `ImportError` naming the extra without pydicom.
     """
     with reading(name):
-        header = _header(data, name)
+        header = _header(io.BytesIO(data), name)
         _check_frame(header, name, frame)
         bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
         check(name, int(header.Columns), int(header.Rows), -(-bits // 8))
@@ -66,35 +66,38 @@ def decode(
         return _frame(header, frame, windows, value_range, name)
 
 
-def frames(data: bytes, name: str) -> int:
+class About(NamedTuple):
+    """What a file says of itself before its pixels. patient: PatientID, what the images of a
+    patient have in common."""
+
+    frames: int
+    height: int
+    width: int
+    patient: str
+
+
+def about(file: BinaryIO, name: str) -> About:
+    """Reads up to the pixels. Raises as `decode`."""
     with reading(name):
-        return _count(_header(data, name))
-
-
-def shape(data: bytes, name: str) -> tuple[int, int]:
-    with reading(name):
-        header = _header(data, name)
-        return int(header.Rows), int(header.Columns)
-
-
-def patient(data: bytes, name: str) -> str:
-    """PatientID, what a patient's images have in common."""
-    with reading(name):
-        return str(_header(data, name, ["PatientID"]).get("PatientID") or "")
+        tags = ["NumberOfFrames", "Rows", "Columns", "PatientID"]
+        header = _header(file, name, tags)
+        height, width = (int(header.get(tag) or 0) for tag in ("Rows", "Columns"))
+        return About(_count(header), height, width, str(header.get("PatientID") or ""))
 
 
 # ------------------------------------------------------------------------------- the file
 
 
-def _header(data: bytes, name: str, tags: list[str] | None = None) -> Any:
+def _header(file: BinaryIO, name: str, tags: list[str] | None = None) -> Any:
+    """All of a file, or these tags of those before the pixels."""
     try:
         import pydicom
     except ImportError:
         raise ImportError(f'{name}: DICOM needs pydicom: pip install "vitc[medical]"') from None
-    if _DEFLATED in data[:1024]:  # nothing says how large it will be
+    if _DEFLATED in file.read(1024):  # nothing says how large it will be
         raise Unreadable(f"{name}: deflated DICOM files are not read")
-    # With tags, those before the pixels and no more.
-    return pydicom.dcmread(io.BytesIO(data), specific_tags=tags, stop_before_pixels=bool(tags))
+    file.seek(0)
+    return pydicom.dcmread(file, specific_tags=tags, stop_before_pixels=tags is not None)
 
 
 def _count(header: Any) -> int:
