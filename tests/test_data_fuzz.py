@@ -84,7 +84,7 @@ def image_reader(folder: Path, data: bytes, name: str) -> None:
     faults = []
     for options in (dict(value_range="minmax"), dict(exif=True)):
         try:
-            Decoder(None, max_pixels=10**6, **options)(folder / name)
+            Decoder(None, max_pixels=10**6, max_bytes=10**8, **options)(folder / name)
         except (OSError, ValueError) as error:
             assert name in str(error), error
             faults.append(error)
@@ -252,17 +252,21 @@ def test_hostile_headers_take_no_memory(tmp_path: Path) -> None:
 def main(seconds: float, folder: Path) -> None:
     """A table, and for a decoder that does not return a traceback instead."""
     warnings.simplefilter("ignore")
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{'damaged':20} {'files':>8} {'read':>8} {'refused':>8} {'slowest, ms':>12}")
+    start = peak()
+    columns = ("files", "read", "refused", "slowest, ms", "memory, MB")
+    print(f"{'damaged':20}" + "".join(f"{name:>13}" for name in columns))
     for name in KINDS:
         faulthandler.dump_traceback_later(seconds / len(KINDS) + 60, exit=True)
         found = fuzz(name, folder, seconds / len(KINDS), seed=1)
-        files = found["read"] + found["refused"]
-        slowest = found["slowest"] / 1000
-        print(f"{name:20} {files:8} {found['read']:8} {found['refused']:8} {slowest:12.1f}")
-        sys.stdout.flush()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"no other exception, no crash; {(peak - start) // 1024} MB of memory more than before")
+        row = (found["read"] + found["refused"], found["read"], found["refused"])
+        print(f"{name:20}" + "".join(f"{n:13}" for n in row), end="")
+        print(f"{found['slowest'] / 1000:13.1f}{peak() - start:13}", flush=True)
+    print("no other exception, no crash; memory: more than in the beginning, at most until then")
+
+
+def peak() -> int:
+    """MB of memory that the process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

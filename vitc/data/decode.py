@@ -75,8 +75,9 @@ class Decoder:
     windows: of DICOM files, (centre, width) in their units, one channel each; None takes the
     file's own (see `vitc.data.dicom`).
 
-    max_pixels, max_bytes: the largest image, and the largest file or decoded image, that is read;
-    Pillow's own limit (`PIL.Image.MAX_IMAGE_PIXELS`) holds as well.
+    max_pixels, max_bytes: the largest image, and the most bytes that a file or decoding one takes
+    (8 per value where a value_range is applied); Pillow's own limit (`PIL.Image.MAX_IMAGE_PIXELS`)
+    holds as well.
     """
 
     mode: str | None = "RGB"
@@ -158,12 +159,12 @@ class Decoder:
                 f"{name}: its header says {width} x {height} pixels, expected {self.max_pixels} "
                 "at most (max_pixels)"
             )
-        self._check_bytes(name, "the image", width * height * bytes_per_pixel)
+        self._check_bytes(name, "decoding", width * height * bytes_per_pixel)
 
     def _check_bytes(self, name: str, what: str, size: int) -> None:
         if size > self.max_bytes:
             raise Unreadable(
-                f"{name}: {what} has {size} bytes, expected {self.max_bytes} at most (max_bytes)"
+                f"{name}: {what} takes {size} bytes, expected {self.max_bytes} at most (max_bytes)"
             )
 
     # --------------------------------------------------------------------------- formats
@@ -205,7 +206,8 @@ class Decoder:
         else:
             jpeg.check_scans(data, name)
             with _opened(data, name, frame) as image:
-                self._check(name, image.width, image.height, 2 * pixels.bytes_per_pixel(image))
+                working = len(image.getbands()) * pixels.WORKING
+                self._check(name, image.width, image.height, working)
                 values, orientation = pixels.from_pillow(image, data, frame)
         values = self._upright(values, orientation, name, _turned_array)
         return pixels.within(pixels.with_channels(values, self.mode, name), value_range, name)

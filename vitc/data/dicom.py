@@ -60,8 +60,8 @@ def decode(
     with reading(name):
         header = _header(io.BytesIO(data), name)
         _check_frame(header, name, frame)
-        bits = int(header.BitsAllocated) * int(header.get("SamplesPerPixel", 1))
-        check(name, int(header.Columns), int(header.Rows), -(-bits // 8))
+        working = int(header.get("SamplesPerPixel", 1)) * pixels.WORKING
+        check(name, int(header.Columns), int(header.Rows), working)
         _check_codestream(header, name, frame)
         return _frame(header, frame, windows, value_range, name)
 

@@ -22,6 +22,7 @@ ValueRange = str | tuple[str, float, float] | tuple[float, float]
 SizeCheck = Callable[[str, int, int, int], None]
 
 TOP = 65535  # of 16 bits
+WORKING = 8  # bytes per value while a range is applied
 
 # Pillow reads colours of 16 bits by their upper bytes alone. Read once more, as if the bytes stood
 # the other way round, it gives the lower ones; these are the modes for which it knows both ways.
@@ -61,7 +62,10 @@ def within(values: Array, value_range: ValueRange, name: str) -> Array:
     low, high = ends(values, value_range)
     if not high > low:
         return np.zeros(values.shape, np.uint16)
-    return to_uint16((values.astype(np.float64) - low) / (high - low))
+    shares = values.astype(np.float64)
+    shares -= low
+    shares /= high - low
+    return to_uint16(shares)
 
 
 def ends(values: Array, value_range: ValueRange) -> tuple[float, float]:
@@ -77,8 +81,11 @@ def ends(values: Array, value_range: ValueRange) -> tuple[float, float]:
 
 
 def to_uint16(shares: Array) -> Array:
-    """uint16 of shares of the full range, rounded to the nearest."""
-    return np.rint(np.nan_to_num(np.clip(shares, 0, 1)) * TOP).astype(np.uint16)
+    """uint16 of shares (float64, which are lost) of the full range, rounded to the nearest."""
+    np.nan_to_num(shares, copy=False)
+    np.clip(shares, 0, 1, out=shares)
+    shares *= TOP
+    return np.rint(shares, out=shares).astype(np.uint16)
 
 
 def with_channels(values: Array, mode: str | None, name: str) -> Array:
@@ -203,7 +210,7 @@ def from_tifffile(data: bytes, name: str, frame: int, check: SizeCheck) -> Array
             raise NoFrame(name, frame, len(file.pages))
         page: Any = file.pages[frame]
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
-        check(name, width, height, channels * np.dtype(page.dtype).itemsize)
+        check(name, width, height, channels * WORKING)
         values = np.asarray(page.asarray())
         if page.planarconfig == _SEPARATE and channels > 1:
             return np.moveaxis(values.reshape(channels, height, width), 0, -1)
