@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -318,8 +319,16 @@ def test_pages_of_a_tiff_are_frames() -> None:
         open_image(data, frame=7)
     floats = tiff(np.stack([DEEP[..., :5]] * 2).astype(np.float32), planarconfig="contig")
     assert np.array_equal(open_image(floats, None, value_range=(0, 65535), frame=1), DEEP[..., :5])
+    assert decode.Decoder().frames(floats) == 2 and decode.Decoder().shape(floats) == (12, 17)
     with pytest.raises(IndexError, match="there is no frame 2, it has 2"):
         open_image(floats, value_range="minmax", frame=2)
+
+
+def test_without_tifffile_the_extra_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    data = tiff(DEEP, planarconfig="contig")
+    with pytest.raises(ImportError, match=r'needs tifffile: pip install "vitc\[medical\]"'):
+        open_image(data, None, value_range="dtype")
 
 
 def test_ranges_by_their_definitions() -> None:

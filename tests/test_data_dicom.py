@@ -2,6 +2,7 @@
 compressed files that come with pydicom against what it decodes."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,13 @@ def test_compressed_pixels_do_not_claim_another_size(name: str) -> None:
     data[place : place + 2 * width] = (60_000).to_bytes(width, "big") * 2
     with pytest.raises(OSError, match=r"compressed as .* .60000, 60000, 1., its header says"):
         open_image(bytes(data))
+
+
+def test_without_pydicom_the_extra_is_named(monkeypatch) -> None:
+    data = dicom(UNITS)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImportError, match=r'needs pydicom: pip install "vitc\[medical\]"'):
+        open_image(data)
 
 
 # ------------------------------------------------------------------------------- folders

@@ -123,6 +123,8 @@ class Decoder:
         name, data = self._read(source)
         if dicom.is_dicom(data):
             return dicom.about(io.BytesIO(data), name).frames
+        if data.startswith(_TIFF) and not pixels.pillow_knows(data):
+            return pixels.tifffile_frames(data, name)
         with _opened(data, name) as image:
             return int(getattr(image, "n_frames", 1))
 

@@ -5,7 +5,8 @@ Arrays here are (H, W, C) of the type that the file stores.
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,8 +196,9 @@ def pillow_knows(data: bytes) -> bool:
     return True
 
 
-def from_tifffile(data: bytes, name: str, frame: int, check: SizeCheck) -> Array:
-    """The pixels of a page of a TIFF file that Pillow has no mode for."""
+@contextmanager
+def _pages(data: bytes, name: str) -> Iterator[Any]:
+    """The pages of a TIFF file that Pillow has no mode for."""
     try:
         import tifffile
     except ImportError:
@@ -206,9 +208,20 @@ def from_tifffile(data: bytes, name: str, frame: int, check: SizeCheck) -> Array
     with reading(name), tifffile.TiffFile(io.BytesIO(data)) as file:
         if not len(file.pages):
             raise ValueError("it has no pages")
-        if not 0 <= frame < len(file.pages):
-            raise NoFrame(name, frame, len(file.pages))
-        page: Any = file.pages[frame]
+        yield file.pages
+
+
+def tifffile_frames(data: bytes, name: str) -> int:
+    with _pages(data, name) as pages:
+        return len(pages)
+
+
+def from_tifffile(data: bytes, name: str, frame: int, check: SizeCheck) -> Array:
+    """The pixels of a page."""
+    with _pages(data, name) as pages:
+        if not 0 <= frame < len(pages):
+            raise NoFrame(name, frame, len(pages))
+        page = pages[frame]
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         check(name, width, height, channels * WORKING)
         values = np.asarray(page.asarray())
