@@ -1,5 +1,6 @@
 """The command line on small folders of generated photographs."""
 
+import argparse
 import csv
 import sys
 import types
@@ -263,3 +264,25 @@ def test_fit_takes_files_with_splits_and_passes_over_broken_images(
     with pytest.warns(UserWarning, match="1 of [0-9]+ samples cannot be read"):
         assert main(["fit", str(table), *SMALL, *again, "--on-error", "skip"]) == 0
     assert "26 images to train on, 14 to validate: bright, dark" in capsys.readouterr().out
+
+
+def test_groups_of_a_manifest_are_kept_together(photos: Path, tmp_path: Path, capsys) -> None:
+    table = tmp_path / "list.csv"
+    rows = [
+        f"{path},{path.parent.name},P{int(path.stem) // 4}" for path in sorted(photos.rglob("*.*"))
+    ]
+    table.write_text("\n".join(["image,label,group", *rows]))
+    options = cli_options(["fit", str(table), "--val-fraction", "0.2"])
+    train, val = fit_command.datasets(options)
+    assert len(train) + len(val) == 40 and set(val.targets) == {0, 1}
+    assert len(set(train.groups)) + len(set(val.groups)) == 5
+    torn = [f"{row},{('train', 'val')[i % 2]}" for i, row in enumerate(rows)]
+    table.write_text("\n".join(["image,label,group,split", *torn]))
+    assert main(["fit", str(table), *SMALL]) == 1
+    assert "is in two splits, 'train' and 'val'" in capsys.readouterr().err
+
+
+def cli_options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    fit_command.add_arguments(parser)
+    return parser.parse_args(arguments[1:])

@@ -1,6 +1,7 @@
 """What several commands share: options, the user's images, and the module of a checkpoint."""
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,21 @@ def labelled_images(path: str | Path, transform: Any, mode: str, split: str | No
     folder with one folder of images per class."""
     path = Path(path)
     if path.suffix.lower() in MANIFESTS:
-        return data.CSVDataset(path, transform=transform, mode=mode, split=split)
+        group = "group" if "group" in columns(path) else None
+        return data.CSVDataset(
+            path, transform=transform, mode=mode, split=split, group_column=group
+        )
     if path.suffix.lower() == ".npz":
         if split is None:
             raise ValueError(f"{path}: which of its splits? Expected --split train, val or test")
         return data.NpzDataset(path, split, transform, mode=mode)
     return data.ImageFolder(path, transform=transform, mode=mode)
+
+
+def columns(path: Path) -> list[str]:
+    """The names in the header of a manifest."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return re.split("[,\t]", file.readline().strip())
 
 
 def image_paths(given: Sequence[str]) -> list[Path]:

@@ -1,15 +1,14 @@
 """Train a classifier on a folder of images.
 
 DATA is a folder with one folder of images per class, or with `train/` and `val/` of that kind, or a
-CSV or TSV manifest with the columns image and label (and split: train, val), or an .npz file as
-MedMNIST's. Without a validation set, a part of the images is set apart, in proportion from every
-class.
+CSV or TSV manifest with the columns image and label (and split: train, val; and group, which stays
+together), or an .npz file as MedMNIST's. Without a validation set, a part of the images is set
+apart, in proportion from every class.
 
     vitc fit photos/ --model vit_tiny_patch16_224 --epochs 20
 """
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,9 @@ def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
     have different transforms."""
     wholes = [common.labelled_images(path, None, mode) for _ in range(2)]
     train, val = (
-        data.train_test_split(whole, fraction, stratify=whole.targets, seed=0)[part]
+        data.train_test_split(
+            whole, fraction, whole.targets, seed=0, groups=getattr(whole, "groups", None)
+        )[part]
         for part, whole in enumerate(wholes)
     )
     return train, val
@@ -147,10 +148,9 @@ def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
 
 def _has_splits(path: Path) -> bool:
     """Whether a file holds splits of its own."""
-    if path.suffix.lower() not in common.MANIFESTS:
-        return path.suffix.lower() == ".npz"
-    with path.open(encoding="utf-8-sig") as file:
-        return "split" in re.split("[,\t]", file.readline().strip())
+    if path.suffix.lower() in common.MANIFESTS:
+        return "split" in common.columns(path)
+    return path.suffix.lower() == ".npz"
 
 
 def _listed(classes: list[str]) -> str:
