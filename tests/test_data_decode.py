@@ -228,6 +228,21 @@ def test_exif_sets_images_upright_as_pillow_does(orientation: int, format: str) 
     assert array.dtype == np.uint8 and np.array_equal(array, np.asarray(expected))
 
 
+def test_jpeg_notes_its_orientation_in_two_ways() -> None:
+    """Pillow's transposition is the oracle; EXIF comes before XMP, and may be without it."""
+    exif, other = Image.Exif(), Image.Exif()
+    exif[0x0112], other[0x010F] = 8, "Maker"
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    for options in (dict(xmp=xmp), dict(xmp=xmp, exif=other), dict(xmp=xmp, exif=exif)):
+        data = encoded("RGB", "JPEG", options)
+        image = open_image(data, exif=True)
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        assert image.size == (PHOTO.height, PHOTO.width)
+        assert image.tobytes() == expected.tobytes()
+        array = open_image(data, exif=True, value_range="dtype")
+        assert np.array_equal(array, np.asarray(expected))
+
+
 def test_ignored_orientations_are_counted_and_told_once(recwarn) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,5 +1,6 @@
 """What the headers of a JPEG say, read before anything decodes it (ISO 10918-1, B.2; 14495-1)."""
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -12,7 +13,8 @@ MOST_SCANS = 500
 _START_OF_SCAN, _APP1, _FILL = 0xDA, 0xE1, 0xFF
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # the last one is JPEG-LS
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-_EXIF = b"Exif\0\0"
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
 _ORIENTATION = 0x0112
 _SIZE = struct.Struct(">HHB")  # of a frame: height, width, components
 
@@ -60,19 +62,23 @@ def check_scans(data: bytes, name: str) -> None:
 
 
 def orientation(data: bytes) -> int:
-    """How EXIF says that the camera was turned, 1 for not at all."""
+    """How EXIF says that the camera was turned, 1 for not at all; where it does not, XMP."""
+    by_exif = by_xmp = None
     for marker, begin, end in segments(data):
-        if marker == _APP1 and data.startswith(_EXIF, begin):
-            return _of_exif(data[begin:end])
-    return 1
+        if marker == _APP1 and data.startswith(_EXIF, begin) and by_exif is None:
+            by_exif = _of_exif(data[begin:end])
+        elif marker == _APP1 and data.startswith(_XMP, begin):
+            found = _XMP_ORIENTATION.search(data, begin, end)
+            by_xmp = int(found[1]) if found else by_xmp
+    return by_exif or by_xmp or 1
 
 
-def _of_exif(content: bytes) -> int:
+def _of_exif(content: bytes) -> int | None:
     from PIL import Image
 
     exif = Image.Exif()
     try:
         exif.load(content)
-        return int(exif.get(_ORIENTATION, 1))
+        return int(exif[_ORIENTATION]) if _ORIENTATION in exif else None
     except Exception:  # of damage of any kind; the pixels are there all the same
-        return 1
+        return None
