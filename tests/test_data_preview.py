@@ -15,7 +15,7 @@ PHOTOS = [
     Image.fromarray(RNG.integers(0, 256, (h, w, 3), dtype=np.uint8))
     for h, w in ((60, 60), (30, 60))
 ]
-GAP, WIDE, PAPER = 4, 12, 150
+GAP, WIDE, PAPER = 4, 12, (40, 80, 120)
 
 
 def cell(picture: Image.Image, row: int, column: int, size: int) -> np.ndarray:

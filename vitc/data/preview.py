@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _GAP, _WIDE_GAP = 4, 12  # pixels between cells, and beside the originals
-_PAPER = (150, 150, 150)  # against which both white and black images have an edge
+_PAPER = (40, 80, 120)  # blue: against white, black and the grey of what is erased it has an edge
 _LARGEST_CELL = 256
 
 
@@ -50,7 +50,7 @@ def preview(
 
 
 def _sheet(grid: Sequence[Sequence["Image"]]) -> "Image":
-    """The cells on grey, all of the size of the largest draw (to a limit)."""
+    """The cells on paper, all of the size of the largest draw (to a limit)."""
     from PIL import Image
 
     drawn = [cell for row in grid for cell in row[1:]]
