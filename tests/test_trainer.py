@@ -245,6 +245,38 @@ def test_a_run_in_a_thread_works_and_leaves_the_signals_alone(tmp_path: Path) ->
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_interrupted_kernel_leaves_a_checkpoint(tmp_path: Path) -> None:
+    """What a notebook's stop button does: the cell ends without an error, and `last` goes on."""
+    from jupyter_client.manager import start_new_kernel
+
+    code = SCRIPT.format(tests=str(Path(__file__).parent)).replace(
+        "sys.argv[1]", repr(str(tmp_path))
+    )
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        request = client.execute(code)
+        texts, errors, interrupted = "", [], False
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            kind, content = message["msg_type"], message["content"]
+            texts += content.get("text", "") if kind == "stream" else ""
+            errors += [content] if kind == "error" else []
+            if "step 3" in texts and not interrupted:
+                manager.interrupt_kernel()
+                interrupted = True
+            ours = message["parent_header"].get("msg_id") == request
+            if ours and kind == "status" and content["execution_state"] == "idle":
+                break
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert not errors and "True" in texts.split("done ")[1]
+    done = int(texts.split("done ")[1].split()[0])
+    assert 3 <= done <= 6
+    state = checkpoint.read(tmp_path / "lightning_logs/version_0/checkpoints/last.ckpt").state
+    assert state["progress"]["step"] == done
+
+
 # ------------------------------------------------------------------------------- memory
 
 
@@ -267,6 +299,32 @@ def test_allocations_stand_still_from_the_third_step_and_equal_the_plan(tmp_path
     held = plan.nbytes(4, vitc.get_num_threads()) + 3 * params.new_buffer().nbytes
     overhead = seen[-1]["bytes"] - before - held
     assert 0 <= overhead < 200_000, overhead  # the plan itself and its generated products
+
+
+FLAT = """
+import resource, sys
+sys.path[:0] = [{tests!r}]
+from training_kit import *
+from vitc.training.callbacks import LambdaCallback
+seen = []
+def note(trainer, module, outputs, batch, batch_idx):
+    if trainer.global_step in (100, 500):
+        pages = int(open("/proc/self/statm").read().split()[1])
+        seen.append(pages * resource.getpagesize())
+note = LambdaCallback(on_train_batch_end=note)
+run = trainer(sys.argv[1], max_steps=500, log_every_n_steps=1, callbacks=note)
+run.fit(classifier(), Batches(50), Batches(1))
+print(seen[1] - seen[0])
+"""
+
+
+def test_the_process_does_not_grow_over_500_steps(tmp_path: Path) -> None:
+    """With logs, validations and checkpoints in the background: less than 2 MB after step 100."""
+    script = FLAT.format(tests=str(Path(__file__).parent))
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    grown = int(out.splitlines()[-1])
+    assert grown < 2_000_000, grown
 
 
 RSS = """

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -31,6 +30,7 @@ from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import load_file, save_file
 from vitc.tape import clock
+from vitc.training.settings import notice
 
 SCHEMA = 2
 
@@ -312,7 +312,7 @@ def read_or_earlier(path: str | PathLike[str]) -> Checkpoint:
         for other in beside(path.parent):
             with suppress(ValueError, OSError):
                 found = read(other)
-                warnings.warn(f"{error}; going on from {other} instead", stacklevel=4)
+                notice(f"{error}; going on from {other} instead")
                 return found
         raise
 

@@ -1,7 +1,6 @@
 """What happens when a loss or a gradient is infinite or NaN: a sentence says where it began."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from vitc import _vitc
 from vitc.arrays import Array, as_array
 from vitc.errors import VitcError
 from vitc.tape import Loss, no_grad
+from vitc.training.settings import notice
 
 PATIENCE = 3
 """So many steps in a row are left out before "skip" raises, too."""
@@ -26,9 +26,10 @@ def passes(trainer: Any, fault: Callable[..., str | None], *args: Any) -> bool:
         return True
     trainer.skipped += 1
     place = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
-    if trainer.on_nonfinite == "raise" or trainer.skipped > PATIENCE:
+    raises = trainer.on_nonfinite == "raise" or trainer.detect_anomaly
+    if raises or trainer.skipped > PATIENCE:
         raise VitcError(f"{place}: {found}")
-    warnings.warn(f"{place}: {found}; this is left out", stacklevel=4)
+    notice(f"{place}: {found}; this is left out")
     return False
 
 

@@ -1,5 +1,6 @@
 """What a run is set to: the arguments of `Trainer` and `Run` that need more than a look."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -43,7 +44,11 @@ def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def notice(text: str) -> None:
-    warnings.warn(text, stacklevel=5)
+    """Warns at the user's line: the first outside of vitc."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("vitc."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def check_least(**values: tuple[float | None, float]) -> None:

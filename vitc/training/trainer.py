@@ -1,6 +1,5 @@
 """The trainer: settings, state and services of a run. What happens in which order is in loop.py."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -716,9 +715,7 @@ class Trainer:
             return None if given is None else Path(given)
         found = [path for folder in self._folders() for path in checkpoint.beside(folder)]
         if not found:
-            warnings.warn(
-                'ckpt_path is "last", but there is no checkpoint: starting anew', stacklevel=5
-            )
+            settings.notice('ckpt_path is "last", but there is no checkpoint: starting anew')
             return None
         return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
