@@ -26,7 +26,7 @@ import numpy as np
 
 import vitc
 from vitc.data import DataLoader, Mixup, transforms
-from vitc.training.callbacks import ModelCheckpoint
+from vitc.training.callbacks import EMA, ModelCheckpoint
 from vitc.training.classifier import Classifier
 from vitc.training.module import Module
 
@@ -90,7 +90,7 @@ def live(folder: Path) -> tuple[Module, vitc.Trainer]:
         gradient_clip_val=1.0,
         log_every_n_steps=1,
         val_check_interval=2,
-        callbacks=keeper,
+        callbacks=[EMA(decay=0.8), keeper],
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -103,9 +103,11 @@ def live(folder: Path) -> tuple[Module, vitc.Trainer]:
 
 
 def digest(module: Module, trainer: vitc.Trainer) -> str:
-    """SHA-256 of parameters, moments, the rows of the log, and the choice of the best."""
+    """SHA-256 of trained and averaged weights, moments, rows of the log, and the choice of the
+    best."""
     sha = hashlib.sha256()
-    for value in module.state_dict().values():
+    averages = trainer.callbacks[0].averages["model"].module.state_dict()
+    for value in (*module.state_dict().values(), *averages.values()):
         sha.update(np.ascontiguousarray(value).tobytes())
     for row in trainer.optimizer.state_dict()["state"].values():
         sha.update(b"".join(np.asarray(row[name]).tobytes() for name in sorted(row)))

@@ -14,8 +14,9 @@ import pytest
 from test_training_hooks import Lightning, Ours
 
 import vitc
-from training_kit import Batches, classifier, trainer
+from training_kit import ARGUMENTS, Batches, classifier, trainer
 from vitc.callbacks import (
+    EMA,
     BackboneFinetuning,
     BasePredictionWriter,
     EarlyStopping,
@@ -27,6 +28,7 @@ from vitc.callbacks import (
     TQDMProgressBar,
 )
 from vitc.loggers import CSVLogger, TensorBoardLogger
+from vitc.training.classifier import Classifier
 
 pl = pytest.importorskip("pytorch_lightning", reason="the oracle of these tests")
 SCORES = [0.5, 0.4, 0.45, 0.3, 0.31, 0.32, 0.2, math.nan, 0.25, 0.1]
@@ -274,6 +276,42 @@ def test_rates_are_logged_per_group(tmp_path: Path) -> None:
         vitc.optim.set_lr(optimizer, schedule, step - 1, 8)
         expected[step] = optimizer.param_groups[0]["lr"]
     assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_averages_follow_the_weights_and_are_what_is_validated(tmp_path: Path) -> None:
+    """Against the formula of timm's ModelEmaV3 in float64 over the weights of each step, 1e-6."""
+    steps: list[dict[str, Any]] = []
+    validated: list[float] = []
+
+    class Watched(Classifier):
+        def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+            steps.append({k: np.array(v, np.float64) for k, v in self.state_dict().items()})
+
+        def validation_step(self, batch, batch_idx) -> None:
+            validated.append(float(np.sum(self.state_dict()["model.pos_embed"], dtype=float)))
+
+    module = Watched("test_vit", 3, lr=1e-2, **ARGUMENTS)
+    averaging = EMA(decay=0.7, use_warmup=True)
+    start = {k: np.array(v, np.float64) for k, v in module.state_dict().items()}
+    run = trainer(tmp_path, max_epochs=2, callbacks=averaging, num_sanity_val_steps=0)
+    run.fit(module, Batches(3), Batches(1))
+    expected, sums = start, []
+    for s, weights in enumerate(steps, 1):
+        decay = 0.0 if s <= 1 else min(1 - (1 + (s - 1)) ** (-2 / 3), 0.7)
+        expected = {k: decay * e + (1 - decay) * weights[k] for k, e in expected.items()}
+        sums.append(float(np.sum(expected["model.pos_embed"])))
+    assert validated == pytest.approx([sums[2], sums[5]], rel=1e-5)
+    for name, value in module.state_dict().items():  # the end: the module holds the averages
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
+        assert np.any(value != steps[-1][name].astype(np.float32))
+    path = Path(run.checkpoint_callback.best_model_path)
+    trained = Watched.load_from_checkpoint(path).state_dict()
+    assert all(np.array_equal(trained[k], steps[-1][k].astype(np.float32)) for k in trained)
+    opened = vitc.create_model(
+        "test_vit", num_classes=3, checkpoint_path=path / "ema.safetensors", **ARGUMENTS
+    )
+    for name, value in opened.state_dict().items():
+        assert np.array_equal(value, module.model.state_dict()[name])
 
 
 def test_the_backbone_thaws_at_its_epoch(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_training_hooks import Ours
+from test_training_hooks import Lightning, Ours
 
 import vitc
 import vitc.functional as F
 from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
+from vitc import _vitc
 from vitc.data import DataLoader
-from vitc.optim import AdamW
+from vitc.optim import AdamW, dispatch_clip_grad, set_lr
 from vitc.tape import clock
 from vitc.training.callbacks import Callback, LambdaCallback
 from vitc.training.classifier import Classifier
@@ -186,12 +187,25 @@ def test_a_loop_of_ones_own_is_the_trainer_to_the_bit(tmp_path: Path) -> None:
     norms = []
     for x, y in loader:
         run.backward(F.cross_entropy(model(x), y))
-        norms.append(run.clip_gradients(model, max_norm=0.5))
+        norms.append(model.params.gradient_norm() / len(x))
+        run.clip_gradients(model, max_norm=0.5)
         optimizer.step()
         optimizer.zero_grad()
     assert max(norms) > 0.5
     for name, value in module.state_dict().items():
         assert np.array_equal(own.state_dict()[name], value), name
+
+
+def test_half_precision_lasts_as_long_as_the_run(tmp_path: Path) -> None:
+    seen: list[str] = []
+    note = LambdaCallback(on_train_batch_end=lambda t, m, *_: seen.append(m.model.precision))
+    module = classifier()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the processor has none
+        run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed", callbacks=note)
+        run.fit(module, Batches(2))
+    expected = "bf16" if _vitc.config()["bf16"] else "float32"
+    assert seen == [expected] * 2 and module.model.precision == "float32"
 
 
 # ------------------------------------------------------------------------------- infinite and NaN
@@ -326,3 +340,98 @@ def test_every_form_of_configure_optimizers_is_read(tmp_path: Path) -> None:
         ValueError, match="lr_scheduler has no 'intervall'; did you mean 'interval'"
     ):
         rates(lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": half, "intervall": "step"}})
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value", "agc"])
+def test_clipping_is_that_of_vitc_optim(tmp_path: Path, algorithm: str) -> None:
+    """One step against a loop of one's own; the head is left alone by "agc", as in timm."""
+    limit = dict(norm=0.1, value=1e-3, agc=1e-3)[algorithm]
+    module, own = (classifier(drop_path_rate=0.0, drop_rate=0.0) for _ in range(2))
+    options = dict(gradient_clip_val=limit, gradient_clip_algorithm=algorithm)
+    trainer(tmp_path, max_steps=1, **options).fit(module, Batches(1))
+    x, y = next(iter(Batches(1)))
+    optimizer, schedule = own.configure_optimizers()
+    set_lr(optimizer, schedule, 0, 1)
+    F.cross_entropy(own.model(x), y, label_smoothing=0.1).backward()
+    body = [p for n, p in own.named_parameters() if algorithm != "agc" or ".head." not in n]
+    before = [np.array(p.grad) for p in body]
+    dispatch_clip_grad(body, limit, algorithm)
+    assert any(np.any(p.grad != b) for p, b in zip(body, before, strict=True))
+    optimizer.step()
+    for name, value in module.state_dict().items():
+        assert np.array_equal(own.state_dict()[name], value), name
+
+
+def schedules(library: Any, optimizer: Any) -> dict[str, Any]:
+    """What users return as "lr_scheduler", of torch.optim.lr_scheduler or ours of that name."""
+    return {
+        "per epoch": lambda: library.StepLR(optimizer, 1, gamma=0.5),
+        "per step": lambda: {
+            "scheduler": library.OneCycleLR(optimizer, max_lr=0.2, total_steps=9),
+            "interval": "step",
+        },
+        "every other step": lambda: {
+            "scheduler": library.LinearLR(optimizer, total_iters=3),
+            "interval": "step",
+            "frequency": 2,
+        },
+        "every other epoch": lambda: {"scheduler": library.StepLR(optimizer, 1), "frequency": 2},
+        "plateau": lambda: {
+            "scheduler": library.ReduceLROnPlateau(optimizer, patience=0, factor=0.1),
+            "monitor": "score",
+        },
+    }
+
+
+@pytest.mark.parametrize("case", schedules(None, None))
+def test_torchs_schedules_move_when_lightning_moves_them(tmp_path: Path, case: str) -> None:
+    """The learning rate of each of 8 steps in 4 epochs, against Lightning with torch's own."""
+    import torch
+
+    rates: dict[str, list[float]] = {}
+    for engine, library, adam in (
+        (Lightning, torch.optim.lr_scheduler, torch.optim.AdamW),
+        (Ours, vitc.optim.lr_scheduler, AdamW),
+    ):
+        found = rates[engine.__name__] = []
+
+        def configure(self: Any, library: Any = library, adam: Any = adam) -> Any:
+            optimizer = adam(self.parameters(), lr=0.1)
+            return {"optimizer": optimizer, "lr_scheduler": schedules(library, optimizer)[case]()}
+
+        def validate(self: Any, batch: Any, batch_idx: int) -> None:
+            self.log("score", [0.5, 0.4, 0.6, 0.3][self.current_epoch], batch_size=2)
+
+        def note(self: Any, optimizer: Any, found: list[float] = found) -> None:
+            found.append(optimizer.param_groups[0]["lr"])
+
+        hooks = dict(
+            configure_optimizers=configure,
+            validation_step=validate,
+            on_before_optimizer_step=note,
+        )
+        switches = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+        quiet = dict.fromkeys(switches, False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run = engine.trainer(max_epochs=4, default_root_dir=tmp_path, **quiet)
+            module = type("Net", (engine.Module,), hooks)()
+            run.fit(module, engine.loader(2), engine.loader(1))
+    assert len(rates["Lightning"]) == 8 and len(set(rates["Lightning"])) > 1
+    assert rates["Ours"] == pytest.approx(rates["Lightning"], rel=1e-12)
+
+
+def test_a_plateau_without_a_metric_is_named(tmp_path: Path) -> None:
+    given: dict[str, str] = {}
+
+    class Net(Ours.Module):
+        def configure_optimizers(self) -> Any:
+            adam = AdamW(self.parameters())
+            plateau = vitc.optim.lr_scheduler.ReduceLROnPlateau(adam)
+            return {"optimizer": adam, "lr_scheduler": {"scheduler": plateau, **given}}
+
+    with pytest.raises(ValueError, match="ReduceLROnPlateau needs a metric"):
+        trainer(tmp_path, max_epochs=1).fit(Net(), Ours.loader(1))
+    given["monitor"] = "nothing"
+    with pytest.raises(ValueError, match="the schedule monitors 'nothing', not logged"):
+        trainer(tmp_path, max_epochs=1).fit(Net(), Ours.loader(1))

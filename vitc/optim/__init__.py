@@ -4,6 +4,7 @@ Names, arguments and arithmetic are torch's (`torch.optim`, `torch.nn.utils`) an
 (`timm.optim`, `timm.scheduler`, `timm.utils`).
 """
 
+from vitc.optim import lr_scheduler
 from vitc.optim.averaging import ModelEmaV3
 from vitc.optim.clipping import (
     adaptive_clip_grad,
@@ -43,6 +44,7 @@ __all__ = [
     "cosine",
     "dispatch_clip_grad",
     "linear",
+    "lr_scheduler",
     "multistep",
     "one_cycle",
     "param_groups_layer_decay",

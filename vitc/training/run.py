@@ -8,9 +8,9 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.models.model import Model
-from vitc.parameters import Parameter
+from vitc.optim import dispatch_clip_grad
 from vitc.runtime import set_num_threads
-from vitc.tape import Loss, close_window
+from vitc.tape import Loss
 from vitc.training import settings
 
 
@@ -89,22 +89,17 @@ class Run:
         """Adds the gradients of a loss to the parameters."""
         loss.backward()
 
-    def clip_gradients(self, module: Any, max_norm: float) -> float:
-        """Scales the gradients of a model or module so that their norm together is at most
-        max_norm, as torch's clip_grad_norm_; returns the norm before."""
-        parameters = list(module.parameters())
-        close_window(parameters)
-        return clip_norm(parameters, max_norm)
-
-
-def clip_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
-    tables = {id(p.owner): p.owner for p in parameters}.values()
-    norm = float(np.sqrt(sum(table.gradient_norm() ** 2 for table in tables)))
-    factor = max_norm / (norm + 1e-6)
-    if factor < 1:
-        for table in tables:
-            table.scale_gradients(factor)
-    return norm
+    def clip_gradients(
+        self, module: Any, max_norm: float | None = None, clip_val: float | None = None
+    ) -> None:
+        """Cuts the gradients of a model or module: their norm together to max_norm, or each element
+        to clip_val, as torch does."""
+        if (max_norm is None) == (clip_val is None):
+            raise ValueError("clip_gradients needs max_norm or clip_val")
+        if max_norm is not None:
+            dispatch_clip_grad(module.parameters(), max_norm, "norm")
+        elif clip_val is not None:
+            dispatch_clip_grad(module.parameters(), clip_val, "value")
 
 
 class _Joined:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitc.errors import nearest
-from vitc.optim import set_lr
+from vitc.optim import Optimizer, set_lr
 from vitc.training.settings import check_least, check_one_of
 
 _KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name")
@@ -85,7 +85,7 @@ def read_configuration(returned: Any) -> tuple[Any, Scheduling | None]:
     elif isinstance(returned, tuple | list) and 1 <= len(returned) <= 2:
         returned, schedule = returned if len(returned) == 2 else (returned[0], None)
     optimizer, schedule = _only(returned), _only(schedule)
-    if not all(hasattr(optimizer, name) for name in ("step", "zero_grad", "param_groups")):
+    if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"configure_optimizers() returned {type(optimizer).__name__}, expected an optimizer of "
             "vitc.optim, (optimizer, schedule) or ([optimizer], [schedule])"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vitc.optim import dispatch_clip_grad
+from vitc.optim.clipping import MODES
 from vitc.tape import close_window
 from vitc.training import checkpoint, loop, settings
 from vitc.training.callbacks import (
@@ -18,6 +20,7 @@ from vitc.training.callbacks import (
     Timer,
     TQDMProgressBar,
 )
+from vitc.training.callbacks.finetuning import is_head
 from vitc.training.datamodule import DataModule
 from vitc.training.estimate import (
     Estimate,
@@ -34,7 +37,7 @@ from vitc.training.loggers import CSVLogger
 from vitc.training.module import Module
 from vitc.training.progress import Progress
 from vitc.training.results import Entry, Results, reduction
-from vitc.training.run import Run, clip_norm
+from vitc.training.run import Run
 from vitc.training.schedule import Scheduling, read_configuration
 from vitc.training.writer import Writer
 
@@ -131,7 +134,7 @@ class Trainer:
             val_check_interval=(val_check_interval, 0),
             micro_batch=(micro_batch, 1),
         )
-        settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, ("norm",))
+        settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
         settings.check_one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
         self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
         self.world_size = self.run.world_size
@@ -500,8 +503,16 @@ class Trainer:
         close_window(self.module.parameters())
 
     def clip_gradients(self) -> None:
-        if self.gradient_clip_val:
-            clip_norm(self.module.parameters(), self.gradient_clip_val)
+        """The head's are left alone by "agc", as in timm."""
+        if not self.gradient_clip_val:
+            return
+        algorithm = self.gradient_clip_algorithm
+        clipped = [
+            parameter
+            for name, parameter in self.module.named_parameters()
+            if algorithm != "agc" or not is_head(name)
+        ]
+        dispatch_clip_grad(clipped, self.gradient_clip_val, algorithm)
 
     def set_lr(self) -> None:
         """Before a step, by the schedules that are functions of it."""

@@ -1,6 +1,7 @@
 """Callbacks: what a trainer does besides training."""
 
 from vitc.training.callbacks.early_stopping import EarlyStopping
+from vitc.training.callbacks.ema import EMA
 from vitc.training.callbacks.finetuning import BackboneFinetuning
 from vitc.training.callbacks.lambda_function import LambdaCallback
 from vitc.training.callbacks.lr_monitor import LearningRateMonitor
@@ -11,6 +12,7 @@ from vitc.training.callbacks.timer import Timer
 from vitc.training.hooks import Callback
 
 __all__ = [
+    "EMA",
     "BackboneFinetuning",
     "BasePredictionWriter",
     "Callback",

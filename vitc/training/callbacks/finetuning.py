@@ -44,5 +44,10 @@ def _backbone(module: Any) -> Iterator[Parameter]:
         yield from module.backbone.parameters()
         return
     for name, parameter in module.named_parameters():
-        if not set(name.split(".")) & set(_HEADS):
+        if not is_head(name):
             yield parameter
+
+
+def is_head(name: str) -> bool:
+    """Whether a parameter of this name in a module belongs to a classifier."""
+    return bool(set(name.split(".")) & set(_HEADS))
