@@ -25,11 +25,11 @@ import numpy as np
 
 from vitc import __version__
 from vitc.arrays import Array
-from vitc.models.model import Model
 from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import load_file, save_file
 from vitc.tape import clock
+from vitc.training.foreign import Foreign
 from vitc.training.settings import notice
 
 SCHEMA = 2
@@ -54,6 +54,68 @@ class Checkpoint(NamedTuple):
         """The arrays of `<name>.safetensors`; none if it does not hold it."""
         file = f"{name}.safetensors"
         return load_file(self.path / file) if file in self.state["files"] else {}
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        return dict(self.state["hparams"])
+
+    def load_models(self, module: Any) -> None:
+        """Gives the models of module their weights. Raises `ValueError` for one that does not
+        fit."""
+        for attribute, model in module.named_models():
+            weights = self.weights(attribute)
+            try:
+                model.load_state_dict(weights)
+            except ValueError as error:
+                raise ValueError(f"{self.path}, model {attribute!r}: {error}") from None
+
+    def load_run(self, trainer: Any, module: Any) -> None:
+        """Sets models, optimizer, callbacks and counters to where the checkpoint stands.
+
+        Raises `ValueError` for one that holds weights only, or was made by so many devices.
+        """
+        state = self.state
+        self._check_run(trainer)
+        self.load_models(module)
+        trainer.optimizer.load_state_dict(self._optimizer())
+        for callback in trainer.callbacks:
+            if callback.state_key in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][callback.state_key])
+            callback.load_tensors(self.tensors(callback.state_key))
+        for logger, kept in zip(trainer.loggers, state["loggers"], strict=False):
+            if kept and hasattr(logger, "load_state_dict"):
+                logger.load_state_dict(kept)
+        trainer.load_schedule_state(state["schedule"])
+        if trainer.datamodule is not None:
+            trainer.datamodule.load_state_dict(state["datamodule"])
+        trainer.progress.load_state_dict(state["progress"])
+        trainer.results.load_state_dict(state["results"])
+        trainer.callback_metrics.update(state["callback_metrics"])
+        clock.seed = state["seed"]
+        for callback in trainer.callbacks:
+            callback.on_load_checkpoint(trainer, module, state)
+        module.on_load_checkpoint(state)
+
+    def _check_run(self, trainer: Any) -> None:
+        if "progress" not in self.state:
+            raise ValueError(
+                f"{self.path} holds weights only, nothing to go on from: load it with "
+                "load_from_checkpoint()"
+            )
+        if self.state["shards"] != trainer.world_size:
+            raise ValueError(
+                f"{self.path} was trained with {self.state['shards']} devices, this run has "
+                f"{trainer.world_size}: a step would be another one"
+            )
+
+    def _optimizer(self) -> dict[str, Any]:
+        """An optimizer's state in torch's layout."""
+        kept = self.state["optimizer"]
+        rows: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in kept["state"].items()}
+        for key, value in self.tensors("state").items():
+            number, name = key.split(".", 1)
+            rows[int(number)][name] = value
+        return {"state": rows, "param_groups": kept["param_groups"]}
 
 
 class Snapshot(NamedTuple):
@@ -299,15 +361,17 @@ def read(path: str | PathLike[str]) -> Checkpoint:
     return Checkpoint(path, state)
 
 
-def read_or_earlier(path: str | PathLike[str]) -> Checkpoint:
-    """A checkpoint, or if it is damaged the latest whole one beside it, with a warning.
+def read_any(path: str | PathLike[str]) -> Checkpoint | Foreign:
+    """A checkpoint, or the file of another trainer. Raises as they do."""
+    return Foreign(path) if Path(path).is_file() else read(path)
 
-    Raises what `read` does if there is none.
-    """
+
+def read_or_earlier(path: str | PathLike[str]) -> Checkpoint | Foreign:
+    """The same, or if it is damaged the latest whole checkpoint beside it, with a warning."""
     path = Path(path)
     settle(path.parent)
     try:
-        return read(path)
+        return read_any(path)
     except ValueError as error:
         for other in beside(path.parent):
             with suppress(ValueError, OSError):
@@ -345,64 +409,3 @@ def _read_state(path: Path) -> dict[str, Any]:
     if _digest(state) != digest:
         raise ValueError(f"{path} is damaged: it is not as it was written")
     return dict(state)
-
-
-def load_models(checkpoint: Checkpoint, module: Any) -> None:
-    """Gives the models of module their weights. Raises `ValueError` for one that does not fit."""
-    for attribute, model in module.named_models():
-        _load(checkpoint, attribute, model)
-
-
-def _load(checkpoint: Checkpoint, attribute: str, model: Model) -> None:
-    weights = checkpoint.weights(attribute)
-    try:
-        model.load_state_dict(weights)
-    except ValueError as error:
-        raise ValueError(f"{checkpoint.path}, model {attribute!r}: {error}") from None
-
-
-def load_run(checkpoint: Checkpoint, trainer: Any, module: Any) -> None:
-    """Sets models, optimizer, callbacks and counters to where the checkpoint stands.
-
-    Raises `ValueError` for one that holds weights only, or was made by so many devices.
-    """
-    state = checkpoint.state
-    if "progress" not in state:
-        raise ValueError(
-            f"{checkpoint.path} holds weights only, nothing to go on from: load it with "
-            "load_from_checkpoint()"
-        )
-    if state["shards"] != trainer.world_size:
-        raise ValueError(
-            f"{checkpoint.path} was trained with {state['shards']} devices, this run has "
-            f"{trainer.world_size}: a step would be another one"
-        )
-    load_models(checkpoint, module)
-    trainer.optimizer.load_state_dict(_joined(checkpoint))
-    for callback in trainer.callbacks:
-        if callback.state_key in state["callbacks"]:
-            callback.load_state_dict(state["callbacks"][callback.state_key])
-        callback.load_tensors(checkpoint.tensors(callback.state_key))
-    for logger, kept in zip(trainer.loggers, state["loggers"], strict=False):
-        if kept and hasattr(logger, "load_state_dict"):
-            logger.load_state_dict(kept)
-    trainer.load_schedule_state(state["schedule"])
-    if trainer.datamodule is not None:
-        trainer.datamodule.load_state_dict(state["datamodule"])
-    trainer.progress.load_state_dict(state["progress"])
-    trainer.results.load_state_dict(state["results"])
-    trainer.callback_metrics.update(state["callback_metrics"])
-    clock.seed = state["seed"]
-    for callback in trainer.callbacks:
-        callback.on_load_checkpoint(trainer, module, state)
-    module.on_load_checkpoint(state)
-
-
-def _joined(checkpoint: Checkpoint) -> dict[str, Any]:
-    """An optimizer's state in torch's layout."""
-    kept = checkpoint.state["optimizer"]
-    rows: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in kept["state"].items()}
-    for key, value in checkpoint.tensors("state").items():
-        number, name = key.split(".", 1)
-        rows[int(number)][name] = value
-    return {"state": rows, "param_groups": kept["param_groups"]}

@@ -135,13 +135,14 @@ class Module(WithHyperParameters, ModuleHooks):
     def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **changes: Any) -> Self:
         """The module of a checkpoint, made from its hyperparameters (with `changes`), and loaded.
 
-        Raises `OSError` or `ValueError`, naming the path, for one that is absent or damaged.
+        checkpoint_path: also a `.ckpt` file of Lightning. Raises `OSError` or `ValueError`, naming
+        the path, for one that is absent or damaged.
         """
-        from vitc.training.checkpoint import load_models, read
+        from vitc.training.checkpoint import read_any
 
-        checkpoint = read(checkpoint_path)
-        module = cls(**{**checkpoint.state["hparams"], **changes})
-        load_models(checkpoint, module)
+        checkpoint = read_any(checkpoint_path)
+        module = cls(**{**checkpoint.hparams, **changes})
+        checkpoint.load_models(module)
         module.on_load_checkpoint(checkpoint.state)
         return module
 

@@ -206,6 +206,7 @@ class Trainer:
 
         Loaders are those given, else the datamodule's, else the module's own. ckpt_path: a path, or
         "last" for the latest there is (without one the run starts anew, with a warning), or "best".
+        A path may be a file of Lightning or of timm's script, whose weights and optimizer go on.
         A damaged checkpoint is passed over with a warning for the latest whole one beside it.
 
         Ctrl-C ends it after the current batch, with a checkpoint `last.ckpt` to go on from; then
@@ -707,13 +708,13 @@ class Trainer:
     def _resume(self, ckpt_path: _Path | None) -> None:
         path = self._checkpoint_path(ckpt_path)
         if path is not None:
-            checkpoint.load_run(checkpoint.read_or_earlier(path), self, self.module)
+            checkpoint.read_or_earlier(path).load_run(self, self.module)
             self.resumed = True
 
     def _load_weights(self, ckpt_path: _Path | None) -> None:
         path = self._checkpoint_path(ckpt_path)
         if path is not None:
-            checkpoint.load_models(checkpoint.read(path), self.module)
+            checkpoint.read_any(path).load_models(self.module)
 
     def _checkpoint_path(self, given: _Path | None) -> Path | None:
         """The path that "last" and "best" stand for."""

@@ -1,0 +1,96 @@
+"""Checkpoints of Lightning (`.ckpt`) and of timm's training script (`.pth.tar`), to go on from.
+
+They are files of torch.save, read without executing anything. What is taken over: weights,
+hyperparameters, the optimizer's state, and how far the run was. Not the order of the data, which is
+another one here.
+"""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vitc.arrays import Array
+from vitc.models.weights import torch_file
+from vitc.models.weights.keys import renamed, weights_of
+from vitc.models.weights.mapped import DAMAGE
+
+
+class Foreign:
+    """A file of another trainer. Raises `ValueError`, naming it, for one that cannot be read."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            content, self._array = torch_file.read(self.path)
+            weights = weights_of(content, torch_file.Tensor, use_ema=False)
+        except DAMAGE as error:
+            raise ValueError(f"{self.path} is not a checkpoint that can be read: {error}") from None
+        self.state: dict[str, Any] = dict(content)
+        self._weights = {name: self._array(tensor) for name, tensor in weights.items()}
+
+    @property
+    def hparams(self) -> dict[str, Any]:
+        """What Lightning's save_hyperparameters kept."""
+        return dict(self.state.get("hyper_parameters") or {})
+
+    def load_models(self, module: Any) -> None:
+        """Gives the models of module their weights, under whichever attribute they had been if
+        there is one model only."""
+        models = dict(module.named_models())
+        try:
+            if len(models) == 1:
+                (model,) = models.values()
+                model.load_state_dict(renamed(self._weights, model.shapes))
+            else:
+                module.load_state_dict(self._weights)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+
+    def load_run(self, trainer: Any, module: Any) -> None:
+        """Sets models, optimizer and counters to where the file stands."""
+        self.load_models(module)
+        optimizer = self._optimizer()
+        if optimizer is None:
+            raise ValueError(f"{self.path} holds weights only, nothing to go on from")
+        trainer.optimizer.load_state_dict(optimizer)
+        progress = trainer.progress
+        progress.epoch, progress.batch = self._place()
+        steps = [int(row.get("step", 0)) for row in optimizer["state"].values()]
+        progress.step = int(self.state.get("global_step", max(steps, default=0)))
+        module.on_load_checkpoint(self.state)
+
+    def _optimizer(self) -> dict[str, Any] | None:
+        """The state in torch's layout; of the settings, those that the optimizer here has too."""
+        given = (self.state.get("optimizer_states") or [self.state.get("optimizer")])[0]
+        if not given:
+            return None
+        rows = {
+            int(number): {name: self._value(value) for name, value in row.items()}
+            for number, row in given["state"].items()
+        }
+        names = ("params", "lr", "initial_lr", "betas", "momentum", "weight_decay", "eps")
+        groups = [{k: v for k, v in g.items() if k in names} for g in given["param_groups"]]
+        return {"state": rows, "param_groups": groups}
+
+    def _value(self, value: Any) -> Array | Any:
+        if not isinstance(value, torch_file.Tensor):
+            return value
+        array = self._array(value)
+        return array if array.ndim else array.item()
+
+    def _place(self) -> tuple[int, int]:
+        """(epoch, batch) to begin with."""
+        loop = self._loop()
+        if not loop:  # timm writes at the end of an epoch
+            return int(self.state.get("epoch", -1)) + 1, 0
+        epochs = loop["epoch_progress"]["current"]
+        batches = loop["epoch_loop.batch_progress"]
+        whole = epochs["processed"] >= epochs["started"] or batches["is_last_batch"]
+        if whole:
+            return int(epochs["started"]), 0
+        return int(epochs["started"]) - 1, int(batches["current"]["ready"])
+
+    def _loop(self) -> Mapping[str, Any]:
+        loops = self.state.get("loops") or {}
+        return dict(loops.get("fit_loop") or {})
