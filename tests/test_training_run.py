@@ -83,6 +83,11 @@ def test_limits_that_leave_nothing_are_named(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1, limit_val_batches=0.5)
     with pytest.raises(ValueError, match=r"share of a loader that has no len\(\)"):
         run.fit(classifier(), Batches(5), iter([]))
+    for stage in ("validate", "test", "predict"):
+        with pytest.raises(ValueError, match="loader gave no batch: it is empty, or shorter"):
+            getattr(trainer(tmp_path), stage)(classifier(), [])
+    with pytest.raises(ValueError, match="the val loader gave no batch"):
+        trainer(tmp_path).validate(classifier(), iter([]))
     with pytest.raises(TypeError, match="the train loader is a int, expected batches"):
         trainer(tmp_path, max_epochs=1).fit(classifier(), 3)
     with pytest.raises(ValueError, match="fit needs a loader: give it one, or define train_data"):

@@ -1,9 +1,12 @@
 """The batches of one stage: a loader, and how many of its batches are taken."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
+NO_BATCH = "gave no batch: it is empty, or shorter than one batch"
 Limit = int | float | None
 """So many batches, such a share of the loader, or all of it."""
 
@@ -31,6 +34,8 @@ class Feed:
 
     def _count(self, limit: Limit) -> int | None:
         """The batches of a pass; None if the loader does not say."""
+        if self.size == 0 and limit != 0:
+            raise ValueError(f"the {self.what} loader {NO_BATCH}")
         if isinstance(limit, float) and self.size is None:
             if limit != 1.0:
                 raise ValueError(
@@ -71,3 +76,12 @@ def with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
         yield batch, False
         batch = following
     yield batch, True
+
+
+def count_samples(batch: Any) -> int:
+    """How many samples a batch holds: the length of its first array."""
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, tuple | list) and len(batch):
+        return count_samples(batch[0]) if np.ndim(batch[0]) else len(batch)
+    return len(batch) if hasattr(batch, "__len__") else 1

@@ -8,8 +8,8 @@ their cut.
 from typing import Any
 
 from vitc.tape import Loss, clock, no_grad
-from vitc.training import micro, nonfinite
-from vitc.training.feed import Feed, with_last
+from vitc.training import micro, nonfinite, when
+from vitc.training.feed import NO_BATCH, Feed, with_last
 from vitc.training.results import Results
 
 
@@ -18,7 +18,7 @@ def fit(trainer: Any, module: Any) -> None:
     trainer.call("on_fit_start")
     sanity_check(trainer, module)
     trainer.call("on_train_start")
-    while not trainer.finished:
+    while not when.finished(trainer):
         train_epoch(trainer, module)
     trainer.call("on_train_end")
     trainer.call("on_fit_end")
@@ -44,17 +44,15 @@ def train_epoch(trainer: Any, module: Any) -> None:
             optimizer_step(trainer)
         trainer.move_lr(last)
         trainer.end_batch(outputs, batch, index)
-        if trainer.validation_due(last):
+        if when.validation_due(trainer, last):
             progress.validating = True
             evaluate(trainer, module, "validation", trainer.val_feed)
-        if trainer.stops_now:
+        if when.stops_now(trainer):
             break
     if trainer.interrupted:
         return  # the epoch goes on when the run is resumed
     if progress.batch == 0:
-        raise ValueError(
-            "the training loader gave no batch: it is empty, or shorter than one batch"
-        )
+        raise ValueError(f"the train loader {NO_BATCH}")
     trainer.end_epoch()
 
 
@@ -145,6 +143,7 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
     with no_grad(), trainer.evaluation_mode():
         trainer.call(f"on_{stage}_start")
         trainer.call(f"on_{stage}_epoch_start")
+        index = -1
         for index, batch in enumerate(feed.batches()):
             if index == limit or trainer.interrupted:
                 break
@@ -153,6 +152,8 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
             outputs = step(batch, index)
             trainer.call(f"on_{stage}_batch_end", outputs, batch, index)
             trainer.publish_evaluation_step()
+        if index < 0:
+            raise ValueError(f"the {feed.what} loader {NO_BATCH}")
         if not trainer.interrupted:
             end_evaluation(trainer, stage)
 

@@ -7,18 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitc.optim import dispatch_clip_grad
 from vitc.optim.clipping import MODES
 from vitc.tape import close_window
-from vitc.training import checkpoint, loop, settings
+from vitc.training import checkpoint, defaults, loop, settings, when
 from vitc.training.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
-    ProgressBar,
     Timer,
-    TQDMProgressBar,
 )
 from vitc.training.callbacks.finetuning import is_head
 from vitc.training.datamodule import DataModule
@@ -30,10 +26,9 @@ from vitc.training.estimate import (
     free_memory,
     time_left,
 )
-from vitc.training.feed import Feed, Limit
+from vitc.training.feed import Feed, Limit, count_samples
 from vitc.training.hooks import Callback
 from vitc.training.interrupt import listen
-from vitc.training.loggers import CSVLogger
 from vitc.training.module import Module
 from vitc.training.progress import Progress
 from vitc.training.results import Entry, Results, reduction
@@ -165,8 +160,8 @@ class Trainer:
         self.enable_model_summary = enable_model_summary
         self.detect_anomaly, self.on_nonfinite = detect_anomaly, on_nonfinite
         self.default_root_dir = Path(default_root_dir or ".")
-        self.loggers = _loggers(logger, self.default_root_dir)
-        self.callbacks = _with_defaults(callbacks, enable_checkpointing, enable_progress_bar)
+        self.loggers = defaults.loggers(logger, self.default_root_dir)
+        self.callbacks = defaults.callbacks(callbacks, enable_checkpointing, enable_progress_bar)
         if max_time is not None:
             self.callbacks.insert(0, Timer(max_time))
         self.module: Any = None
@@ -300,7 +295,7 @@ class Trainer:
         self.module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         before = self.callbacks
-        self.callbacks = _ordered([*before, *_listed(module.configure_callbacks())])
+        self.callbacks = defaults.ordered([*before, *defaults.listed(module.configure_callbacks())])
         status = "failed"
         try:
             self._set_up(stage)
@@ -404,24 +399,7 @@ class Trainer:
     @property
     def estimated_stepping_batches(self) -> int | None:
         """Optimizer steps of the whole run; None if there is no end."""
-        batches, limits = self.num_training_batches, []
-        if self.max_epochs is not None and batches is not None:
-            limits.append(self.max_epochs * -(-batches // self.accumulate_grad_batches))
-        if self.max_steps >= 0:
-            limits.append(self.max_steps)
-        return min(limits) if limits else None
-
-    @property
-    def remaining_batches(self) -> int | None:
-        """Batches of the loader until the end; None if nobody can know."""
-        steps, batches = self.estimated_stepping_batches, self.train_feed.count
-        if steps is None or batches is None:
-            return None
-        by_steps = (steps - self.progress.step) * self.window_batches
-        if self.max_epochs is None:
-            return max(by_steps, 0)
-        by_epochs = (self.max_epochs - self.progress.epoch) * batches - self.progress.batch
-        return max(min(by_steps, by_epochs), 0)
+        return when.all_steps(self)
 
     # ------------------------------------------------------------------------------- its place
 
@@ -439,58 +417,8 @@ class Trainer:
         return self.stage == "fit"
 
     @property
-    def finished(self) -> bool:
-        done = self.max_epochs is not None and self.progress.epoch >= self.max_epochs
-        return done or self.stops_now
-
-    @property
-    def stops_now(self) -> bool:
-        """Whether training ends here, between two batches."""
-        full = self.max_steps >= 0 and self.progress.step >= self.max_steps
-        return full or self._stops_early or self.interrupted
-
-    @property
-    def _stops_early(self) -> bool:
-        if not self.should_stop:
-            return False
-        epochs, steps = self.progress.epoch, self.progress.step
-        return epochs >= (self.min_epochs or 0) and steps >= (self.min_steps or 0)
-
-    @property
     def last_epoch(self) -> bool:
         return self.max_epochs is not None and self.progress.epoch + 1 >= self.max_epochs
-
-    def validation_due(self, last: bool) -> bool:
-        """Whether to validate now; last: the epoch has no more batches."""
-        if self.interrupted or not self._validates_this_epoch:
-            return False
-        if self._stops_early:
-            return True
-        batch, shards = self.progress.batch, self.world_size
-        done, total = -(-batch // shards), self.num_training_batches
-        interval = 1.0 if self.val_check_interval is None else self.val_check_interval
-        if isinstance(interval, float) and total is None:
-            return last
-        every = interval if isinstance(interval, int) else max(int((total or 0) * interval), 1)
-        if self.check_val_every_n_epoch is None:
-            done += self.progress.epoch * (total or 0)
-        return (last or batch % shards == 0) and done % every == 0
-
-    @property
-    def _validates_this_epoch(self) -> bool:
-        if self.val_feed is None:
-            return False
-        every = self.check_val_every_n_epoch
-        return every is None or (self.progress.epoch + 1) % every == 0
-
-    @property
-    def validation_follows(self) -> bool:
-        """Whether a validation comes right after this batch."""
-        return self.validation_due(self.progress.batch == self.train_feed.count)
-
-    @property
-    def validates_once_per_epoch(self) -> bool:
-        return self.val_check_interval in (None, 1.0) and self.check_val_every_n_epoch == 1
 
     # ------------------------------------------------------------------------------- the optimizer
 
@@ -543,7 +471,7 @@ class Trainer:
     # ------------------------------------------------------------------------------- metrics
 
     def start_batch(self, batch: Any) -> None:
-        self.batch_size = _samples(batch)
+        self.batch_size = count_samples(batch)
 
     def log(
         self,
@@ -684,8 +612,8 @@ class Trainer:
         if memory is not None:
             size = self.micro_batch or batch
             print(f"memory: {memory}{f', {size} samples at a time' if size < batch else ''}")
-        if batch and self.remaining_batches is not None:
-            print(f"time: {time_left(self.module, self.remaining_batches * batch)}")
+        if batch and when.remaining_batches(self) is not None:
+            print(f"time: {time_left(self.module, when.remaining_batches(self) * batch)}")
 
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""
@@ -706,41 +634,15 @@ class Trainer:
         checkpoint.write(filepath, checkpoint.snapshot(self, self.module, weights_only))
 
     def _resume(self, ckpt_path: _Path | None) -> None:
-        path = self._checkpoint_path(ckpt_path)
+        path = defaults.checkpoint_path(self, ckpt_path)
         if path is not None:
             checkpoint.read_or_earlier(path).load_run(self, self.module)
             self.resumed = True
 
     def _load_weights(self, ckpt_path: _Path | None) -> None:
-        path = self._checkpoint_path(ckpt_path)
+        path = defaults.checkpoint_path(self, ckpt_path)
         if path is not None:
             checkpoint.read_any(path).load_models(self.module)
-
-    def _checkpoint_path(self, given: _Path | None) -> Path | None:
-        """The path that "last" and "best" stand for."""
-        if given == "best":
-            callback = self.checkpoint_callback
-            if callback is None or not callback.best_model_path:
-                raise ValueError('ckpt_path is "best", but this trainer has written no checkpoint')
-            return Path(callback.best_model_path)
-        if given != "last":
-            return None if given is None else Path(given)
-        found = [path for folder in self._folders() for path in checkpoint.beside(folder)]
-        if not found:
-            settings.notice('ckpt_path is "last", but there is no checkpoint: starting anew')
-            return None
-        return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
-
-    def _folders(self) -> list[Path]:
-        """Where checkpoints of this run and of earlier ones with its settings may be."""
-        callback = self.checkpoint_callback
-        if callback is not None and callback.dirpath is not None:
-            places = [callback.dirpath]
-        else:
-            places = [self.log_dir / "checkpoints", *self.log_dir.parent.glob("*/checkpoints")]
-        for place in places:
-            checkpoint.settle(place)
-        return list(dict.fromkeys(places))
 
     def _interrupt(self, signal: str) -> None:
         self.interrupted = True
@@ -754,46 +656,3 @@ class Trainer:
             return
         path = callback.write_last(self)
         print(f"stopped at {where}; go on with fit(..., ckpt_path={str(path)!r})")
-
-
-# ------------------------------------------------------------------------------------- arguments
-
-
-def _loggers(logger: Any, root: Path) -> list[Any]:
-    if logger is True:
-        return [CSVLogger(root)]
-    if logger is False or logger is None:
-        return []
-    return list(logger) if isinstance(logger, list | tuple) else [logger]
-
-
-def _listed(callbacks: Callback | Iterable[Callback] | None) -> list[Callback]:
-    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
-
-
-def _with_defaults(
-    callbacks: Callback | Iterable[Callback] | None, checkpointing: bool, progress_bar: bool
-) -> list[Callback]:
-    own = _listed(callbacks)
-    if progress_bar and not any(isinstance(c, ProgressBar) for c in own):
-        own.append(TQDMProgressBar())
-    if any(isinstance(c, ModelCheckpoint) for c in own):
-        if not checkpointing:
-            raise ValueError("enable_checkpointing=False, and callbacks hold a ModelCheckpoint")
-    elif checkpointing:
-        own.append(ModelCheckpoint())
-    return own
-
-
-def _ordered(callbacks: list[Callback]) -> list[Callback]:
-    """Checkpoints come last: what they hold is what the others have made."""
-    return sorted(callbacks, key=lambda callback: isinstance(callback, ModelCheckpoint))
-
-
-def _samples(batch: Any) -> int:
-    """How many samples a batch holds: the length of its first array."""
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    if isinstance(batch, tuple | list) and len(batch):
-        return _samples(batch[0]) if np.ndim(batch[0]) else len(batch)
-    return len(batch) if hasattr(batch, "__len__") else 1

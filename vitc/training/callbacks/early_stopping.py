@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from vitc.errors import nearest
+from vitc.training import when
 from vitc.training.hooks import Callback
 from vitc.training.settings import check_one_of
 
@@ -55,7 +56,7 @@ class EarlyStopping(Callback):
 
     def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
         given = self.check_on_train_epoch_end
-        return bool(trainer.validates_once_per_epoch) if given is None else given
+        return when.validates_once_per_epoch(trainer) if given is None else given
 
     def _check(self, trainer: Any) -> None:
         if trainer.fast_dev_run or not trainer.fitting:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitc.errors import nearest
-from vitc.training import checkpoint
+from vitc.training import checkpoint, when
 from vitc.training.hooks import Callback
 from vitc.training.settings import check_least, check_one_of
 
@@ -139,13 +139,13 @@ class ModelCheckpoint(Callback):
     def _saves_on_train_epoch_end(self, trainer: Any) -> bool:
         if self.save_on_train_epoch_end is not None:
             return self.save_on_train_epoch_end
-        return trainer.val_feed is None or trainer.validates_once_per_epoch
+        return trainer.val_feed is None or when.validates_once_per_epoch(trainer)
 
     def _awaits_validation(self, trainer: Any) -> bool:
         """Whether the monitored value is one of a validation that is still to come."""
         if self.monitor is None:
             return False
-        return self.monitor not in trainer.callback_metrics or trainer.validation_follows
+        return self.monitor not in trainer.callback_metrics or when.validation_follows(trainer)
 
     # ------------------------------------------------------------------------------- which
 

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from vitc.training.hooks import Callback
+from vitc.training.when import remaining_batches
 
 
 class ProgressBar(Callback):
@@ -94,7 +95,7 @@ class ProgressBar(Callback):
 
     def _time_left(self, trainer: Any) -> str:
         """Until the last epoch ends, at the speed so far; "" if nobody can know."""
-        remaining = trainer.remaining_batches
+        remaining = remaining_batches(trainer)
         if remaining is None or not self._done:
             return ""
         seconds = round((time.monotonic() - self._start) / self._done * remaining)

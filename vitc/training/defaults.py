@@ -1,0 +1,73 @@
+"""What a trainer has unless it is told otherwise, and which checkpoints "last" and "best" are."""
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vitc.training import checkpoint
+from vitc.training.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from vitc.training.hooks import Callback
+from vitc.training.loggers import CSVLogger
+from vitc.training.settings import notice
+
+
+def loggers(logger: Any, root: Path) -> list[Any]:
+    if logger is True:
+        return [CSVLogger(root)]
+    if logger is False or logger is None:
+        return []
+    return list(logger) if isinstance(logger, list | tuple) else [logger]
+
+
+def listed(given: Callback | Iterable[Callback] | None) -> list[Callback]:
+    return [given] if isinstance(given, Callback) else list(given or [])
+
+
+def callbacks(
+    given: Callback | Iterable[Callback] | None, checkpointing: bool, progress_bar: bool
+) -> list[Callback]:
+    """Those given, a progress bar and a `ModelCheckpoint`."""
+    own = listed(given)
+    if progress_bar and not any(isinstance(c, ProgressBar) for c in own):
+        own.append(TQDMProgressBar())
+    if any(isinstance(c, ModelCheckpoint) for c in own):
+        if not checkpointing:
+            raise ValueError("enable_checkpointing=False, and callbacks hold a ModelCheckpoint")
+    elif checkpointing:
+        own.append(ModelCheckpoint())
+    return own
+
+
+def ordered(given: list[Callback]) -> list[Callback]:
+    """Checkpoints come last: what they hold is what the others have made."""
+    return sorted(given, key=lambda callback: isinstance(callback, ModelCheckpoint))
+
+
+def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | None:
+    """The path that `ckpt_path` stands for: itself, "last" or "best"."""
+    if given == "best":
+        callback = trainer.checkpoint_callback
+        if callback is None or not callback.best_model_path:
+            raise ValueError('ckpt_path is "best", but this trainer has written no checkpoint')
+        return Path(callback.best_model_path)
+    if given != "last":
+        return None if given is None else Path(given)
+    found = [path for folder in _folders(trainer) for path in checkpoint.beside(folder)]
+    if not found:
+        notice('ckpt_path is "last", but there is no checkpoint: starting anew')
+        return None
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def _folders(trainer: Any) -> list[Path]:
+    """Where checkpoints of this run and of earlier ones with its settings may be."""
+    callback = trainer.checkpoint_callback
+    if callback is not None and callback.dirpath is not None:
+        places = [callback.dirpath]
+    else:
+        log_dir = trainer.log_dir
+        places = [log_dir / "checkpoints", *log_dir.parent.glob("*/checkpoints")]
+    for place in places:
+        checkpoint.settle(place)
+    return list(dict.fromkeys(places))
