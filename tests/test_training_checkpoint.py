@@ -58,6 +58,39 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
     assert resumed.callback_metrics == run.callback_metrics
 
 
+def test_a_run_that_is_stopped_within_a_window_begins_the_window_again(tmp_path: Path) -> None:
+    """Also in a validation within the epoch, and with the sums of what was logged."""
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+            if trainer.progress.batch == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    class Pause(Callback):
+        def on_validation_batch_start(self, trainer, module, batch, batch_idx) -> None:
+            if trainer.progress.batch == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = dict(
+        max_epochs=1, accumulate_grad_batches=3, val_check_interval=0.5, num_sanity_val_steps=0
+    )
+    whole = classifier()
+    run = trainer(tmp_path / "a", **options)
+    run.fit(whole, Batches(7), Batches(2))
+    for stop, border, due in ((Stop(), 3, 0), (Pause(), 6, 1)):
+        clock.begin(0)
+        cut = trainer(tmp_path / "b", callbacks=stop, **options)
+        cut.fit(classifier(), Batches(7), Batches(2))
+        path = cut.checkpoint_callback.last_model_path
+        progress = checkpoint.read(path).state["progress"]
+        assert (progress["batch"], progress["validating"]) == (border, due)
+        rest = classifier()
+        resumed = trainer(tmp_path / "c", **options)
+        resumed.fit(rest, Batches(7), Batches(2), ckpt_path=path)
+        assert digest(rest) == digest(whole)
+        assert resumed.callback_metrics == run.callback_metrics
+
+
 def test_a_checkpoint_makes_the_module_again(tmp_path: Path) -> None:
     module = classifier()
     run = trainer(tmp_path, max_epochs=1)
