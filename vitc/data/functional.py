@@ -500,13 +500,13 @@ def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
     return out
 
 
-def mix(images: Sequence[Any], weights: Sequence[float]) -> Any:
-    """The sum of the images, each times its weight, in float32, cut to whole numbers from 0 to
+def mix(parts: Sequence[Any], weights: Sequence[float]) -> Any:
+    """The sum of images, each times its weight, in float32, cut to whole numbers from 0 to
     255."""
-    total = np.zeros(np.asarray(images[0]).shape, np.float32)
-    for img, weight in zip(images, weights, strict=True):
+    total = np.zeros(np.asarray(parts[0]).shape, np.float32)
+    for img, weight in zip(parts, weights, strict=True):
         total += np.float32(weight) * np.asarray(img, np.float32)
-    return images.like(np.clip(total, 0, 255).astype(np.uint8), images[0])
+    return images.like(np.clip(total, 0, 255).astype(np.uint8), parts[0])
 
 
 def blend(img: "Image", other: "Image", ratio: float) -> "Image":
