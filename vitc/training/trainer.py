@@ -624,8 +624,9 @@ class Trainer:
         if memory is not None:
             size = self.micro_batch or batch
             print(f"memory: {memory}{f', {size} samples at a time' if size < batch else ''}")
-        if batch and when.remaining_batches(self) is not None:
-            print(f"time: {time_left(self.module, when.remaining_batches(self) * batch)}")
+        remaining = when.remaining_batches(self)
+        if batch and remaining is not None:
+            print(f"time: {time_left(self.module, remaining * batch)}")
 
     def _watch(self) -> None:
         """Has the profiler count what takes the time."""
