@@ -153,6 +153,9 @@ def test_numbers_are_labels_themselves(folder: Path) -> None:
     manifest(folder, text.replace("10\n", "4711471147\n"))
     with pytest.raises(ValueError, match="labels go up to 4711471147"):
         CSVDataset(path, root=folder / "b", image_column="file", label_column="y")
+    manifest(folder, text.replace("10\n", "9" * 5000 + "\n"))  # more than int() takes
+    with pytest.raises(ValueError, match="list.csv: the labels go up to 99999"):
+        CSVDataset(path, root=folder / "b", image_column="file", label_column="y")
 
 
 def test_splits_share_the_classes_of_the_whole_file(folder: Path) -> None:
@@ -209,6 +212,25 @@ def test_groups_and_weights_are_columns(folder: Path) -> None:
             ValueError, match=f"line 4: column 'w' is '{bad}', expected a number fr"
         ):
             CSVDataset(path, weight_column="w")
+
+
+def test_a_row_may_mean_one_image_of_several_in_a_file(folder: Path) -> None:
+    pages = [Image.fromarray(GREY + np.uint8(i)) for i in range(3)]
+    pages[0].save(folder / "y.tiff", save_all=True, append_images=pages[1:])
+    text = "image,label,page\ny.tiff,a,2\nb/2.png,a,0\ny.tiff,b,1\n"
+    path = manifest(folder, text)
+    data = CSVDataset(path, frame_column="page", mode="L")
+    assert data.frames == [2, 0, 1]
+    for i, value in enumerate(data.frames):
+        assert np.array_equal(np.asarray(data[i][0]), GREY + np.uint8(value))
+    assert np.array_equal(np.asarray(CSVDataset(path, mode="L")[0][0]), GREY)
+    for bad in ("-1", "1.0", "²", "9" * 5000):
+        manifest(folder, text.replace("a,2", f"a,{bad}"))
+        with pytest.raises(ValueError, match="line 2: column 'page' is .*expected a whole number"):
+            CSVDataset(path, frame_column="page")
+    manifest(folder, text.replace("a,2", "a,3"))
+    with pytest.raises(IndexError, match="y.tiff: there is no frame 3, it has 3"):
+        CSVDataset(path, frame_column="page")[0]
 
 
 def test_a_group_in_two_splits_is_refused_by_name(folder: Path) -> None:

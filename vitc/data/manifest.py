@@ -15,12 +15,15 @@ from vitc.data.decode import Decoder, Decoding
 from vitc.data.subset import refuse_shared_groups
 from vitc.errors import nearest
 
+_LONGEST_NUMBER = 10  # digits
+
 
 class CSVDataset(Files):
     """Images listed in a CSV file with a header (in a TSV file if its name ends in .tsv).
 
     path: of the file. root: what the paths in it are relative to, None for its own folder.
-    image_column, label_column, split_column, group_column, weight_column: names in its header.
+    image_column, label_column, split_column, group_column, weight_column, frame_column: names in
+    its header.
     split: take only the rows that have this in split_column, None to take all.
 
     label_column: one name: the label is a class. A list of names: the columns are the classes, the
@@ -32,7 +35,8 @@ class CSVDataset(Files):
 
     group_column: what may not be torn apart, such as patient, slide or lot: `groups`, a name per
     sample. A group with rows in two splits of the file is refused. weight_column: `weights`, a
-    number from 0 per sample, for a sampler. mode, decoding: the options of `Decoder`.
+    number from 0 per sample, for a sampler. frame_column: which image of its file a row means, from
+    0, for DICOM and TIFF files with several. mode, decoding: the options of `Decoder`.
 
     Raises `ValueError` naming file and line for an unknown column, split or class, for an empty
     field and for what is no number, and `FileNotFoundError` for an image that does not exist.
@@ -54,6 +58,7 @@ class CSVDataset(Files):
         *,
         group_column: str | None = None,
         weight_column: str | None = None,
+        frame_column: str | None = None,
         target_transform: Step | None = None,
         mode: str | None = "RGB",
         **decoding: Unpack[Decoding],
@@ -70,6 +75,7 @@ class CSVDataset(Files):
             "split": split_column if split is not None or group_column is not None else None,
             "group": group_column,
             "weight": weight_column,
+            "frame": frame_column,
         }
         columns |= {f"share {column}": column for column in shares}
         optional = {split_column} if split is None else set()
@@ -81,7 +87,8 @@ class CSVDataset(Files):
         if not chosen:
             raise ValueError(f"{self.path}: no rows{self._of_split(rows)}")
         samples = self._samples(chosen, None if shares else _labels(names))
-        super().__init__(samples, names, transform, target_transform, Decoder(mode, **decoding))
+        decode, frames = Decoder(mode, **decoding), [row.frame for row in chosen]
+        super().__init__(samples, names, transform, target_transform, decode, frames)
         if shares:
             self.targets = np.stack(self.targets)
         if group_column is not None:
@@ -133,6 +140,7 @@ class _Row(NamedTuple):
     split: str = ""
     group: str = ""
     weight: float = 1.0
+    frame: int = 0
 
 
 def _rows(path: str, columns: dict[str, str], optional: set[str]) -> Iterator[_Row]:
@@ -162,12 +170,20 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
             raise ValueError(f"{place}: column {column!r} is empty")
         if name == "weight":
             values[name] = _number(values[name], math.inf, f"{place}: column {column!r}")
+        if name == "frame":
+            values[name] = _whole(values[name], f"{place}: column {column!r}")
     shares = [
         _number(values.pop(name), 1, f"{place}: column {column!r}")
         for name, column in columns.items()
         if name.startswith("share ")
     ]
     return _Row(line, shares=np.array(shares, np.float32), **values)
+
+
+def _whole(text: str, place: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER):
+        raise ValueError(f"{place} is {text!r}, expected a whole number from 0")
+    return int(text)
 
 
 def _number(text: str, most: float, place: str) -> float:
@@ -189,11 +205,12 @@ def _names(rows: Sequence[_Row], path: str) -> list[str]:
     names = {row.label for row in rows}
     if not all(map(str.isdecimal, names)):
         return sorted(names)
-    highest = max(map(int, names), default=-1)
+    longest = max(names, key=len, default="")
+    highest = max(map(int, names), default=-1) if len(longest) < _LONGEST_NUMBER else MOST_CLASSES
     if highest >= MOST_CLASSES:
         raise ValueError(
-            f"{path}: the labels go up to {highest}; numbers are labels counted from 0, pass the "
-            "names as classes= if these are names"
+            f"{path}: the labels go up to {longest[:20]}; numbers are labels counted from 0, pass "
+            "the names as classes= if these are names"
         )
     return [str(label) for label in range(highest + 1)]
 
