@@ -96,6 +96,10 @@ def manifest_reader(folder: Path, data: bytes, name: str) -> None:
     CSVDataset(folder / name, group_column="group", weight_column="weight", label_column=["a", "b"])
 
 
+def label_reader(folder: Path, data: bytes, name: str) -> None:
+    CSVDataset(folder / name, frame_column="frame", split="train")
+
+
 def shard_reader(folder: Path, data: bytes, name: str) -> None:
     dataset = WebDataset(folder / name, max_pixels=10**6)
     for index in range(min(len(dataset), 3)):
@@ -121,6 +125,12 @@ def _manifest(folder: Path) -> bytes:
     return ("image,a,b,split,group,weight\n" + "".join(rows)).encode()
 
 
+def _labels(folder: Path) -> bytes:
+    _manifest(folder)
+    rows = [f"1.png,{i % 4},{i},train\n" for i in range(9)]
+    return ("image,label,frame,split\n" + "".join(rows)).encode()
+
+
 def _npz(save: Callable[..., None]) -> bytes:
     file = io.BytesIO()
     images = np.zeros((20, 8, 8), np.uint8)
@@ -141,6 +151,7 @@ Reader = Callable[[Path, bytes, str], None]
 KINDS: dict[str, tuple[Callable[[Path], bytes], Reader]] = {
     **{name: (lambda _, make=make: make(), image_reader) for name, make in IMAGES.items()},
     "manifest": (_manifest, manifest_reader),
+    "manifest, labels": (_labels, label_reader),
     "tar": (lambda folder: write(folder / "w.tar", samples(range(3))).read_bytes(), shard_reader),
     "npz": (lambda _: _npz(np.savez), npz_reader),
     "npz, compressed": (lambda _: _npz(np.savez_compressed), npz_reader),
