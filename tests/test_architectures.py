@@ -198,6 +198,12 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         dict(global_pool="avg", pool_include_prefix=True, reg_tokens=2),
     ),
     "map with a class token": ("vit_tiny_patch16_224", dict(global_pool="map")),
+    "max": ("vit_tiny_patch16_224", dict(global_pool="max")),
+    "avgmax of patches": ("vit_wee_patch16_reg1_gap_256", dict(global_pool="avgmax")),
+    "avgmax of all tokens": (
+        "vit_tiny_patch16_224",
+        dict(global_pool="avgmax", pool_include_prefix=True, fc_norm=False),
+    ),
     "no positions": ("vit_tiny_patch16_224", dict(pos_embed="none", reg_tokens=3)),
     "qk_norm": ("vit_tiny_patch16_224", dict(qk_norm=True, proj_bias=False)),
     "qk_norm and differential": ("vit_dlittle_patch16_reg1_gap_256", dict(qk_norm=True)),

@@ -258,6 +258,7 @@ def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
         dict(in_chans=1),
         dict(in_chans=5, img_size=(50, 37)),  # a rest at the border that no patch covers
         dict(qkv_bias=False),
+        dict(global_pool="avgmax"),
         dict(patch_size=(8, 16), img_size=32),
         dict(num_heads=1, embed_dim=12, mlp_ratio=1.5),  # a factor that is no power of two
     ],

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from vitc import _vitc
 
@@ -71,6 +72,8 @@ CASES = {
     "pool": Case("pool", (5, 3)),
     "pool of one row": Case("pool", (1, 3)),
     "pool of two strips": Case("pool", (66, 2)),
+    "pool_max": Case("pool_max", (5, 3)),
+    "pool_max of two strips": Case("pool_max", (66, 2)),
     "columns": Case("columns", (5, 7), (), dict(start=2, count=4)),
     "concat": Case("concat", ((5, 3), (5, 4))),
     "multiply": Case("multiply", (5, 3)),
@@ -329,6 +332,22 @@ def test_probabilities_are_the_softmax_of_the_scores_and_have_no_gradient() -> N
     np.testing.assert_allclose(probs.reshape(expected.shape), expected, rtol=1e-13)
     with pytest.raises(ValueError, match="attention_probs has no gradient"):
         _vitc.Plan(program, params, training=True, input_gradients=True)
+
+
+def test_rows_of_equal_greatness_share_the_gradient() -> None:
+    """Oracle: torch.amax in float64, exactly."""
+    x = np.random.default_rng(0).integers(0, 3, (BATCH, 6, 4)).astype(np.float64)
+    dy = np.random.default_rng(1).standard_normal((BATCH, 1, 4))
+    program = _vitc.Program([(6, 4)], [], [("pool_max", (0,), (), {})], [1])
+    plan = _vitc.Plan(program, _vitc.Params([], "float64"), training=True, input_gradients=True)
+    run = _vitc.Run(plan, BATCH, 2)
+    (y,) = run.forward([x])
+    (dx,) = run.backward([dy])
+    theirs = torch.tensor(x, requires_grad=True)
+    greatest = theirs.amax(dim=1, keepdim=True)
+    (greatest * torch.tensor(dy)).sum().backward()
+    assert np.array_equal(y, greatest.detach())
+    assert np.array_equal(dx, theirs.grad)
 
 
 def test_a_wrong_gradient_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

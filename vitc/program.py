@@ -171,6 +171,11 @@ class Builder:
         """(N, D) -> (1, D): the mean of the rows."""
         return self._add("pool", [x])
 
+    def pool_max(self, x: Value) -> Value:
+        """(N, D) -> (1, D): the greatest of the rows, column by column; rows of equal greatness
+        share the gradient."""
+        return self._add("pool_max", [x])
+
     def columns(self, x: Value, start: int, count: int) -> Value:
         """(N, D) -> (N, count): columns start to start + count."""
         return self._add("columns", [x], start=start, count=count)

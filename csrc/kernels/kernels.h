@@ -93,6 +93,12 @@ typedef struct vt_dropout {
     X(scale_add, void, (void *y, const void *base, const void *x, double factor, int64_t n))         \
     /* y[c] = sum_r x[r,c], rows in order, `ld` elements apart. */                                   \
     X(column_sum, void, (void *y, const void *x, int64_t rows, int64_t cols, int64_t ld))            \
+    /* y[c] = max_r x[r,c] (torch.amax); NaN if one is. */                                          \
+    X(column_max, void, (void *y, const void *x, int64_t rows, int64_t cols))                       \
+    /* dx[r,c] = base[r,c] + dy[c] / ties[c] where x[r,c] is one of the ties[c] greatest elements of its\
+     * column, else base[r,c]. */                                                                   \
+    X(column_max_backward, void,                                                                    \
+      (void *dx, const void *base, const void *dy, const void *x, int64_t rows, int64_t cols))      \
     /* y = base + x * mask / keep, with the mask drawn from the counter; also its own backward.      \
      * Element i takes word (offset + i) % 4 of the block (offset + i) / 4. In place on x. */        \
     X(dropout, void, (void *y, const void *base, const void *x, const vt_dropout *dropout, int64_t n)) \

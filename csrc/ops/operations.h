@@ -18,6 +18,7 @@ extern const vt_op vt_op_parameter;
 extern const vt_op vt_op_resample;
 extern const vt_op vt_op_select;
 extern const vt_op vt_op_pool;
+extern const vt_op vt_op_pool_max;
 extern const vt_op vt_op_columns;
 extern const vt_op vt_op_concat;
 extern const vt_op vt_op_activation;

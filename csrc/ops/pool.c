@@ -1,5 +1,5 @@
-/* pool: the mean of all rows; parameter: rows that are the same for every image, such as the query
- * that an attention pool learns. */
+/* pool: the mean of all rows; pool_max: the greatest of each column; parameter: rows that are the
+ * same for every image, such as the query that an attention pool learns. */
 #include <string.h>
 
 #include "ops/operations.h"
@@ -41,6 +41,41 @@ const vt_op vt_op_pool = {
     .forward = pool_forward,
     .backward = pool_backward,
     .gathers = true,
+};
+
+/* ---------------------------------------------------------------- pool_max */
+
+/* Where a greatest element stands shows only in all rows, so an image is one part. */
+static vt_status pool_max_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+                               vt_error *error) {
+    (void)s, (void)arithmetic, (void)error;
+    kit->parts = 1;
+    return VT_OK;
+}
+
+static vt_status pool_max_forward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const int64_t *x = t->signature->input[0].dim;
+    t->kernels->column_max(t->out, t->in[0], x[0], x[1]);
+    return VT_OK;
+}
+
+static vt_status pool_max_backward(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const int64_t *x = t->signature->input[0].dim;
+    t->kernels->column_max_backward(t->din[0], t->base[0], t->dout, t->in[0], x[0], x[1]);
+    return VT_OK;
+}
+
+const vt_op vt_op_pool_max = {
+    .name = "pool_max",
+    .inputs = 1,
+    .infer = pool_infer,
+    .open = pool_max_open,
+    .forward = pool_max_forward,
+    .backward = pool_max_backward,
+    .space = VT_PARTS,
+    .backward_reads_input = true,
 };
 
 /* ---------------------------------------------------------------- parameter */

@@ -19,6 +19,7 @@ const vt_op *const vt_op_table[] = {
     &vt_op_resample,
     &vt_op_select,
     &vt_op_pool,
+    &vt_op_pool_max,
     &vt_op_columns,
     &vt_op_concat,
     &vt_op_activation,

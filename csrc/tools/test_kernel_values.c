@@ -224,6 +224,9 @@ static void check_definitions(void) {
     k->column_sum(sums, x, R, C - 1, C);
     for (int c = 0; c < C - 1; c++)
         vt_check(near(sums[c], x[c] + x[C + c] + x[2 * C + c]), "column_sum");
+    k->column_max(sums, x, R, C);
+    for (int c = 0; c < C; c++)
+        vt_check(sums[c] == fmax(x[c], fmax(x[C + c], x[2 * C + c])), "column_max");
     k->scale_add(y, y, x, -3, RC);
     for (int i = 0; i < RC; i++) vt_check(near(y[i], -2 * x[i]), "scale_add");
     k->scale_add(y, NULL, x, 0.5, RC);

@@ -85,6 +85,7 @@ typedef struct spec {
     bool elementwise;
     bool strided; /* takes rows ld apart */
     bool one_row;
+    bool mixes_rows;
 } spec;
 
 static const double eps = 1e-6, scale = 0.3;
@@ -130,6 +131,12 @@ static void run_scale_add(const vt_kernels *k, call *c) {
 }
 static void run_column_sum(const vt_kernels *k, call *c) {
     k->column_sum(c->out[0], c->in[0], c->rows, c->cols, c->ld);
+}
+static void run_column_max(const vt_kernels *k, call *c) {
+    k->column_max(c->out[0], c->in[0], c->rows, c->cols);
+}
+static void run_column_max_backward(const vt_kernels *k, call *c) {
+    k->column_max_backward(c->out[0], c->in[0], c->in[1], c->in[2], c->rows, c->cols);
 }
 static void run_dropout(const vt_kernels *k, call *c) {
     k->dropout(c->out[0], c->in[0], c->in[1], &mask, c->rows * c->cols);
@@ -255,6 +262,15 @@ static const spec specs[] = {
      .base = true,
      .elementwise = true},
     {"column_sum", run_column_sum, {"v-"}, {"mn"}, 4e-7, .alias = -1, .strided = true},
+    {"column_max", run_column_max, {"v-"}, {"mn"}, 0, .alias = -1},
+    {"column_max_backward",
+     run_column_max_backward,
+     {"m-"},
+     {"mn", "vn", "mn"},
+     1e-7,
+     .alias = -1,
+     .base = true,
+     .mixes_rows = true},
     {"dropout", run_dropout, {"m-"}, {"mn", "mn"}, 1e-7, .alias = 1, .base = true},
     {"cross_entropy", run_cross_entropy, {"m-"}, {"mn", "mp"}, 2e-7, .alias = 1, .one_row = true},
     {"focal_cross_entropy",
@@ -501,7 +517,8 @@ static void check_rows_alone(const spec *s, vt_isa isa, int64_t rows, int64_t co
 
 static void check_spec_alone(const spec *s, vt_isa isa) {
     static const int64_t cols[] = {1, 3, 17, 63, 197};
-    const bool depends = strcmp(s->name, "dropout") == 0 || s->one_row; /* on its offset */
+    const bool by_offset = strcmp(s->name, "dropout") == 0 || s->one_row;
+    const bool depends = by_offset || s->mixes_rows; /* on where it stands */
     for (size_t c = 0; !depends && c < sizeof cols / sizeof *cols; c++) {
         check_rows_alone(s, isa, 19, cols[c]);
     }

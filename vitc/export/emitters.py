@@ -118,11 +118,15 @@ def rms_norm(g: Graph, op: Operation, x: str) -> str:
     return g.node("Mul", g.node("Div", x, root), g.parameter(op.params[0]))
 
 
-def mean(g: Graph, x: str, axis: int) -> str:
-    """The mean along an axis, which stays with size 1."""
+def reduce(g: Graph, kind: str, x: str, axis: int) -> str:
+    """ReduceMean or ReduceMax along an axis, which stays with size 1."""
     if g.opset >= _AXES_AS_INPUT:
-        return g.node("ReduceMean", x, g.integers(axis), keepdims=1)
-    return g.node("ReduceMean", x, axes=[axis], keepdims=1)
+        return g.node(kind, x, g.integers(axis), keepdims=1)
+    return g.node(kind, x, axes=[axis], keepdims=1)
+
+
+def mean(g: Graph, x: str, axis: int) -> str:
+    return reduce(g, "ReduceMean", x, axis)
 
 
 def activation(g: Graph, op: Operation) -> str:
@@ -294,6 +298,11 @@ def pool(g: Graph, op: Operation) -> str:
     return mean(g, g.value(op.inputs[0]), axis=1)
 
 
+def pool_max(g: Graph, op: Operation) -> str:
+    """(N, D) -> (1, D)."""
+    return reduce(g, "ReduceMax", g.value(op.inputs[0]), axis=1)
+
+
 def columns(g: Graph, op: Operation) -> str:
     """(N, D) -> (N, count)."""
     start = op.attributes["start"]
@@ -341,6 +350,7 @@ EMITTERS: dict[str, Emitter] = {
     "resample": resample,
     "select": select,
     "pool": pool,
+    "pool_max": pool_max,
     "columns": columns,
     "concat": concat,
     "add": add,

@@ -5,7 +5,8 @@ from typing import Any
 
 from vitc.models.init import MODES
 
-POOLS = ("", "token", "avg", "map", "prr")
+POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr")
+REDUCTIONS = ("avg", "max", "avgmax")  # those over all patches without parameters
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu")
 BLOCKS = (
@@ -48,7 +49,7 @@ class Config:
     reg_tokens: int = 0
     pre_norm: bool = False  # a norm before the blocks, and a patch embedding without bias
     final_norm: bool = True
-    fc_norm: bool | None = None  # the final norm comes after pooling; None: if it is "avg"
+    fc_norm: bool | None = None  # the final norm comes after pooling; None: if of REDUCTIONS
     pool_include_prefix: bool = False
     dynamic_img_size: bool = False  # images of any size, positions resampled to their grid
     dynamic_img_pad: bool = False  # ... and padded to whole patches, right and below, by zeros
@@ -155,7 +156,7 @@ class Config:
     @property
     def norm_after_pooling(self) -> bool:
         """Whether the last norm, if there is one, is `fc_norm` and not `norm`."""
-        return self.global_pool == "avg" if self.fc_norm is None else self.fc_norm
+        return self.global_pool in REDUCTIONS if self.fc_norm is None else self.fc_norm
 
     @property
     def draws(self) -> bool:

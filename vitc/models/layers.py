@@ -165,6 +165,15 @@ def refined(b: Builder, x: Value, c: Config) -> Value:
     return b.attention(b.concat(b.concat(x, x), x), c.num_heads)
 
 
+def reduced(b: Builder, x: Value, c: Config) -> Value:
+    """(N, D) -> (1, D), or (N, D) without pooling."""
+    if c.global_pool == "avgmax":
+        return b.scale(b.add(b.pool_max(x), b.pool(x)), 0.5)
+    if c.global_pool == "max":
+        return b.pool_max(x)
+    return b.pool(x) if c.global_pool == "avg" else x
+
+
 def pool(b: Builder, x: Value, prefix: int, patches: int, c: Config) -> Value:
     """(P+N, D) -> (1, D), or (P+N, D) without pooling."""
     if c.global_pool == "prr":
@@ -176,4 +185,4 @@ def pool(b: Builder, x: Value, prefix: int, patches: int, c: Config) -> Value:
         x = b.select(x, prefix, patches)
     if c.global_pool == "map":
         return attention_pool(b, x, c)
-    return b.pool(x) if c.global_pool == "avg" else x
+    return reduced(b, x, c)
