@@ -396,7 +396,7 @@ def test_the_table_of_emitters_is_that_of_the_core() -> None:
     """Every emitter has an operation, and every model of the registry has its emitters."""
     known = {row["name"] for row in _vitc.operation_table()}
     assert set(emitters.EMITTERS) <= known
-    assert {"dropout", "drop_path"} <= known - set(emitters.EMITTERS)
+    assert {"dropout", "drop_path", "patch_drop"} <= known - set(emitters.EMITTERS)
 
 
 # ------------------------------------------------------------------------------- torch's signature

@@ -103,6 +103,11 @@ CASES = {
     "dropout of later rows": Case("dropout", (6, 3), (), dict(rate=0.4, site="a", row=2)),
     "dropout of nothing": Case("dropout", (6, 3), (), dict(rate=0.0, site="a")),
     "dropout of everything": Case("dropout", (6, 3), (), dict(rate=1.0, site="a")),
+    "patch_drop": Case("patch_drop", (7, 3), (), dict(prefix=2, count=3, site="c")),
+    "patch_drop of two strips": Case(
+        "patch_drop", (150, 2), (), dict(prefix=0, count=80, site="c")
+    ),
+    "patch_drop of nothing": Case("patch_drop", (4, 3), (), dict(prefix=1, count=3, site="c")),
     "drop_path": Case("drop_path", (6, 3), (), dict(rate=0.5, site="b")),
 }
 # All but those on 8-bit weights, which have no gradient and no double: see test_quantization.py.

@@ -217,6 +217,11 @@ class Builder:
         """Like dropout, but all elements of an image together (Huang et al. 2016)."""
         return self._add("drop_path", [x], rate=rate, site=site) if rate else x
 
+    def patch_drop(self, x: Value, prefix: int, count: int, site: str) -> Value:
+        """(P+N, D) -> (P+count, D): the first prefix rows, and count of the others in their order,
+        drawn for each image (Liu et al. 2022)."""
+        return self._add("patch_drop", [x], prefix=prefix, count=count, site=site)
+
     # ------------------------------------------------------------------------------- helpers
 
     def _add(

@@ -246,6 +246,10 @@ vt_status vt_expect_weight(const vt_signature *signature, vt_error *error);
  * images and strips in order. Nothing if the parameter is frozen or absent. */
 void vt_sum_partials(const vt_tile *tile, int param, int64_t offset, int64_t count);
 
+/* Row i of the strip of din = base + row `row` of dout, whose rows have `cols` elements; -1: only
+ * base. */
+void vt_pass_row(const vt_tile *tile, int64_t i, int64_t row, int64_t cols);
+
 /* Open one product and raise kit->scratch_bytes to what it needs. */
 vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);
 

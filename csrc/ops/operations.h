@@ -28,5 +28,6 @@ extern const vt_op vt_op_affine;
 extern const vt_op vt_op_scale;
 extern const vt_op vt_op_dropout;
 extern const vt_op vt_op_drop_path;
+extern const vt_op vt_op_patch_drop;
 
 #endif

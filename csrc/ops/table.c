@@ -5,31 +5,19 @@
 #include "ops/operations.h"
 
 const vt_op *const vt_op_table[] = {
-    &vt_op_patchify,
-    &vt_op_linear,
-    &vt_op_linear_int8,
-    &vt_op_norm,
-    &vt_op_rms_norm,
-    &vt_op_attention,
-    &vt_op_cross_attention,
-    &vt_op_attention_probs,
-    &vt_op_differential,
-    &vt_op_tokens,
-    &vt_op_parameter,
-    &vt_op_resample,
-    &vt_op_select,
-    &vt_op_pool,
-    &vt_op_pool_max,
-    &vt_op_columns,
-    &vt_op_concat,
-    &vt_op_activation,
-    &vt_op_multiply,
-    &vt_op_add,
-    &vt_op_affine,
-    &vt_op_scale,
-    &vt_op_dropout,
-    &vt_op_drop_path,
-    NULL,
+    &vt_op_patchify,        &vt_op_linear,
+    &vt_op_linear_int8,     &vt_op_norm,
+    &vt_op_rms_norm,        &vt_op_attention,
+    &vt_op_cross_attention, &vt_op_attention_probs,
+    &vt_op_differential,    &vt_op_tokens,
+    &vt_op_parameter,       &vt_op_resample,
+    &vt_op_select,          &vt_op_pool,
+    &vt_op_pool_max,        &vt_op_columns,
+    &vt_op_concat,          &vt_op_activation,
+    &vt_op_multiply,        &vt_op_add,
+    &vt_op_affine,          &vt_op_scale,
+    &vt_op_dropout,         &vt_op_drop_path,
+    &vt_op_patch_drop,      NULL,
 };
 
 const vt_op *vt_op_find(const char *name) {
@@ -113,6 +101,18 @@ void vt_sum_partials(const vt_tile *t, int param, int64_t offset, int64_t count)
         const char *image = (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
         const int64_t at = i % t->strips * t->kit->partial + offset;
         t->kernels->scale_add(sum, sum, vt_const_at(image, t->element, at), 1.0, count);
+    }
+}
+
+void vt_pass_row(const vt_tile *t, int64_t i, int64_t row, int64_t cols) {
+    void *dx = vt_at(t->din[0], t->element, i * cols);
+    const void *base = t->base[0] == NULL ? NULL : vt_const_at(t->base[0], t->element, i * cols);
+    if (row >= 0) {
+        t->kernels->scale_add(dx, base, vt_const_at(t->dout, t->element, row * cols), 1.0, cols);
+    } else if (base == NULL) {
+        memset(dx, 0, (size_t)cols * t->element);
+    } else if (base != dx) {
+        memcpy(dx, base, (size_t)cols * t->element);
     }
 }
 

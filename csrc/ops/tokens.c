@@ -257,17 +257,7 @@ static vt_status select_backward(const vt_tile *t, vt_error *error) {
     for (int64_t i = 0; i < t->rows; i++) {
         const int64_t row = t->row + i - start;
         const bool selected = row >= 0 && row < node->attributes[COUNT].i;
-        void *dx = vt_at(t->din[0], t->element, i * cols);
-        const void *base =
-            t->base[0] == NULL ? NULL : vt_const_at(t->base[0], t->element, i * cols);
-        if (selected) {
-            t->kernels->scale_add(dx, base, vt_const_at(t->dout, t->element, row * cols), 1.0,
-                                  cols);
-        } else if (base == NULL) {
-            memset(dx, 0, (size_t)cols * t->element);
-        } else if (base != dx) {
-            memcpy(dx, base, (size_t)cols * t->element);
-        }
+        vt_pass_row(t, i, selected ? row : -1, cols);
     }
     return VT_OK;
 }

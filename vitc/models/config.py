@@ -18,6 +18,7 @@ BLOCKS = (
 )
 MLPS = ("Mlp", "SwiGLUPacked", "SwiGLU")
 ATTENTIONS = ("", "attn", "diff")
+RATES = ("drop_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Config:
     dynamic_img_size: bool = False  # images of any size, positions resampled to their grid
     dynamic_img_pad: bool = False  # ... and padded to whole patches, right and below, by zeros
     drop_rate: float = 0.0  # before the head
+    patch_drop_rate: float = 0.0  # patches left out before the blocks, in training mode
     pos_drop_rate: float = 0.0  # after the position embedding
     proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
     drop_path_rate: float = 0.0  # of the last block; the blocks before rise to it from 0
@@ -72,7 +74,7 @@ class Config:
             _at_least(name, getattr(self, name), 1)
         for name in ("num_classes", "reg_tokens"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate"):
+        for name in RATES:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 <= {name} < 1")
         self._check_names()
@@ -144,6 +146,10 @@ class Config:
     def num_patches(self) -> int:
         return self.grid[0] * self.grid[1]
 
+    def kept(self, patches: int) -> int:
+        """How many of so many patches go into the blocks."""
+        return max(1, int(patches * (1 - self.patch_drop_rate)))
+
     @property
     def differential(self) -> bool:
         """Whether a head is the difference of two attention maps."""
@@ -164,9 +170,8 @@ class Config:
         return self != self.without_dropout()
 
     def without_dropout(self) -> "Config":
-        return replace(
-            self, drop_rate=0.0, pos_drop_rate=0.0, proj_drop_rate=0.0, drop_path_rate=0.0
-        )
+        nothing: dict[str, Any] = dict.fromkeys(RATES, 0.0)
+        return replace(self, **nothing)
 
 
 def _pair(name: str, size: Any) -> tuple[int, int]:

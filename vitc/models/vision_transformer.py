@@ -66,6 +66,8 @@ def outer_norm_rows(c: Config, *names: str) -> Iterator[Row]:
 
 # ------------------------------------------------------------------------------------- forward pass
 
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")
+
 
 def outer_norm(b: Builder, x: Value, name: str, c: Config) -> Value:
     """(N, D) -> (N, D): the norm of this name, if there is one."""
@@ -79,7 +81,11 @@ def embedded(b: Builder, image: Value, c: Config, stored: Grid) -> Value:
     x = b.linear(b.patchify(image, c.patch), "patch_embed.proj")
     x = outer_norm(b, x, "patch_embed.norm", c)
     x = positioned(b, x, c, stored) if c.has_positions and stored != c.grid else b.tokens(x)
-    return outer_norm(b, b.dropout(x, c.pos_drop_rate, "pos_drop"), "norm_pre", c)
+    x = b.dropout(x, c.pos_drop_rate, "pos_drop")
+    if c.patch_drop_rate:
+        prefix = sum(b.shapes[name][1] for name in PREFIX_TOKENS if name in b.shapes)
+        x = b.patch_drop(x, prefix, c.kept(c.num_patches), "patch_drop")
+    return outer_norm(b, x, "norm_pre", c)
 
 
 def positioned(b: Builder, x: Value, c: Config, stored: Grid) -> Value:
@@ -109,7 +115,7 @@ def features(b: Builder, image: Value, c: Config, stored: Grid) -> Value:
 
 def head(b: Builder, x: Value, prefix: int, c: Config, pre_logits: bool) -> tuple[Value, ...]:
     """(P+N, D) -> (1, K): the pooled tokens, through the head if there is one."""
-    x = outer_norm(b, pool(b, x, prefix, c.num_patches, c), "fc_norm", c)
+    x = outer_norm(b, pool(b, x, prefix, c.kept(c.num_patches), c), "fc_norm", c)
     x = b.dropout(x, c.drop_rate, "head_drop")
     return (x if pre_logits or not c.num_classes else b.linear(x, "head"),)
 
@@ -210,10 +216,16 @@ class VisionTransformer(Model):
         indices: of blocks; a number for the last so many; None for all. Of each block the patches
         as (batch, D, rows, columns) or, with output_fmt "NLC", as (batch, N, D), through which
         gradients are recorded; with return_prefix_tokens a pair with the other tokens. norm: after
-        the last norm. stop_early: blocks behind the last chosen one are not run.
+        the last norm. stop_early: blocks behind the last chosen one are not run. `ValueError` for
+        "NCHW" in training mode with a patch_drop_rate: the patches left are no grid.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt is {output_fmt!r}, expected 'NCHW' or 'NLC'")
+        if output_fmt == "NCHW" and self.training and self.config.patch_drop_rate:
+            raise ValueError(
+                "patches are dropped in training mode and those left are no grid: take output_fmt "
+                "'NLC' or call eval()"
+            )
         taken = chosen_blocks(self.config.depth, indices)
         last = () if intermediates_only else (taken[-1] if stop_early else self.config.depth - 1,)
         x, image = self._sized(x)
@@ -224,7 +236,7 @@ class VisionTransformer(Model):
         ]
         if intermediates_only:
             return found
-        return self._outputs("last norm", tokens[-1], image), found
+        return self._outputs("last norm", tokens[-1], self._image_of(tokens[-1])), found
 
     def get_intermediate_layers(
         self,
@@ -243,7 +255,7 @@ class VisionTransformer(Model):
 
     def _split(self, tokens: Any, image: Grid, norm: bool, output_fmt: str, prefix: bool) -> Any:
         """Tokens (batch, P+N, D) -> the patches, or a pair of patches and prefix tokens."""
-        patches, *rest = self._outputs(("split", norm), tokens, image, many=True)
+        patches, *rest = self._outputs(("split", norm), tokens, self._image_of(tokens), many=True)
         if output_fmt == "NCHW":
             rows, columns = (side // p for side, p in zip(image, self.config.patch, strict=True))
             patches = np.asarray(patches).reshape(len(patches), rows, columns, -1)
@@ -272,7 +284,8 @@ class VisionTransformer(Model):
         """A size of image that has as many patches as there are tokens."""
         c = self.config
         shape: tuple[int, ...] = np.shape(tokens)
-        if not c.dynamic_img_size or len(shape) != 3 or shape[1] <= self.num_prefix_tokens:
+        varies = c.dynamic_img_size or (self.training and c.patch_drop_rate)
+        if not varies or len(shape) != 3 or shape[1] <= self.num_prefix_tokens:
             return c.image
         return c.patch[0], c.patch[1] * (shape[1] - self.num_prefix_tokens)
 
@@ -302,6 +315,7 @@ class VisionTransformer(Model):
         if part in ("forward", "features"):
             x = features(b, b.input((c.in_chans, *c.image)), c, self.grid_size)
         else:
+            c = replace(c, patch_drop_rate=0.0)  # of these tokens none is left out any more
             x = b.input((self.num_prefix_tokens + c.num_patches, c.embed_dim))
         if part == "last norm":
             x = outer_norm(b, x, "norm", c)
