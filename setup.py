@@ -33,6 +33,7 @@ LICENSES = ("LICENSE", "THIRD-PARTY-PROGRAMS")
 
 COMMON = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 ARITHMETIC = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+EXACT = [*ARITHMETIC[:-1], "-ffp-contract=off"]  # every product and sum rounded, as in Pillow
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 STRICT = ["-O2", "-ffp-contract=off"]
@@ -42,6 +43,8 @@ FLAGS = {
     r"kernels/isa_avx2\.c|linalg/int8_avx2\.c": [*ARITHMETIC, *AVX2],
     r"kernels/isa_avx512\.c": [*ARITHMETIC, *AVX2, *AVX512],
     r"kernels/ref_|linalg/plain_": ARITHMETIC,
+    r"image/isa_avx2\.c": [*EXACT, *AVX2],
+    r"image/": EXACT,
 }
 
 

@@ -196,6 +196,22 @@ def clip_adaptive(
 ) -> None: ...
 def average(average: Params, params: Params, share: float, /) -> None: ...
 def count_nonfinite(x: Array) -> int: ...
+def image(name: str, image: Array, /, *numbers: float) -> Array: ...
+
+# A new image (H, W, C) or (H, W), of uint8, uint16 or float32: an operation of csrc/image.
+def write_image(
+    image: Array,
+    mean: Array,  # (C,) float32
+    std: Array,  # (C,) float32
+    *,
+    flip: bool = False,
+    bf16: bool = False,
+    out: Array | None = None,  # (C, H, W) float32, or uint16 if bf16
+    other: Array | None = None,
+    other_flip: bool = False,
+    lam: float = 1.0,
+    box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, bottom, right
+) -> Array: ...
 def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels
 def default_threads() -> int: ...

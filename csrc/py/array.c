@@ -12,6 +12,7 @@ static int type_number(char type) {
         case 'f': return NPY_FLOAT32;
         case 'd': return NPY_FLOAT64;
         case 'I': return NPY_UINT32;
+        case 'H': return NPY_UINT16;
         case 'b': return NPY_INT8;
         default: return NPY_INT64;
     }
@@ -22,6 +23,7 @@ static const char *type_name(char type) {
         case 'f': return "float32";
         case 'd': return "float64";
         case 'I': return "uint32";
+        case 'H': return "uint16";
         case 'b': return "int8";
         default: return "int64";
     }
@@ -94,6 +96,20 @@ PyObject *vt_array_expect(PyObject *object, const vt_array_spec *spec) {
     return PyArray_FROM_OTF(object, type_number(spec->type), NPY_ARRAY_IN_ARRAY);
 }
 
+PyObject *vt_array_expect_out(PyObject *object, const vt_array_spec *spec) {
+    PyArrayObject *array = check_type(object, spec->name, spec->type);
+    if (array == NULL) return NULL;
+    if (!fits(array, spec)) {
+        raise_shape(object, spec);
+        return NULL;
+    }
+    if (!PyArray_ISCARRAY(array)) {
+        return PyErr_Format(PyExc_ValueError, "%s is not a C-contiguous array that can be written",
+                            spec->name);
+    }
+    return Py_NewRef(object);
+}
+
 PyObject *vt_array_flat(PyObject *object, char type) {
     if (check_type(object, "x", type) == NULL) return NULL;
     return PyArray_FROM_OTF(object, type_number(type), NPY_ARRAY_IN_ARRAY);
@@ -134,4 +150,83 @@ PyObject *vt_array_view(PyObject *owner, void *data, char type, const vt_shape *
         return NULL;
     }
     return array;
+}
+
+/* ---------------------------------------------------------------- images */
+
+static const int sample_number[VT_SAMPLE_COUNT] = {NPY_UINT8, NPY_UINT16, NPY_FLOAT32};
+
+/* -1 if it is none. */
+static int sample_of(PyArrayObject *array) {
+    for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
+        if (PyArray_TYPE(array) == sample_number[sample] && !PyArray_ISBYTESWAPPED(array)) {
+            return sample;
+        }
+    }
+    return -1;
+}
+
+/* Pixels of a row side by side, and rows in their order. */
+static bool is_packed(PyArrayObject *array) {
+    const npy_intp item = PyArray_ITEMSIZE(array);
+    const npy_intp channels = PyArray_NDIM(array) == 3 ? PyArray_DIM(array, 2) : 1;
+    const bool side_by_side = PyArray_NDIM(array) == 2 || PyArray_STRIDE(array, 2) == item;
+    return PyArray_ISALIGNED(array) && side_by_side &&
+           PyArray_STRIDE(array, 1) == channels * item &&
+           PyArray_STRIDE(array, 0) >= PyArray_DIM(array, 1) * channels * item;
+}
+
+static int raise_no_image(PyObject *object, const char *name) {
+    if (!PyArray_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s is a %s, expected a NumPy array", name,
+                     Py_TYPE(object)->tp_name);
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s has dtype %S, expected uint8, uint16 or float32", name,
+                     (PyObject *)PyArray_DESCR((PyArrayObject *)object));
+    }
+    return -1;
+}
+
+static int raise_no_axes(PyObject *object, const char *name) {
+    PyObject *shape = PyObject_GetAttrString(object, "shape");
+    if (shape == NULL) return -1;
+    PyErr_Format(PyExc_ValueError, "%s has shape %S, expected (H, W) or (H, W, C)", name, shape);
+    Py_DECREF(shape);
+    return -1;
+}
+
+static void describe(vt_pixels *pixels, PyArrayObject *array) {
+    pixels->array = (PyObject *)array;
+    pixels->is_matrix = PyArray_NDIM(array) == 2;
+    pixels->image = (vt_image){.data = PyArray_DATA(array),
+                               .height = PyArray_DIM(array, 0),
+                               .width = PyArray_DIM(array, 1),
+                               .channels = pixels->is_matrix ? 1 : PyArray_DIM(array, 2),
+                               .stride = PyArray_STRIDE(array, 0),
+                               .sample = (vt_sample)sample_of(array)};
+}
+
+int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name) {
+    if (!PyArray_Check(object) || sample_of((PyArrayObject *)object) < 0) {
+        return raise_no_image(object, name);
+    }
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_NDIM(array) != 2 && PyArray_NDIM(array) != 3) return raise_no_axes(object, name);
+    if (is_packed(array)) {
+        Py_INCREF(array);
+    } else {
+        array = (PyArrayObject *)PyArray_NewCopy(array, NPY_CORDER);
+        if (array == NULL) return -1;
+    }
+    describe(pixels, array);
+    return 0;
+}
+
+int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix) {
+    npy_intp dims[3] = {image->height, image->width, image->channels};
+    const int ndim = is_matrix && image->channels == 1 ? 2 : 3;
+    PyObject *array = PyArray_SimpleNew(ndim, dims, sample_number[image->sample]);
+    if (array == NULL) return -1;
+    describe(pixels, (PyArrayObject *)array);
+    return 0;
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "image/image.h"
 #include "ops/op.h"
 
 /* To be called once, before anything else here. -1 with an exception set. */
@@ -33,6 +34,25 @@ int64_t vt_array_dim(PyObject *array, int axis);
 int64_t vt_array_size(PyObject *array);
 bool vt_array_is_double(PyObject *object); /* an array of float64 */
 bool vt_array_is_matrix(PyObject *object); /* an array of two dimensions */
+
+/* `object` itself if it fits the spec and can be written to in place, as a new reference; else an
+ * exception. */
+PyObject *vt_array_expect_out(PyObject *object, const vt_array_spec *spec);
+
+/* An image (height, width, channels) or (height, width) of uint8, uint16 or float32. */
+typedef struct vt_pixels {
+    PyObject *array; /* a reference */
+    vt_image image;
+    bool is_matrix; /* without an axis for channels, of which there is one */
+} vt_pixels;
+
+/* The pixels of an array, copied only if those of a row do not lie side by side. -1 with a
+ * TypeError or ValueError. */
+int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name);
+
+/* A new image of the form of `image`; a matrix stays one while it has one channel. -1 with an
+ * exception. */
+int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix);
 
 /* Like vt_array_expect for any shape. */
 PyObject *vt_array_flat(PyObject *object, char type);

@@ -227,6 +227,12 @@ PyMethodDef vt_module_methods[] = {
     {"random_words", random_words, METH_VARARGS,
      "random_words($module, seed, step, forward, row, site, n, /)\n--\n\n"
      "The first n random words of one image at one site."},
+    {"image", (PyCFunction)(void (*)(void))vt_py_image, METH_FASTCALL,
+     "image($module, name, image, /, *numbers)\n--\n\nA new image: an operation on another."},
+    {"write_image", VT_KEYWORDS(vt_py_write_image),
+     "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
+     "            other_flip=False, lam=1.0, box=(0, 0, 0, 0))\n--\n\n"
+     "The image as standardised planes (C, H, W)."},
     {"operation_table", operation_table, METH_NOARGS,
      "operation_table($module, /)\n--\n\nThe schema of every operation."},
     {"config", config, METH_NOARGS, "config($module, /)\n--\n\nHow the core was built and runs."},

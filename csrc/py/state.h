@@ -28,6 +28,10 @@ static inline vt_module_state *vt_state_of_type(PyTypeObject *type) {
 /* Set the exception for a status; always returns NULL. */
 PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *error);
 
+/* Methods of the module that stand in files of their own. */
+PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs);
+
 /* ---------------------------------------------------------------- objects */
 
 typedef struct vt_params_object {

@@ -1,7 +1,9 @@
 """What the transforms do to an image once their parameters are drawn: torchvision's functions.
 
 Names, arguments and results are those of torchvision.transforms.functional on Pillow images, to the
-bit. An image is a Pillow image, a size (height, width), a number of pixels an int.
+bit. An image is a Pillow image or an array (H, W, C) or (H, W) of uint8, uint16 or float32, with
+any number of channels; the result is of the same kind. Floating point images go from 0 to 1 where
+colours are concerned. A size is (height, width), a number of pixels an int.
 """
 
 import math
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitc import _vitc
 from vitc.arrays import Array
+from vitc.data import images
 from vitc.errors import nearest
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ class InterpolationMode(StrEnum):
     LANCZOS = "lanczos"
 
 
+_FILTERS = {mode: number for number, mode in enumerate(InterpolationMode)}
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 
 
@@ -60,19 +65,17 @@ def pair(size: Size, what: str = "size") -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
-def dimensions(img: "Image") -> tuple[int, int]:
-    """(height, width). Raises `TypeError` for what is not a Pillow image."""
-    if not hasattr(img, "getbands"):
-        raise TypeError(
-            f"expected a Pillow image, got {type(img).__name__}: transforms of images stand before "
-            "ToTensor()"
-        )
+def dimensions(img: Any) -> tuple[int, int]:
+    """(height, width). Raises `TypeError` for what is no image."""
+    if images.is_array(img):
+        return img.shape[0], img.shape[1]
     return img.height, img.width
 
 
-def get_image_num_channels(img: "Image") -> int:
+def get_image_num_channels(img: Any) -> int:
     """The number of channels of an image."""
-    dimensions(img)
+    if images.is_array(img):
+        return img.shape[2] if img.ndim == 3 else 1
     return len(img.getbands())
 
 
@@ -80,17 +83,28 @@ def get_image_num_channels(img: "Image") -> int:
 
 
 def resize(
-    img: "Image", size: Size, interpolation: str = "bilinear", max_size: int | None = None
-) -> "Image":
+    img: Any,
+    size: Size,
+    interpolation: str = "bilinear",
+    max_size: int | None = None,
+    small_weights: bool = False,
+) -> Any:
     """The image with another number of pixels; shrinking averages (antialiasing), always.
 
     size: (height, width), or one number for the shorter edge, the other following in proportion.
-    max_size: the longer edge is at most this, whatever size says.
+    max_size: the longer edge is at most this, whatever size says. small_weights: of 8-bit images,
+    weights rounded to 16 bits, as torch resizes tensors of uint8; Pillow's have 22 bits, and the
+    pixels differ by 1 at most.
     """
-    height, width = resized_shape(dimensions(img), size, max_size)
-    if (height, width) == (img.height, img.width):
+    shape = dimensions(img)
+    height, width = resized_shape(shape, size, max_size)
+    if (height, width) == shape:
         return img
-    return img.resize((width, height), _filter(interpolation))
+    mode = interpolation_mode(interpolation)
+    numbers = height, width, _FILTERS[mode], small_weights
+    if mode == InterpolationMode.NEAREST:
+        return images.apply("resize", img, *numbers)
+    return images.apply_to_opaque("resize", img, *numbers)
 
 
 def resized_shape(
@@ -107,9 +121,18 @@ def resized_shape(
     return (new_long, new_short) if shape[0] > shape[1] else (new_short, new_long)
 
 
-def crop(img: "Image", top: int, left: int, height: int, width: int) -> "Image":
-    """A rectangle of the image; black where it sticks out."""
-    return img.crop((left, top, left + width, top + height))
+def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
+    """A rectangle of the image; black where it sticks out. Of an array it may be a view."""
+    if not images.is_array(img):
+        return img.crop((left, top, left + width, top + height))
+    bottom, right = top + height, left + width
+    inside = img[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.shape[:2] == (height, width):
+        return inside
+    out = np.zeros((height, width, *img.shape[2:]), img.dtype)
+    y, x = max(-top, 0), max(-left, 0)
+    out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return out
 
 
 def center_crop(
@@ -178,18 +201,14 @@ def _fill(fill: Fill, img: "Image") -> Any:
     return values[0] if channels == 1 else values
 
 
-def hflip(img: "Image") -> "Image":
+def hflip(img: Any) -> Any:
     """Left and right exchanged."""
-    from PIL.Image import Transpose
-
-    return img.transpose(Transpose.FLIP_LEFT_RIGHT)
+    return images.apply("flip", img, True, False)
 
 
-def vflip(img: "Image") -> "Image":
+def vflip(img: Any) -> Any:
     """Top and bottom exchanged."""
-    from PIL.Image import Transpose
-
-    return img.transpose(Transpose.FLIP_TOP_BOTTOM)
+    return images.apply("flip", img, False, True)
 
 
 def rotate(
@@ -320,47 +339,42 @@ def rot90(img: "Image", k: int = 1) -> "Image":
 # ------------------------------------------------------------------------------------ colour
 
 
-def adjust_brightness(img: "Image", brightness_factor: float) -> "Image":
+def adjust_brightness(img: Any, brightness_factor: float) -> Any:
     """0 is black, 1 the image itself, 2 twice as bright."""
-    from PIL import ImageEnhance
-
-    return ImageEnhance.Brightness(img).enhance(brightness_factor)
+    return images.apply_to_colours("brightness", img, brightness_factor)
 
 
-def adjust_contrast(img: "Image", contrast_factor: float) -> "Image":
-    """0 is an even grey, 1 the image itself, 2 twice the contrast."""
-    from PIL import ImageEnhance
-
-    return ImageEnhance.Contrast(img).enhance(contrast_factor)
+def adjust_contrast(img: Any, contrast_factor: float) -> Any:
+    """0 is an even grey, the image's mean, 1 the image itself, 2 twice the contrast."""
+    return images.apply_to_colours("contrast", img, contrast_factor)
 
 
-def adjust_saturation(img: "Image", saturation_factor: float) -> "Image":
-    """0 is grey, 1 the image itself, 2 twice as colourful. It leaves a grey image as it is."""
-    from PIL import ImageEnhance
+def adjust_saturation(img: Any, saturation_factor: float) -> Any:
+    """0 is grey, 1 the image itself, 2 twice as colourful. It leaves a grey image as it is.
 
-    return ImageEnhance.Color(img).enhance(saturation_factor)
+    The grey of more or less than three channels is their mean.
+    """
+    return images.apply_to_colours("saturation", img, saturation_factor)
 
 
-def adjust_hue(img: "Image", hue_factor: float) -> "Image":
-    """The hue turned by hue_factor, from -0.5 to 0.5 turns. It leaves a grey image as it is."""
-    from PIL import Image
+def adjust_hue(img: Any, hue_factor: float) -> Any:
+    """The hue turned by hue_factor, from -0.5 to 0.5 turns. It leaves a grey image as it is.
 
+    Raises `ValueError` for another factor, and for neither one nor three channels.
+    """
     if not -0.5 <= hue_factor <= 0.5:
         raise ValueError(f"hue_factor is {hue_factor}, expected -0.5 to 0.5")
-    if img.mode in ("1", "L", "I", "F"):
-        return img
-    hue, saturation, value = img.convert("HSV").split()
-    steps = int(hue_factor * 255)  # towards zero, as torchvision
-    turned = hue.point([(level + steps) % 256 for level in range(256)])
-    return Image.merge("HSV", (turned, saturation, value)).convert(img.mode)
+    return images.apply_to_colours("hue", img, hue_factor)
 
 
-def to_grayscale(img: "Image", num_output_channels: int = 1) -> "Image":
-    """The luma of the image, in 1 channel or repeated in 3."""
+def to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
+    """The luma of the image, in 1 channel or repeated in 3; the mean of other than 3 channels."""
     from PIL import Image
 
     if num_output_channels not in (1, 3):
         raise ValueError(f"num_output_channels is {num_output_channels}, expected 1 or 3")
+    if images.is_array(img):
+        return _vitc.image("grayscale", img, num_output_channels)
     grey = img.convert("L")
     return grey if num_output_channels == 1 else Image.merge("RGB", (grey, grey, grey))
 
@@ -511,10 +525,60 @@ def to_tensor(pic: Any) -> Array:
     floating point its dtype too, 16 and 32-bit whole numbers become float32 (torchvision gives
     int16, which overflows).
     """
+    pixels = np.asarray(pic)
+    if pixels.dtype == np.uint8:
+        channels = pixels.shape[2] if pixels.ndim == 3 else 1
+        mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+        return _vitc.write_image(pixels, mean, std)
     planes = pil_to_tensor(pic)
-    if planes.dtype == np.uint8:
-        return np.divide(planes, np.float32(255), dtype=np.float32)
     return planes if planes.dtype.kind == "f" else planes.astype(np.float32)
+
+
+def to_normalized_tensor(
+    pic: Any,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    hflip: bool = False,
+    bf16: bool = False,
+    out: Array | None = None,
+    other: Any = None,
+    other_hflip: bool = False,
+    lam: float = 1.0,
+    box: tuple[int, int, int, int] | None = None,
+) -> Array:
+    """`normalize` of `to_tensor` of the image, in one pass and to the bit: float32 (C, H, W).
+
+    mean, std: C numbers, or one for all channels. hflip: left and right exchanged first. out: an
+    array to be filled, such as a place of a batch; bf16: the result as the 16 bits of bfloat16, in
+    uint16.
+
+    other: an image to be mixed in, after the same treatment (other_hflip: its own flip): within box
+    (top, left, bottom, right), or everywhere, the result is lam times this image plus (1 - lam)
+    times the other. That is mixup; with lam=0 and a box it is CutMix.
+
+    Raises `TypeError` for other dtypes than uint8, uint16 and float32, `ValueError` for numbers
+    that are not one per channel, a std not above 0, an out or an other that does not fit.
+    """
+    pixels = images.pixels_of(pic)
+    channels = get_image_num_channels(pixels)
+    return _vitc.write_image(
+        pixels,
+        _per_channel(mean, channels),
+        _per_channel(std, channels),
+        flip=hflip,
+        bf16=bf16,
+        out=out,
+        other=None if other is None else images.pixels_of(other),
+        other_flip=other_hflip,
+        lam=lam,
+        box=(0, 0, *pixels.shape[:2]) if box is None else box,
+    )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> Array:
+    numbers = np.asarray(values, np.float32)
+    return np.repeat(numbers, channels) if numbers.size == 1 else numbers
 
 
 def normalize(tensor: Array, mean: Sequence[float], std: Sequence[float]) -> Array:

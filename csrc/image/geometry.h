@@ -1,0 +1,44 @@
+/* What operations that move pixels share. */
+#ifndef VT_IMAGE_GEOMETRY_H
+#define VT_IMAGE_GEOMETRY_H
+
+#include <math.h>
+#include <string.h>
+
+#include "image/image.h"
+
+/* A side of the result. */
+static inline vt_status vt_side(int64_t *side, double value, const char *name, vt_error *error) {
+    if (!(value >= 1 && value <= VT_IMAGE_SIDE)) {
+        return vt_fail(error, VT_VALUE, "%s is %g, expected 1 to %d", name, value, VT_IMAGE_SIDE);
+    }
+    *side = (int64_t)value;
+    return VT_OK;
+}
+
+/* memcpy of one pixel; for the usual sizes it is one instruction or two. */
+static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
+    switch (bytes) {
+        case 1: *to = *from; break;
+        case 2: memcpy(to, from, 2); break;
+        case 3: memcpy(to, from, 2), to[2] = from[2]; break;
+        case 4: memcpy(to, from, 4); break;
+        default: memcpy(to, from, (size_t)bytes);
+    }
+}
+
+/* The whole number below; -1 for what is negative. */
+static inline int64_t vt_place(double x) { return x < 0 ? -1 : (int64_t)x; }
+
+/* Nearest neighbours under x_in = a[0] x + a[2], y_in = a[4] y + a[5]. Pixels of the result that
+ * come from outside of the image are left alone. */
+vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double a[6],
+                           vt_error *error);
+
+/* One pixel of numbers per channel, cut and rounded towards zero to the image's samples. */
+void vt_fill_pixel(void *pixel, const vt_image *image, const double *value);
+
+/* The whole image with that pixel. */
+void vt_image_fill(const vt_image *image, const void *pixel);
+
+#endif

@@ -1,0 +1,35 @@
+#include "image/image.h"
+
+#include <string.h>
+
+vt_status vt_image_check(const vt_image *image, const char *name, vt_error *error) {
+    if (image->height >= 1 && image->width >= 1 && image->height <= VT_IMAGE_SIDE &&
+        image->width <= VT_IMAGE_SIDE && image->channels >= 1 &&
+        image->channels <= VT_IMAGE_CHANNELS) {
+        return VT_OK;
+    }
+    return vt_fail(error, VT_VALUE,
+                   "%s has %lld x %lld pixels of %lld channels, expected 1 to %d pixels per side "
+                   "and 1 to %d channels",
+                   name, (long long)image->height, (long long)image->width,
+                   (long long)image->channels, VT_IMAGE_SIDE, VT_IMAGE_CHANNELS);
+}
+
+vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_numbers numbers,
+                                 vt_error *error) {
+    int expected = 0;
+    for (const char *at = op->arguments; *at != '\0'; at++) {
+        expected += at == op->arguments || at[-1] == ' ';
+    }
+    if (strstr(op->arguments, "...") != NULL) expected += (int)in->channels - 1;
+    if (numbers.count == expected) return VT_OK;
+    return vt_fail(error, VT_TYPE, "%s takes %d numbers (%s), got %d", op->name, expected,
+                   op->arguments, numbers.count);
+}
+
+void vt_image_copy(const vt_image *out, const vt_image *in) {
+    const size_t bytes = (size_t)vt_image_row_bytes(in);
+    for (int64_t y = 0; y < in->height; y++) {
+        memcpy(vt_image_row(out, y), vt_image_row(in, y), bytes);
+    }
+}

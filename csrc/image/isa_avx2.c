@@ -1,0 +1,34 @@
+/* The kernels for AVX2 and FMA; built with -mavx2 -mfma. Products are never contracted. */
+#include <stdbool.h>
+
+#include "image/kernels.h"
+
+#if defined(__AVX2__)
+
+#include <immintrin.h>
+
+#include "image/resample.inc"
+#include "image/resample_avx2.inc"
+#include "image/colour.inc"
+#include "image/colour_avx2.inc"
+#include "image/hue.inc"
+
+const vt_image_kernels vt_image_kernels_avx2 = {
+    .across = across_avx2,
+    .down = down_avx2,
+    .split = split_avx2,
+    .merge = merge_avx2,
+    .blend_even = blend_even,
+    .blend = blend,
+    .luma = luma,
+    .turn_hue = turn_hue,
+    .look_up = look_up_avx2,
+    .standardize = standardize_avx2,
+    .to_bf16 = to_bf16,
+};
+
+#else
+
+const vt_image_kernels vt_image_kernels_avx2 = {0};
+
+#endif

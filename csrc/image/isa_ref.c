@@ -1,0 +1,22 @@
+/* The kernels in plain C. */
+#include <stdbool.h>
+
+#include "image/kernels.h"
+
+#include "image/resample.inc"
+#include "image/colour.inc"
+#include "image/hue.inc"
+
+const vt_image_kernels vt_image_kernels_ref = {
+    .across = across_plain,
+    .down = down_plain,
+    .split = split_plain,
+    .merge = merge_plain,
+    .blend_even = blend_even,
+    .blend = blend,
+    .luma = luma,
+    .turn_hue = turn_hue,
+    .look_up = look_up_plain,
+    .standardize = standardize_plain,
+    .to_bf16 = to_bf16,
+};

@@ -1,0 +1,9 @@
+#include "image/kernels.h"
+
+#include "base/cpu.h"
+
+const vt_image_kernels *vt_image_kernels_now(void) {
+    const vt_isa isa = vt_isa_selected();
+    const vt_isa most = isa == VT_ISA_NATIVE ? vt_isa_best() : isa;
+    return most >= VT_ISA_AVX2 ? &vt_image_kernels_avx2 : &vt_image_kernels_ref;
+}

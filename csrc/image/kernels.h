@@ -1,0 +1,58 @@
+/* The arithmetic on rows of 8-bit pixels, once in plain C and once for AVX2, with the same results
+ * to the bit. Pure functions: no memory, no errors. */
+#ifndef VT_IMAGE_KERNELS_H
+#define VT_IMAGE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/taps.h"
+
+enum {
+    VT_ROWS = 4,     /* rows that `across` takes at once */
+    VT_OVERRUN = 16, /* bytes behind a row that `across` may read */
+    VT_CHUNK = 512   /* pixels that an operation splits into planes at once */
+};
+
+/* How a byte becomes a real number: (x / 255 - mean) / std in float, each step rounded. */
+typedef struct vt_standard {
+    float mean, std;
+    float table[256];
+    bool exact; /* `standardize` computes just what is in the table, without looking there */
+} vt_standard;
+
+/* X(name, arguments); n counts pixels, or samples where there are no channels. */
+#define VT_IMAGE_KERNELS(X)                                                                       \
+    /* Resized rows: out[r] (taps->size, channels) from in[r] (any, channels), r < rows <= 4. */  \
+    X(across, (uint8_t *const *out, const uint8_t *const *in, int rows, int64_t channels,         \
+               const vt_taps *taps))                                                              \
+    /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */ \
+    X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps,     \
+             int64_t i))                                                                          \
+    /* Pixels of three channels to three planes, and back. */                                     \
+    X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n))                              \
+    X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n))                             \
+    /* base + factor (x - base), without its fraction, at most 0 to 255. */                       \
+    X(blend_even, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor))         \
+    X(blend, (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor))     \
+    /* The luma of planes red, green and blue. */                                                 \
+    X(luma, (uint8_t *grey, const uint8_t *const *planes, int64_t n))                             \
+    /* Planes red, green, blue with the hue turned by `steps` of 255. */                          \
+    X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps))            \
+    X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table))                \
+    X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))       \
+    X(to_bf16, (uint16_t *out, const float *in, int64_t n))
+
+typedef struct vt_image_kernels {
+#define VT_DECLARE(name, arguments) void(*name) arguments;
+    VT_IMAGE_KERNELS(VT_DECLARE)
+#undef VT_DECLARE
+} vt_image_kernels;
+
+/* Those of the instruction set in use. */
+const vt_image_kernels *vt_image_kernels_now(void);
+
+/* The tables; that of AVX2 is empty where the compiler has none. */
+extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2;
+
+#endif

@@ -1,0 +1,39 @@
+/* Nearest neighbours under scaling and moving. */
+#include "base/scratch.h"
+#include "image/geometry.h"
+
+/* Pillow adds the step up for 8 bits and real numbers, and multiplies for 16 bits. */
+static double position(const vt_image *in, int64_t i, double step, double offset, double *sum) {
+    if (in->sample == VT_SAMPLE_U16) return step * ((double)i + 0.5) + offset;
+    const double here = *sum;
+    *sum += step;
+    return here;
+}
+
+/* Where each pixel of a row comes from; -1: from outside. */
+static void tabulate(int32_t *from, const vt_image *out, const vt_image *in, const double a[6]) {
+    double sum = a[2] + a[0] * 0.5;
+    for (int64_t x = 0; x < out->width; x++) {
+        const int64_t place = vt_place(position(in, x, a[0], a[2], &sum));
+        from[x] = place < in->width ? (int32_t)place : -1;
+    }
+}
+
+vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double a[6],
+                           vt_error *error) {
+    int32_t *from;
+    VT_TRY(vt_scratch((void **)&from, (size_t)out->width * sizeof *from, error));
+    tabulate(from, out, in, a);
+    const int64_t bytes = vt_image_pixel_bytes(in);
+    double sum = a[5] + a[4] * 0.5;
+    for (int64_t y = 0; y < out->height; y++) {
+        const int64_t place = vt_place(position(in, y, a[4], a[5], &sum));
+        if (place < 0 || place >= in->height) continue;
+        char *to = vt_image_row(out, y);
+        const char *row = vt_image_row(in, place);
+        for (int64_t x = 0; x < out->width; x++) {
+            if (from[x] >= 0) vt_copy_pixel(to + x * bytes, row + from[x] * bytes, bytes);
+        }
+    }
+    return VT_OK;
+}

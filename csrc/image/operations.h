@@ -1,0 +1,16 @@
+/* The operations, one per file. */
+#ifndef VT_IMAGE_OPERATIONS_H
+#define VT_IMAGE_OPERATIONS_H
+
+#include "image/image.h"
+
+/* clang-format off */
+#define VT_IMAGE_OPERATIONS(X)                                                                     \
+    X(resize) X(flip) X(brightness) X(contrast) X(saturation) X(hue) X(grayscale)
+/* clang-format on */
+
+#define VT_DECLARE_OP(name) extern const vt_image_op vt_op_##name;
+VT_IMAGE_OPERATIONS(VT_DECLARE_OP)
+#undef VT_DECLARE_OP
+
+#endif

@@ -1,0 +1,168 @@
+#include "image/write.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/scratch.h"
+#include "image/colour.h"
+#include "image/kernels.h"
+
+/* ---------------------------------------------------------------- the standardisation of bytes */
+
+/* The fast formula is only taken where it gives, for all bytes, what two divisions give. */
+static void fill_standard(vt_standard *standard, float mean, float std) {
+    uint8_t bytes[256];
+    float fast[256];
+    standard->mean = mean;
+    standard->std = std;
+    standard->exact = true;
+    for (int i = 0; i < 256; i++) {
+        bytes[i] = (uint8_t)i;
+        standard->table[i] = ((float)i / 255.0f - mean) / std;
+    }
+    vt_image_kernels_now()->standardize(fast, bytes, 256, standard);
+    standard->exact = memcmp(fast, standard->table, sizeof fast) == 0;
+}
+
+/* ---------------------------------------------------------------- rows */
+
+typedef struct work {
+    const float *mean, *std;
+    vt_standard *standard; /* (channels), for bytes */
+    uint8_t *bytes;        /* (channels, width): planes of a row */
+    float *row, *other;    /* (channels, width) */
+    int64_t channels, width;
+} work;
+
+static void split_bytes(const work *w, const uint8_t *from) {
+    if (w->channels == 3) {
+        uint8_t *const planes[3] = {w->bytes, w->bytes + w->width, w->bytes + 2 * w->width};
+        vt_image_kernels_now()->split(planes, from, w->width);
+        return;
+    }
+    for (int64_t c = 0; c < w->channels; c++) {
+        for (int64_t x = 0; x < w->width; x++) {
+            w->bytes[c * w->width + x] = from[x * w->channels + c];
+        }
+    }
+}
+
+static void reverse_bytes(uint8_t *row, int64_t n) {
+    for (int64_t i = 0; i < n / 2; i++) {
+        const uint8_t left = row[i];
+        row[i] = row[n - 1 - i];
+        row[n - 1 - i] = left;
+    }
+}
+
+static void row_of_bytes(float *const *planes, vt_write_source source, int64_t y, const work *w) {
+    split_bytes(w, vt_image_row(source.image, y));
+    for (int64_t c = 0; c < w->channels; c++) {
+        uint8_t *plane = w->bytes + c * w->width;
+        if (source.flip) reverse_bytes(plane, w->width);
+        vt_image_kernels_now()->standardize(planes[c], plane, w->width, &w->standard[c]);
+    }
+}
+
+static void row_of_wide(float *const *planes, vt_write_source source, int64_t y, const work *w) {
+    const void *from = vt_image_row(source.image, y);
+    for (int64_t c = 0; c < w->channels; c++) {
+        for (int64_t x = 0; x < w->width; x++) {
+            const int64_t at = (source.flip ? w->width - 1 - x : x) * w->channels + c;
+            planes[c][x] = (vt_read(from, at, source.image->sample) - w->mean[c]) / w->std[c];
+        }
+    }
+}
+
+static void standard_row(float *const *planes, vt_write_source source, int64_t y, const work *w) {
+    if (source.image->sample == VT_SAMPLE_U8) {
+        row_of_bytes(planes, source, y, w);
+    } else {
+        row_of_wide(planes, source, y, w);
+    }
+}
+
+static void mix_row(float *row, const float *other, int64_t n, float share) {
+    const float rest = 1.0f - share;
+    for (int64_t i = 0; i < n; i++) row[i] = share * row[i] + rest * other[i];
+}
+
+static void set_planes(float **planes, float *first, int64_t apart, int64_t channels) {
+    for (int64_t c = 0; c < channels; c++) planes[c] = first + c * apart;
+}
+
+/* ---------------------------------------------------------------- images */
+
+static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write_mix *mix,
+                       const work *w) {
+    float *planes[VT_IMAGE_CHANNELS], *others[VT_IMAGE_CHANNELS];
+    const int64_t area = one.image->height * w->width;
+    set_planes(others, w->other, w->width, w->channels);
+    for (int64_t y = 0; y < one.image->height; y++) {
+        if (bf16) {
+            set_planes(planes, w->row, w->width, w->channels);
+        } else {
+            set_planes(planes, (float *)out + y * w->width, area, w->channels);
+        }
+        standard_row(planes, one, y, w);
+        if (mix->other.image != NULL && y >= mix->top && y < mix->bottom) {
+            standard_row(others, mix->other, y, w);
+            for (int64_t c = 0; c < w->channels; c++) {
+                mix_row(planes[c] + mix->left, others[c] + mix->left, mix->right - mix->left,
+                        (float)mix->share);
+            }
+        }
+        for (int64_t c = 0; bf16 && c < w->channels; c++) {
+            uint16_t *to = (uint16_t *)out + c * area + y * w->width;
+            vt_image_kernels_now()->to_bf16(to, planes[c], w->width);
+        }
+    }
+}
+
+static vt_status check(vt_write_source one, const float *std, const vt_write_mix *mix,
+                       vt_error *error) {
+    const vt_image *in = one.image, *other = mix->other.image;
+    for (int64_t c = 0; c < in->channels; c++) {
+        if (std[c] > 0) continue;
+        return vt_fail(error, VT_VALUE, "std of channel %lld is %g, expected more than 0",
+                       (long long)c, (double)std[c]);
+    }
+    if (other == NULL) return VT_OK;
+    if (other->height != in->height || other->width != in->width ||
+        other->channels != in->channels || other->sample != in->sample) {
+        return vt_fail(error, VT_VALUE,
+                       "images to be mixed must be of one size, number of channels and type");
+    }
+    if (!(mix->share >= 0 && mix->share <= 1)) {
+        return vt_fail(error, VT_VALUE, "lam is %g, expected 0 to 1", mix->share);
+    }
+    if (mix->top >= 0 && mix->top <= mix->bottom && mix->bottom <= in->height && mix->left >= 0 &&
+        mix->left <= mix->right && mix->right <= in->width) {
+        return VT_OK;
+    }
+    return vt_fail(error, VT_VALUE, "box (%lld, %lld, %lld, %lld) is not within %lld x %lld pixels",
+                   (long long)mix->top, (long long)mix->left, (long long)mix->bottom,
+                   (long long)mix->right, (long long)in->height, (long long)in->width);
+}
+
+vt_status vt_image_write(void *out, bool bf16, vt_write_source one, const float *mean,
+                         const float *std, const vt_write_mix *mix, vt_error *error) {
+    VT_TRY(check(one, std, mix, error));
+    const vt_image *in = one.image;
+    work w = {.mean = mean, .std = std, .channels = in->channels, .width = in->width};
+    const size_t samples = (size_t)(in->channels * in->width);
+    const size_t standards = vt_align((size_t)in->channels * sizeof *w.standard);
+    char *memory;
+    VT_TRY(vt_scratch((void **)&memory,
+                      standards + vt_align(samples) + 2 * vt_align(samples * sizeof(float)),
+                      error));
+    w.standard = (vt_standard *)(void *)memory;
+    w.bytes = (uint8_t *)memory + standards;
+    w.row = (float *)(void *)(w.bytes + vt_align(samples));
+    w.other = w.row + vt_align(samples * sizeof(float)) / sizeof(float);
+    for (int64_t c = 0; in->sample == VT_SAMPLE_U8 && c < in->channels; c++) {
+        fill_standard(&w.standard[c], mean[c], std[c]);
+    }
+    write_rows(out, bf16, one, mix, &w);
+    return VT_OK;
+}

@@ -1,0 +1,135 @@
+/* Images: one function for all operations of image/, and the writing of planes. */
+#include "image/write.h"
+#include "py/array.h"
+#include "py/state.h"
+
+/* ---------------------------------------------------------------- operations */
+
+/* The arguments behind the image as finite numbers; -1 with an exception. */
+static int parse_numbers(PyObject *const *args, Py_ssize_t count, double *value, const char *name) {
+    if (count > VT_IMAGE_NUMBERS) {
+        PyErr_Format(PyExc_ValueError, "%s got %zd numbers, expected %d at most", name, count,
+                     VT_IMAGE_NUMBERS);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        value[i] = PyFloat_AsDouble(args[i]);
+        if (value[i] == -1.0 && PyErr_Occurred()) return -1;
+        if (value[i] - value[i] == 0) continue;
+        PyErr_Format(PyExc_ValueError, "%s: argument %zd is %R, expected a finite number", name,
+                     i + 1, args[i]);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *run_operation(PyObject *module, const vt_image_op *op, vt_pixels *in,
+                               vt_numbers numbers) {
+    vt_module_state *state = PyModule_GetState(module);
+    vt_error error;
+    vt_image form = in->image;
+    vt_status status = vt_image_check(&in->image, "the image", &error);
+    if (status == VT_OK) status = vt_image_check_numbers(op, &in->image, numbers, &error);
+    if (status == VT_OK && op->form != NULL) status = op->form(&form, &in->image, numbers, &error);
+    if (status != VT_OK) return vt_raise(state, status, &error);
+    vt_pixels out;
+    if (vt_pixels_new(&out, &form, in->is_matrix) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    status = op->run(&out.image, &in->image, numbers, &error);
+    Py_END_ALLOW_THREADS
+    if (status == VT_OK) return out.array;
+    Py_DECREF(out.array);
+    return vt_raise(state, status, &error);
+}
+
+PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count < 2 || !PyUnicode_Check(args[0])) {
+        return PyErr_Format(PyExc_TypeError, "image() takes a name, an image and numbers");
+    }
+    const char *name = PyUnicode_AsUTF8(args[0]);
+    if (name == NULL) return NULL;
+    const vt_image_op *op = vt_image_find(name);
+    if (op == NULL) {
+        return PyErr_Format(PyExc_ValueError, "there is no operation on images named '%s'", name);
+    }
+    double value[VT_IMAGE_NUMBERS];
+    if (parse_numbers(args + 2, count - 2, value, name) < 0) return NULL;
+    vt_pixels in;
+    if (vt_pixels_expect(&in, args[1], "the image") < 0) return NULL;
+    PyObject *out = run_operation(module, op, &in, (vt_numbers){value, (int)(count - 2)});
+    Py_DECREF(in.array);
+    return out;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+typedef struct write_call {
+    vt_pixels one, other;
+    PyObject *mean, *std, *out;
+    bool flip, bf16;
+    vt_write_mix mix;
+} write_call;
+
+/* A vector of one number per channel. */
+static PyObject *per_channel(PyObject *object, const char *name, int64_t channels) {
+    const vt_array_spec spec = {name, 'f', 1, {channels}};
+    return vt_array_expect(object, &spec);
+}
+
+/* The result: `out` itself, or a new array. */
+static PyObject *target(PyObject *out, const vt_image *image, bool bf16) {
+    const vt_array_spec spec = {
+        "out", bf16 ? 'H' : 'f', 3, {image->channels, image->height, image->width}};
+    return out == Py_None ? vt_array_new(spec.type, 3, spec.dim) : vt_array_expect_out(out, &spec);
+}
+
+static PyObject *run_write(PyObject *module, write_call *call) {
+    vt_error error;
+    vt_status status = vt_image_check(&call->one.image, "the image", &error);
+    if (status == VT_OK) {
+        const vt_write_source one = {&call->one.image, call->flip};
+        Py_BEGIN_ALLOW_THREADS
+        status =
+            vt_image_write(vt_array_data(call->out), call->bf16, one, vt_array_data(call->mean),
+                           vt_array_data(call->std), &call->mix, &error);
+        Py_END_ALLOW_THREADS
+    }
+    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
+    return Py_NewRef(call->out);
+}
+
+static PyObject *write_images(PyObject *module, PyObject *image, PyObject *other, PyObject *mean,
+                              PyObject *std, PyObject *out, write_call *call) {
+    PyObject *result = NULL;
+    if (vt_pixels_expect(&call->one, image, "the image") < 0) return NULL;
+    if (other == Py_None || vt_pixels_expect(&call->other, other, "the other image") == 0) {
+        call->mix.other.image = other == Py_None ? NULL : &call->other.image;
+        call->mean = per_channel(mean, "mean", call->one.image.channels);
+        call->std = call->mean == NULL ? NULL : per_channel(std, "std", call->one.image.channels);
+        call->out = call->std == NULL ? NULL : target(out, &call->one.image, call->bf16);
+        if (call->out != NULL) result = run_write(module, call);
+    }
+    Py_XDECREF(call->one.array);
+    Py_XDECREF(call->other.array);
+    Py_XDECREF(call->mean);
+    Py_XDECREF(call->std);
+    Py_XDECREF(call->out);
+    return result;
+}
+
+PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"image", "mean",       "std", "flip", "bf16", "out",
+                               "other", "other_flip", "lam", "box",  NULL};
+    PyObject *image, *mean, *std, *out = Py_None, *other = Py_None;
+    int flip = 0, bf16 = 0, other_flip = 0;
+    long long box[4] = {0, 0, 0, 0};
+    double lam = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$ppOOpd(LLLL):write_image", keywords,
+                                     &image, &mean, &std, &flip, &bf16, &out, &other, &other_flip,
+                                     &lam, &box[0], &box[1], &box[2], &box[3])) {
+        return NULL;
+    }
+    write_call call = {.flip = flip, .bf16 = bf16};
+    call.mix = (vt_write_mix){{NULL, other_flip}, lam, box[0], box[1], box[2], box[3]};
+    return write_images(module, image, other, mean, std, out, &call);
+}
