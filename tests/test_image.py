@@ -129,12 +129,75 @@ def test_flips_are_numpys(pixels: np.ndarray) -> None:
         assert np.array_equal(F.vflip(image), image[::-1])
 
 
+MATRICES = {
+    "shear": (1, 0.3, -5.5, 0, 1, 0),
+    "move": (1, 0, 7.25, 0, 1, -3),
+    "scale": (0.7, 0, 2, 0, 1.9, -4),
+    "turn": (0.9, -0.4, 11, 0.4, 0.9, -9),
+    "far": (1000, 3, 40000, 2, 900, -70000),
+    "empty": (1, 0.1, 1e5, 0, 1, 0),
+}
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
+def test_affine_maps_are_pillows(matrix: tuple[float, ...], mode: str) -> None:
+    kind, where = Image.Resampling[mode.upper()], Image.Transform.AFFINE
+
+    def moved(img: Image.Image) -> Image.Image:
+        return img.transform(img.size, where, matrix, kind, fillcolor=9)
+
+    for size in SIZES:
+        assert np.array_equal(
+            F.transform(cut(*size, 2), matrix, mode, 9), by_channel(moved, cut(*size, 2))
+        )
+    pixels = photograph("coffee")
+    filled = pillow(pixels).transform((200, 134), where, matrix, kind, fillcolor=(1, 2, 3))
+    assert np.array_equal(F.transform(pixels, matrix, mode, (1, 2, 3)), np.asarray(filled))
+    real = pixels[..., 0].astype(np.float32)
+    assert np.array_equal(F.transform(real, matrix, mode, 9), np.asarray(moved(pillow(real))))
+    if mode == "nearest":  # Pillow has no other for 16 bits
+        deep = pixels[..., 0].astype(np.uint16) * 257
+        assert np.array_equal(F.transform(deep, matrix, mode, 9), np.asarray(moved(pillow(deep))))
+
+
+@pytest.mark.parametrize("angle", [0, 17.5, 90, 180, -90, 270, 359])
+@pytest.mark.parametrize("options", [{}, {"expand": True}, {"center": (3, 5)}])
+def test_rotations_are_pillows(options, angle: float) -> None:
+    for pixels in (photograph("coffee"), cut(31, 31), cut(1, 9)):
+        for mode in ("nearest", "bicubic"):
+            expected = pillow(pixels).rotate(
+                angle, Image.Resampling[mode.upper()], fillcolor=(7, 8, 9), **options
+            )
+            turned = F.rotate(pixels, angle, mode, fill=(7, 8, 9), **options)
+            assert np.array_equal(turned, np.asarray(expected))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_perspective_is_torchvisions(mode: str) -> None:
+    pixels = photograph("coffee")
+    start = [(0, 0), (199, 0), (199, 133), (0, 133)]
+    end = [(11, 3), (180, 20), (190, 130), (5, 110)]
+    theirs = TF.perspective(pillow(pixels), start, end, TF.InterpolationMode(mode), [1, 2, 3])
+    assert np.array_equal(F.perspective(pixels, start, end, mode, (1, 2, 3)), np.asarray(theirs))
+
+
+@pytest.mark.parametrize("padding", F.PADDINGS)
+def test_borders_are_numpys(padding: str) -> None:
+    pixels = cut(9, 11, 7)
+    borders = ((2, 4), (1, 3), (0, 0))
+    options = {"constant_values": 6} if padding == "constant" else {}
+    expected = np.pad(pixels, borders, padding, **options)
+    assert np.array_equal(F.pad(pixels, (1, 2, 3, 4), 6, padding), expected)
+
+
 # ---------------------------------------------------------------------------------------- colour
 
 ENHANCERS = {
     F.adjust_brightness: ImageEnhance.Brightness,
     F.adjust_contrast: ImageEnhance.Contrast,
     F.adjust_saturation: ImageEnhance.Color,
+    F.adjust_sharpness: ImageEnhance.Sharpness,
 }
 
 
@@ -210,6 +273,56 @@ def test_the_hue_of_real_numbers_is_torchvisions() -> None:
     for factor in (0.0, 0.2, -0.45):
         theirs = TF.adjust_hue(planes, factor).permute(1, 2, 0).numpy()
         assert np.abs(F.adjust_hue(image, factor) - theirs).max() < 2e-6
+
+
+LEVELS = [
+    *(
+        pytest.param(F.posterize, TF.posterize, bits, id=f"posterize {bits}")
+        for bits in range(1, 9)
+    ),
+    *(pytest.param(F.solarize, TF.solarize, t, id=f"solarize {t}") for t in (0, 99.5, 128, 256)),
+    *(pytest.param(F.adjust_gamma, TF.adjust_gamma, g, id=f"gamma {g}") for g in (0, 0.4, 1, 2.2)),
+    pytest.param(F.invert, TF.invert, None, id="invert"),
+    pytest.param(F.equalize, TF.equalize, None, id="equalize"),
+    pytest.param(F.autocontrast, TF.autocontrast, None, id="autocontrast"),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "number"), LEVELS)
+def test_maps_of_levels_are_torchvisions(ours, theirs, number: float | None) -> None:
+    numbers = () if number is None else (number,)
+    images = [photograph("coffee"), photograph("moon"), cut(1, 1), cut(40, 7), cut(9, 9, None) // 9]
+    for pixels in images:
+        expected = np.asarray(theirs(pillow(pixels), *numbers))
+        assert np.array_equal(ours(pixels, *numbers), expected)
+    seven = cut(30, 20, 7)
+    expected = by_channel(lambda img: theirs(img, *numbers), seven)
+    assert np.array_equal(ours(seven, *numbers), expected)
+
+
+def test_maps_of_levels_of_16_bits_and_real_numbers_are_the_formulas() -> None:
+    deep = np.random.default_rng(5).integers(500, 60000, (20, 30, 3)).astype(np.uint16)
+    unit = (deep / 65535).astype(np.float32)
+    assert np.array_equal(F.invert(deep), 65535 - deep) and np.array_equal(F.invert(unit), 1 - unit)
+    assert np.array_equal(F.posterize(deep, 9), deep & 0xFF80)
+    assert np.array_equal(F.solarize(deep, 30000), np.where(deep < 30000, deep, 65535 - deep))
+    added = np.where(deep < 32768, np.minimum(deep.astype(int) + 40000, 65535), deep)
+    assert np.array_equal(F.solarize_add(deep, 40000, 32768), added)
+    assert np.abs(F.adjust_gamma(unit, 2.2) - unit.astype(float) ** 2.2).max() < 1e-6
+    low, high = unit.min((0, 1)), unit.max((0, 1))
+    assert np.abs(F.autocontrast(unit) - (unit - low) / (high - low)).max() < 1e-6
+    stretched = (deep - deep.min((0, 1)).astype(float)) / np.ptp(deep, (0, 1)) * 65535
+    assert np.abs(F.autocontrast(deep) - np.floor(stretched)).max() <= 1
+
+
+def test_sharpness_of_real_numbers_is_the_formula() -> None:
+    """Oracle: a convolution in double; tolerance: float32 sums of 13."""
+    unit = np.random.default_rng(6).random((12, 15, 4)).astype(np.float32)
+    wide, inner = unit.astype(float), unit.astype(float).copy()
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (0, 1))
+    inner[1:-1, 1:-1] = (windows.sum((-1, -2)) + 4 * wide[1:-1, 1:-1]) / 13
+    expected = np.clip(inner + 1.8 * (wide - inner), 0, 1)
+    assert np.abs(F.adjust_sharpness(unit, 1.8) - expected).max() < 2e-6
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -330,6 +443,12 @@ WRONG = [
         ValueError,
         "out has shape",
     ),
+    (lambda: F.rotate(cut(4, 4), 9, "lanczos"), ValueError, "expected nearest, bilinear or"),
+    (lambda: F.rotate(cut(4, 4), 9, fill=(1, 2)), ValueError, "fill is (1, 2)"),
+    (lambda: F.posterize(cut(4, 4), 9), ValueError, "bits is 9, expected a whole number"),
+    (lambda: F.posterize(np.zeros((4, 4), np.float32), 3), TypeError, "whole numbers, got float32"),
+    (lambda: F.equalize(np.zeros((4, 4), np.uint16)), TypeError, "takes uint8, got uint16"),
+    (lambda: F.adjust_gamma(cut(4, 4), -1), ValueError, "gamma is -1, expected 0 or more"),
     (lambda: _vitc.image("blur", cut(4, 4)), ValueError, "no operation on images named 'blur'"),
     (lambda: _vitc.image("flip", cut(4, 4), 1), TypeError, "takes 2 numbers (across down), got 1"),
 ]

@@ -30,4 +30,4 @@ static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers
     return VT_OK;
 }
 
-const vt_image_op vt_op_grayscale = {"grayscale", "channels", form, run};
+const vt_image_op vt_image_op_grayscale = {"grayscale", "channels", form, run};

@@ -15,6 +15,7 @@ const vt_image_kernels vt_image_kernels_ref = {
     .blend_even = blend_even,
     .blend = blend,
     .luma = luma,
+    .smooth = smooth,
     .turn_hue = turn_hue,
     .look_up = look_up_plain,
     .standardize = standardize_plain,

@@ -37,6 +37,8 @@ typedef struct vt_standard {
     X(blend, (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor))     \
     /* The luma of planes red, green and blue. */                                                 \
     X(luma, (uint8_t *grey, const uint8_t *const *planes, int64_t n))                             \
+    /* n samples with their eight neighbours, (1 1 1, 1 5 1, 1 1 1) / 13, rounded. */             \
+    X(smooth, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t channels, int64_t n))     \
     /* Planes red, green, blue with the hue turned by `steps` of 255. */                          \
     X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps))            \
     X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table))                \

@@ -6,10 +6,12 @@
 
 /* clang-format off */
 #define VT_IMAGE_OPERATIONS(X)                                                                     \
-    X(resize) X(flip) X(brightness) X(contrast) X(saturation) X(hue) X(grayscale)
+    X(resize) X(flip) X(affine) X(perspective)                                                     \
+    X(brightness) X(contrast) X(saturation) X(hue) X(grayscale) X(sharpness)                       \
+    X(invert) X(solarize) X(solarize_add) X(posterize) X(gamma) X(equalize) X(autocontrast)
 /* clang-format on */
 
-#define VT_DECLARE_OP(name) extern const vt_image_op vt_op_##name;
+#define VT_DECLARE_OP(name) extern const vt_image_op vt_image_op_##name;
 VT_IMAGE_OPERATIONS(VT_DECLARE_OP)
 #undef VT_DECLARE_OP
 

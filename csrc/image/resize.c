@@ -202,4 +202,4 @@ static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers
     return resample(out, in, filter, numbers.value[SMALL] != 0, error);
 }
 
-const vt_image_op vt_op_resize = {"resize", "height width filter small", form, run};
+const vt_image_op vt_image_op_resize = {"resize", "height width filter small", form, run};

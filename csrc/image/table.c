@@ -3,7 +3,7 @@
 
 #include "image/operations.h"
 
-#define VT_LIST_OP(name) &vt_op_##name,
+#define VT_LIST_OP(name) &vt_image_op_##name,
 static const vt_image_op *const ops[] = {VT_IMAGE_OPERATIONS(VT_LIST_OP) NULL};
 #undef VT_LIST_OP
 

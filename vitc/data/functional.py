@@ -19,7 +19,7 @@ from vitc.data import images
 from vitc.errors import nearest
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Resampling
+    from PIL.Image import Image
 
 Size = int | Sequence[int]
 Fill = float | Sequence[float]
@@ -48,13 +48,6 @@ def interpolation_mode(value: Any) -> InterpolationMode:
         known = nearest(str(name), names)
         raise ValueError(f"interpolation is {value!r}; {known}")
     return InterpolationMode(name)
-
-
-def _filter(interpolation: str) -> "Resampling":
-    """Pillow's number of an interpolation."""
-    from PIL.Image import Resampling
-
-    return Resampling[interpolation_mode(interpolation).name]
 
 
 def pair(size: Size, what: str = "size") -> tuple[int, int]:
@@ -164,21 +157,27 @@ def resized_crop(
     return resize(crop(img, top, left, height, width), size, interpolation)
 
 
-def pad(img: "Image", padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> "Image":
+def pad(img: Any, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> Any:
     """The image with a border.
 
     padding: one number for all edges, (left and right, top and bottom), or (left, top, right,
     bottom). fill: the border's value, or one per channel. padding_mode: "constant", or what the
     border is made from: "edge", "reflect" (without the edge itself) or "symmetric" (with it).
     """
-    from PIL import Image, ImageOps
-
     left, top, right, bottom = _borders(padding)
-    if padding_mode == "constant":
-        return ImageOps.expand(img, (left, top, right, bottom), _fill(fill, img))
-    pixels = np.asarray(img)
-    borders = ((top, bottom), (left, right), (0, 0))[: pixels.ndim]
-    return Image.fromarray(np.pad(pixels, borders, padding_mode))  # type: ignore[call-overload]
+    pixels = images.pixels_of(img)
+    height, width = pixels.shape[:2]
+    if padding_mode != "constant":
+        borders = ((top, bottom), (left, right), (0, 0))[: pixels.ndim]
+        return images.like(np.pad(pixels, borders, padding_mode), img)  # type: ignore[call-overload]
+    out = np.empty((top + height + bottom, left + width + right, *pixels.shape[2:]), pixels.dtype)
+    out[...] = (
+        np.asarray(_fill(fill, img)).astype(pixels.dtype)
+        if pixels.ndim == 3
+        else _fill(fill, img)[0]
+    )
+    out[top : top + height, left : left + width] = pixels
+    return images.like(out, img)
 
 
 def _borders(padding: Size) -> tuple[int, int, int, int]:
@@ -189,16 +188,15 @@ def _borders(padding: Size) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _fill(fill: Fill, img: "Image") -> Any:
-    """fill as Pillow wants it: one value per channel, whole numbers unless the image is not."""
-    channels = len(img.getbands())
+def _fill(fill: Fill, img: Any) -> tuple[float, ...]:
+    """fill as one value per channel, whole numbers unless the image is not."""
+    channels = get_image_num_channels(img)
     values = (fill,) * channels if isinstance(fill, int | float) else tuple(fill)
     if len(values) == 1:
         values *= channels
     if len(values) != channels:
         raise ValueError(f"fill is {fill!r}, expected one value or {channels}, one per channel")
-    values = tuple(value if img.mode == "F" else int(value) for value in values)
-    return values[0] if channels == 1 else values
+    return values
 
 
 def hflip(img: Any) -> Any:
@@ -212,21 +210,63 @@ def vflip(img: Any) -> Any:
 
 
 def rotate(
-    img: "Image",
+    img: Any,
     angle: float,
     interpolation: str = "nearest",
     expand: bool = False,
     center: Sequence[float] | None = None,
     fill: Fill = 0,
-) -> "Image":
+) -> Any:
     """The image turned by `angle` degrees against the clock around center (x, y), or its middle.
 
     expand: make the output large enough to hold all of it.
     """
-    middle = None if center is None else (center[0], center[1])
-    return img.rotate(
-        angle, _filter(interpolation), expand=expand, center=middle, fillcolor=_fill(fill, img)
-    )
+    (height, width), angle = dimensions(img), angle % 360.0
+    if center is None and (
+        angle in (0, 180) or (angle in (90, 270) and (expand or height == width))
+    ):
+        return rot90(img, int(angle) // 90)
+    x, y = (width / 2.0, height / 2.0) if center is None else center
+    # Pillow rounds, so that a quarter turn is one to the bit.
+    cos, sin = (round(f(-math.radians(angle)), 15) for f in (math.cos, math.sin))
+    matrix = _moved((cos, sin, 0.0, -sin, cos, 0.0), -x, -y)
+    matrix = (*matrix[:2], matrix[2] + x, *matrix[3:5], matrix[5] + y)
+    if not expand:
+        return _affine(img, (height, width), matrix, interpolation, fill)
+    corners = [
+        _moved(matrix, *corner) for corner in ((0, 0), (width, 0), (width, height), (0, height))
+    ]
+    columns, rows = [corner[2] for corner in corners], [corner[5] for corner in corners]
+    wide = math.ceil(max(columns)) - math.floor(min(columns))
+    tall = math.ceil(max(rows)) - math.floor(min(rows))
+    matrix = _moved(matrix, -(wide - width) / 2.0, -(tall - height) / 2.0)
+    return _affine(img, (tall, wide), matrix, interpolation, fill)
+
+
+def _moved(matrix: Sequence[float], x: float, y: float) -> tuple[float, ...]:
+    """The affine map with its image of (x, y) as the offset."""
+    a, b, c, d, e, f = matrix
+    return a, b, a * x + b * y + c, d, e, d * x + e * y + f
+
+
+def _affine(
+    img: Any, size: tuple[int, int], matrix: Sequence[float], interpolation: str, fill: Fill
+) -> Any:
+    return _warp("affine", img, size, matrix, interpolation, fill)
+
+
+def _warp(
+    name: str,
+    img: Any,
+    size: tuple[int, int],
+    matrix: Sequence[float],
+    interpolation: str,
+    fill: Fill,
+) -> Any:
+    mode = interpolation_mode(interpolation)
+    nearest_one = mode == InterpolationMode.NEAREST
+    apply = images.apply if nearest_one else images.apply_to_opaque
+    return apply(name, img, *size, _FILTERS[mode], *matrix, *_fill(fill, img))
 
 
 def affine(
@@ -243,13 +283,10 @@ def affine(
 
     angle and shear (x, y) are in degrees, translate (x, y) and center (x, y) in pixels.
     """
-    from PIL.Image import Transform
-
-    middle = (img.width / 2, img.height / 2) if center is None else center
+    height, width = dimensions(img)
+    middle = (width / 2, height / 2) if center is None else center
     matrix = _inverse(angle, translate, scale, shear, middle)
-    return img.transform(
-        img.size, Transform.AFFINE, matrix, _filter(interpolation), fillcolor=_fill(fill, img)
-    )
+    return _affine(img, (height, width), matrix, interpolation, fill)
 
 
 def _inverse(
@@ -283,15 +320,7 @@ def transform(
     matrix: (a, b, c, d, e, f): pixel (x, y) of the result is pixel (a x + b y + c, d x + e y + f)
     of the image, both counted from the upper left corner.
     """
-    from PIL.Image import Transform
-
-    return img.transform(
-        img.size,
-        Transform.AFFINE,
-        tuple(matrix),
-        _filter(interpolation),
-        fillcolor=_fill(fill, img),
-    )
+    return _affine(img, dimensions(img), matrix, interpolation, fill)
 
 
 def perspective(
@@ -302,16 +331,8 @@ def perspective(
     fill: Fill = 0,
 ) -> "Image":
     """The image as a plane seen at an angle: its four startpoints (x, y) move to the endpoints."""
-    from PIL.Image import Transform
-
-    coefficients = _homography(startpoints, endpoints)
-    return img.transform(
-        img.size,
-        Transform.PERSPECTIVE,
-        coefficients,
-        _filter(interpolation),
-        fillcolor=_fill(fill, img),
-    )
+    matrix = _homography(startpoints, endpoints)
+    return _warp("perspective", img, dimensions(img), matrix, interpolation, fill)
 
 
 def _homography(
@@ -327,13 +348,9 @@ def _homography(
     return tuple(solution.astype(np.float32).tolist())
 
 
-def rot90(img: "Image", k: int = 1) -> "Image":
+def rot90(img: Any, k: int = 1) -> Any:
     """The image turned by k quarters of a turn against the clock, as numpy.rot90."""
-    from PIL.Image import Transpose
-
-    turns = (None, Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)
-    turn = turns[k % 4]
-    return img if turn is None else img.transpose(turn)
+    return images.like(np.rot90(images.pixels_of(img), k), img)
 
 
 # ------------------------------------------------------------------------------------ colour
@@ -379,62 +396,44 @@ def to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
     return grey if num_output_channels == 1 else Image.merge("RGB", (grey, grey, grey))
 
 
-def adjust_sharpness(img: "Image", sharpness_factor: float) -> "Image":
+def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
     """0 is the image smoothed over 3 x 3 pixels, 1 the image itself, 2 twice as sharp."""
-    from PIL import ImageEnhance
-
-    return ImageEnhance.Sharpness(img).enhance(sharpness_factor)
+    return images.apply_to_colours("sharpness", img, sharpness_factor)
 
 
-def adjust_gamma(img: "Image", gamma: float, gain: float = 1) -> "Image":
-    """255 gain (level / 255) ** gamma: above 1 dark parts get darker, below 1 lighter."""
-    if gamma < 0:
-        raise ValueError(f"gamma is {gamma}, expected 0 or more")
-    # As torchvision: against 255 becoming 254 by rounding, and levels cut, not rounded.
-    levels = [int((255 + 1 - 1e-3) * gain * pow(level / 255.0, gamma)) for level in range(256)]
-    return img.point(levels * len(img.getbands()))
+def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
+    """white gain (level / white) ** gamma: above 1 dark parts get darker, below 1 lighter."""
+    return images.apply_to_colours("gamma", img, gamma, gain)
 
 
-def invert(img: "Image") -> "Image":
-    """255 - level."""
-    from PIL import ImageOps
-
-    return ImageOps.invert(img)
+def invert(img: Any) -> Any:
+    """255 - level; of 16 bits 65535 - level, of floating point 1 - level."""
+    return images.apply_to_colours("invert", img)
 
 
-def posterize(img: "Image", bits: int) -> "Image":
-    """The upper `bits` bits (0 to 8) of each level, the others 0."""
-    if not 0 <= bits <= 8:
-        raise ValueError(f"bits is {bits}, expected 0 to 8")
-    levels = [level >> (8 - bits) << (8 - bits) for level in range(256)]
-    return img.point(levels * len(img.getbands()))
+def posterize(img: Any, bits: int) -> Any:
+    """The upper `bits` bits (0 to 8, of 16-bit images to 16) of each level, the others 0."""
+    return images.apply_to_colours("posterize", img, bits)
 
 
-def solarize(img: "Image", threshold: float) -> "Image":
+def solarize(img: Any, threshold: float) -> Any:
     """Levels of threshold or more inverted."""
-    from PIL import ImageOps
-
-    return ImageOps.solarize(img, threshold)  # type: ignore[arg-type]
+    return images.apply_to_colours("solarize", img, threshold)
 
 
-def solarize_add(img: "Image", addition: int, threshold: int = 128) -> "Image":
-    """`addition` added to levels below threshold, up to 255; the others stay. timm's operation."""
-    levels = [min(255, i + addition) if i < threshold else i for i in range(256)]
-    return img.point(levels * len(img.getbands()))
+def solarize_add(img: Any, addition: int, threshold: int = 128) -> Any:
+    """`addition` added to levels below threshold, up to white; the others stay. timm's."""
+    return images.apply_to_colours("solarize_add", img, addition, threshold)
 
 
-def autocontrast(img: "Image") -> "Image":
-    """Every channel stretched so that its darkest level becomes 0 and its lightest 255."""
-    from PIL import ImageOps
-
-    return ImageOps.autocontrast(img)
+def autocontrast(img: Any) -> Any:
+    """Every channel stretched so that its darkest level becomes black and its lightest white."""
+    return images.apply_to_colours("autocontrast", img)
 
 
-def equalize(img: "Image") -> "Image":
-    """Every channel's levels redistributed so that they become equally frequent."""
-    from PIL import ImageOps
-
-    return ImageOps.equalize(img)
+def equalize(img: Any) -> Any:
+    """Every channel's levels, of 8 bits, redistributed so that they become equally frequent."""
+    return images.apply_to_colours("equalize", img)
 
 
 def box_blur(img: "Image", radius: float) -> "Image":

@@ -1,0 +1,134 @@
+/* Operations that map each level to another, whatever its place: by a table for whole numbers. */
+#include <math.h>
+
+#include "base/scratch.h"
+#include "image/colour.h"
+#include "image/operations.h"
+
+/* The new level of one; white is the largest. The result is cut to 0 and white. */
+typedef double (*level_map)(double level, double white, const double *number);
+
+static void map_bytes(const vt_image *out, const vt_image *in, const uint8_t table[256]) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
+    for (int64_t y = 0; y < in->height; y++) {
+        kernels->look_up(vt_image_row(out, y), vt_image_row(in, y), in->width * in->channels,
+                         table);
+    }
+}
+
+static void map_words(const vt_image *out, const vt_image *in, const uint16_t *table) {
+    for (int64_t y = 0; y < in->height; y++) {
+        const uint16_t *from = vt_image_row(in, y);
+        uint16_t *to = vt_image_row(out, y);
+        for (int64_t i = 0; i < in->width * in->channels; i++) to[i] = table[from[i]];
+    }
+}
+
+static void map_reals(const vt_image *out, const vt_image *in, level_map map,
+                      const double *number) {
+    for (int64_t y = 0; y < in->height; y++) {
+        const float *from = vt_image_row(in, y);
+        void *to = vt_image_row(out, y);
+        for (int64_t i = 0; i < in->width * in->channels; i++) {
+            vt_write(to, i, VT_SAMPLE_F32, (float)map((double)from[i], 1, number));
+        }
+    }
+}
+
+static double cut_level(double level, double white) {
+    return level < 0 ? 0 : level > white ? white : level;
+}
+
+static vt_status map_levels(const vt_image *out, const vt_image *in, level_map map,
+                            const double *number, vt_error *error) {
+    enum { BYTES = 256, WORDS = 65536 };
+    if (in->sample == VT_SAMPLE_U8) {
+        uint8_t table[BYTES];
+        for (int i = 0; i < BYTES; i++) table[i] = (uint8_t)cut_level(map(i, 255, number), 255);
+        map_bytes(out, in, table);
+    } else if (in->sample == VT_SAMPLE_U16) {
+        uint16_t *table;
+        VT_TRY(vt_scratch((void **)&table, WORDS * sizeof *table, error));
+        for (int i = 0; i < WORDS; i++) {
+            table[i] = (uint16_t)cut_level(map(i, 65535, number), 65535);
+        }
+        map_words(out, in, table);
+    } else {
+        map_reals(out, in, map, number);
+    }
+    return VT_OK;
+}
+
+/* ---------------------------------------------------------------- the operations */
+
+static double inverted(double level, double white, const double *number) {
+    (void)number;
+    return white - level;
+}
+
+static vt_status invert(const vt_image *out, const vt_image *in, vt_numbers numbers,
+                        vt_error *error) {
+    return map_levels(out, in, inverted, numbers.value, error);
+}
+
+const vt_image_op vt_image_op_invert = {"invert", "", NULL, invert};
+
+static double solarized(double level, double white, const double *threshold) {
+    return level < threshold[0] ? level : white - level;
+}
+
+static vt_status solarize(const vt_image *out, const vt_image *in, vt_numbers numbers,
+                          vt_error *error) {
+    return map_levels(out, in, solarized, numbers.value, error);
+}
+
+const vt_image_op vt_image_op_solarize = {"solarize", "threshold", NULL, solarize};
+
+static double added(double level, double white, const double *number) {
+    (void)white;
+    return level < number[1] ? level + number[0] : level;
+}
+
+static vt_status solarize_add(const vt_image *out, const vt_image *in, vt_numbers numbers,
+                              vt_error *error) {
+    return map_levels(out, in, added, numbers.value, error);
+}
+
+const vt_image_op vt_image_op_solarize_add = {"solarize_add", "addition threshold", NULL,
+                                              solarize_add};
+
+static double posterized(double level, double white, const double *bits) {
+    const double step = (white + 1) / exp2(bits[0]);
+    return floor(level / step) * step;
+}
+
+static vt_status posterize(const vt_image *out, const vt_image *in, vt_numbers numbers,
+                           vt_error *error) {
+    const double bits = numbers.value[0], most = 8.0 * (double)vt_sample_size(in->sample);
+    if (in->sample == VT_SAMPLE_F32) {
+        return vt_fail(error, VT_TYPE, "posterize takes whole numbers, got float32");
+    }
+    if (!(bits >= 0 && bits <= most && bits == floor(bits))) {
+        return vt_fail(error, VT_VALUE, "bits is %g, expected a whole number from 0 to %g", bits,
+                       most);
+    }
+    return map_levels(out, in, posterized, &bits, error);
+}
+
+const vt_image_op vt_image_op_posterize = {"posterize", "bits", NULL, posterize};
+
+/* torchvision's: almost one more than white, against white becoming less by rounding. */
+static double bent(double level, double white, const double *number) {
+    const double most = white == 1 ? 1 : white + 1 - 1e-3;
+    return most * number[1] * pow(level / white, number[0]);
+}
+
+static vt_status gamma_curve(const vt_image *out, const vt_image *in, vt_numbers numbers,
+                             vt_error *error) {
+    if (!(numbers.value[0] >= 0)) {
+        return vt_fail(error, VT_VALUE, "gamma is %g, expected 0 or more", numbers.value[0]);
+    }
+    return map_levels(out, in, bent, numbers.value, error);
+}
+
+const vt_image_op vt_image_op_gamma = {"gamma", "gamma gain", NULL, gamma_curve};
