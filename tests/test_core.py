@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 CC = shlex.split(os.environ.get("CC", "gcc"))
 LEVELS = _vitc.config()["isas"]
 ITSELF = ("test_cpu", "test_kernel_values", "test_kernels")
-TOLD = ("test_core", "test_matmul", "test_small", "test_threads")
+TOLD = ("test_core", "test_image", "test_matmul", "test_small", "test_threads")
 ONEDNN = "0" if _vitc.config()["onednn"] == "none" else "1"
 # Waiting threads sleep: some tests start more of them than there are processors.
 QUIET = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": ""}

@@ -1,0 +1,250 @@
+/* Images (image/): the vector kernels against their plain C twins, to the bit; every operation on
+ * images that end where their memory ends, of all sizes, channels and samples, with their rows
+ * apart: under the sanitizers a step too far ends the program. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/scratch.h"
+#include "image/image.h"
+#include "image/kernels.h"
+#include "image/write.h"
+#include "tools/check.h"
+#include "tools/numbers.h"
+
+static void *take(size_t bytes) {
+    void *block = malloc(bytes); /* not the core's: the sanitizers know where this one ends */
+    if (block == NULL) abort();
+    return block;
+}
+
+static uint8_t *random_bytes(size_t count) {
+    uint8_t *bytes = take(count);
+    for (size_t i = 0; i < count; i++) bytes[i] = (uint8_t)(uniform() * 256);
+    return bytes;
+}
+
+/* ---------------------------------------------------------------- kernels */
+
+static void check_same(const void *a, const void *b, size_t bytes, const char *what, int64_t n) {
+    vt_check(memcmp(a, b, bytes) == 0, "%s differs for %lld", what, (long long)n);
+}
+
+static void check_planes(const vt_image_kernels *k, int64_t n) {
+    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const size_t size = (size_t)n;
+    uint8_t *in = random_bytes(3 * size), *out[2] = {take(3 * size), take(3 * size)};
+    for (int i = 0; i < 2; i++) {
+        uint8_t *const planes[3] = {out[i], out[i] + n, out[i] + 2 * n};
+        (i == 0 ? ref : k)->split(planes, in, n);
+    }
+    check_same(out[0], out[1], 3 * size, "split", n);
+    const uint8_t *const planes[3] = {in, in + n, in + 2 * n};
+    ref->merge(out[0], planes, n), k->merge(out[1], planes, n);
+    check_same(out[0], out[1], 3 * size, "merge", n);
+    ref->luma(out[0], planes, n), k->luma(out[1], planes, n);
+    check_same(out[0], out[1], size, "luma", n);
+    for (int i = 0; i < 2; i++) {
+        uint8_t *const turned[3] = {out[i], out[i] + n, out[i] + 2 * n};
+        (i == 0 ? ref : k)->turn_hue(turned, planes, n, -40);
+    }
+    check_same(out[0], out[1], 3 * size, "turn_hue", n);
+    free(in), free(out[0]), free(out[1]);
+}
+
+static void check_samples(const vt_image_kernels *k, int64_t n) {
+    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const size_t size = (size_t)n;
+    uint8_t *in = random_bytes(size), *base = random_bytes(size), *table = random_bytes(256);
+    uint8_t *out[2] = {take(size), take(size)};
+    for (double factor = 0; factor < 3; factor += 0.37) {
+        ref->blend_even(out[0], in, n, 117, (float)factor);
+        k->blend_even(out[1], in, n, 117, (float)factor);
+        check_same(out[0], out[1], size, "blend_even", n);
+        ref->blend(out[0], base, in, n, (float)factor),
+            k->blend(out[1], base, in, n, (float)factor);
+        check_same(out[0], out[1], size, "blend", n);
+    }
+    ref->look_up(out[0], in, n, table), k->look_up(out[1], in, n, table);
+    check_same(out[0], out[1], size, "look_up", n);
+    free(in), free(base), free(table), free(out[0]), free(out[1]);
+}
+
+/* Columns and rows of 30 x 30 pixels; `across` may read some bytes behind a row. */
+static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_t channels,
+                             vt_filter filter) {
+    enum { SIDE = 30 };
+    const size_t bytes = SIDE * SIDE * (size_t)channels;
+    const size_t row = (size_t)(out_size * channels);
+    uint8_t *in = random_bytes(bytes + VT_OVERRUN), *out[2] = {take(4 * row), take(4 * row)};
+    vt_taps taps;
+    void *memory = take(vt_taps_bytes(SIDE, out_size, filter));
+    vt_taps_fill(&taps, memory, SIDE, out_size, filter, out_size % 2 == 0);
+    const uint8_t *rows[VT_ROWS];
+    for (int r = 0; r < VT_ROWS; r++) rows[r] = in + (r + SIDE - VT_ROWS) * SIDE * channels;
+    for (int i = 0; i < 2; i++) {
+        uint8_t *const to[VT_ROWS] = {out[i], out[i] + row, out[i] + 2 * row, out[i] + 3 * row};
+        (i == 0 ? &vt_image_kernels_ref : k)->across(to, rows, VT_ROWS, channels, &taps);
+    }
+    check_same(out[0], out[1], 4 * row, "across", out_size);
+    for (int64_t y = 0; y < out_size; y++) {
+        uint8_t down[2][SIDE * 8];
+        const int64_t n = SIDE * channels, stride = SIDE * channels;
+        for (int i = 0; i < 2; i++) {
+            (i == 0 ? &vt_image_kernels_ref : k)
+                ->down(down[i], in + taps.start[y] * stride, stride, n, &taps, y);
+        }
+        check_same(down[0], down[1], (size_t)n, "down", out_size);
+    }
+    free(in), free(out[0]), free(out[1]), free(memory);
+}
+
+static void check_kernels(const vt_image_kernels *k) {
+    static const int64_t sizes[] = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 100, VT_CHUNK};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_planes(k, sizes[i]);
+        check_samples(k, sizes[i]);
+    }
+    for (vt_filter filter = VT_FILTER_BILINEAR; filter < VT_FILTER_COUNT; filter++) {
+        for (int64_t channels = 1; channels <= 7; channels++) {
+            for (int64_t size = 1; size < 64; size = size * 3 / 2 + 1) {
+                check_resampling(k, size, channels, filter);
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- operations */
+
+/* Rows lie `gap` bytes apart, and the last one ends with the block. */
+static vt_image new_image(int64_t height, int64_t width, int64_t channels, vt_sample sample,
+                          int64_t gap) {
+    vt_image image = {NULL, height, width, channels, 0, sample};
+    image.stride = vt_image_row_bytes(&image) + gap;
+    const size_t bytes = (size_t)((height - 1) * image.stride + vt_image_row_bytes(&image));
+    image.data = take(bytes);
+    for (int64_t y = 0; y < height; y++) {
+        for (int64_t i = 0; i < width * channels; i++) {
+            const double value = uniform();
+            switch (sample) {
+                case VT_SAMPLE_U8:
+                    ((uint8_t *)vt_image_row(&image, y))[i] = (uint8_t)(value * 256);
+                    break;
+                case VT_SAMPLE_U16:
+                    ((uint16_t *)vt_image_row(&image, y))[i] = (uint16_t)(value * 65536);
+                    break;
+                default: ((float *)vt_image_row(&image, y))[i] = (float)value;
+            }
+        }
+    }
+    return image;
+}
+
+/* Numbers that each operation takes, or refuses; the rest of them is the fill. */
+typedef struct tried {
+    const char *name;
+    int count;
+    double number[12];
+    bool fill;
+} tried;
+
+static const tried calls[] = {
+    {"resize", 4, {9, 40, VT_FILTER_NEAREST, 0}, false},
+    {"resize", 4, {3, 5, VT_FILTER_BILINEAR, 0}, false},
+    {"resize", 4, {40, 3, VT_FILTER_BICUBIC, 1}, false},
+    {"resize", 4, {1, 1, VT_FILTER_LANCZOS, 0}, false},
+    {"flip", 2, {1, 0}, false},
+    {"flip", 2, {0, 1}, false},
+    {"affine", 9, {7, 9, VT_FILTER_NEAREST, 0.7, 0.2, -1, 0.3, 1.2, -2}, true},
+    {"affine", 9, {7, 9, VT_FILTER_NEAREST, 2, 0, -1, 0, 0.5, 3}, true},
+    {"affine", 9, {5, 5, VT_FILTER_NEAREST, 1e6, 1, 0, 1, 1e6, 0}, true},
+    {"affine", 9, {7, 9, VT_FILTER_BICUBIC, 0.7, 0.2, -1, 0.3, 1.2, -2}, true},
+    {"perspective", 11, {7, 9, VT_FILTER_BILINEAR, 1, 0.1, 0, 0, 1, 0, -0.2, 0.01}, true},
+    {"brightness", 1, {1.5}, false},
+    {"contrast", 1, {0.5}, false},
+    {"saturation", 1, {1.5}, false},
+    {"hue", 1, {0.3}, false},
+    {"grayscale", 1, {3}, false},
+    {"sharpness", 1, {2}, false},
+    {"invert", 0, {0}, false},
+    {"solarize", 1, {100}, false},
+    {"solarize_add", 2, {100, 128}, false},
+    {"posterize", 1, {3}, false},
+    {"gamma", 2, {0.5, 1}, false},
+    {"equalize", 0, {0}, false},
+    {"autocontrast", 0, {0}, false},
+};
+
+static void run_call(const tried *call, const vt_image *in) {
+    double value[32] = {0};
+    memcpy(value, call->number, sizeof call->number);
+    const int count = call->count + (call->fill ? (int)in->channels : 0);
+    const vt_numbers numbers = {value, count};
+    const vt_image_op *op = vt_image_find(call->name);
+    vt_error error = {VT_OK, ""};
+    VT_CHECK(op != NULL);
+    vt_check(vt_image_check_numbers(op, in, numbers, &error) == VT_OK, "%s", error.message);
+    vt_image form = *in;
+    if (op->form != NULL) VT_CHECK(op->form(&form, in, numbers, &error) == VT_OK);
+    vt_image out = new_image(form.height, form.width, form.channels, form.sample, 0);
+    const vt_status status = op->run(&out, in, numbers, &error);
+    vt_check(status == VT_OK || status == VT_TYPE || status == VT_VALUE, "%s: %s", call->name,
+             error.message);
+    free(out.data);
+}
+
+static void run_write(const vt_image *in) {
+    float mean[8] = {0}, std[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const size_t count = (size_t)(in->height * in->width * in->channels);
+    float *out = take(count * sizeof *out);
+    const vt_write_mix mix = {{in, true}, 0.3, 0, 0, in->height, in->width};
+    vt_error error;
+    VT_CHECK(vt_image_write(out, false, (vt_write_source){in, true}, mean, std, &mix, &error) ==
+             VT_OK);
+    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false}, mean, std, &mix, &error) ==
+             VT_OK);
+    std[in->channels - 1] = 0;
+    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false}, mean, std, &mix, &error) ==
+             VT_VALUE);
+    free(out);
+}
+
+static void check_operations(int64_t height, int64_t width) {
+    for (int64_t channels = 1; channels <= 7; channels += 1) {
+        for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
+            const int64_t gap = 4 * (channels % 2);
+            const vt_image in = new_image(height, width, channels, (vt_sample)sample, gap);
+            for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) run_call(&calls[i], &in);
+            run_write(&in);
+            free(in.data);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- memory */
+
+static void check_scratch(void) {
+    void *first, *second;
+    VT_CHECK(vt_scratch(&first, 1000, NULL) == VT_OK && (uintptr_t)first % VT_ALIGN == 0);
+    VT_CHECK(vt_scratch(&second, 500, NULL) == VT_OK && second == first);
+    vt_memory_fail_at(1);
+    VT_CHECK(vt_scratch(&second, 1 << 30, NULL) == VT_MEMORY);
+    VT_CHECK(vt_scratch(&second, 1000, NULL) == VT_OK && second == first);
+    const int64_t allocations = vt_memory_read().allocations;
+    check_operations(9, 9);
+    check_operations(9, 9);
+    VT_CHECK(vt_memory_read().allocations - allocations <= 4); /* it grew, and was kept */
+}
+
+int main(void) {
+    static const int64_t sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {2, 3}, {17, 31}, {64, 33}};
+    vt_error error;
+    if (vt_isa_select(getenv("VITC_ISA"), &error) != VT_OK) return 1;
+    check_kernels(vt_image_kernels_now());
+    check_scratch();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_operations(sizes[i][0], sizes[i][1]);
+    }
+    return vt_check_summary();
+}
