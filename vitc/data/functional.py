@@ -436,19 +436,18 @@ def equalize(img: Any) -> Any:
     return images.apply_to_colours("equalize", img)
 
 
-def box_blur(img: "Image", radius: float) -> "Image":
-    """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's."""
-    from PIL import ImageFilter
+def box_blur(img: Any, radius: float) -> Any:
+    """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's.
 
-    return img.filter(ImageFilter.GaussianBlur(radius))
+    Of 8-bit images; `gaussian_blur` takes all.
+    """
+    return images.apply("box_blur", img, radius)
 
 
-def gaussian_blur(img: "Image", kernel_size: Size, sigma: float | Sequence[float]) -> "Image":
+def gaussian_blur(img: Any, kernel_size: Size, sigma: float | Sequence[float]) -> Any:
     """A Gaussian blur by a kernel of (x, y) odd pixels and standard deviations (x, y), the image
     mirrored at its edges: torchvision's."""
-    from PIL import Image
-
-    pixels = np.asarray(img)
+    pixels = images.pixels_of(img)
     sigmas = (sigma,) if isinstance(sigma, int | float) else tuple(sigma)
     out = pixels.astype(np.float32)
     for axis, size, deviation in (
@@ -456,7 +455,7 @@ def gaussian_blur(img: "Image", kernel_size: Size, sigma: float | Sequence[float
         (0, pair(kernel_size)[1], sigmas[-1]),
     ):
         out = _convolved(out, axis, size, deviation)
-    return Image.fromarray(np.rint(out).astype(pixels.dtype))
+    return images.like(out if pixels.dtype.kind == "f" else np.rint(out).astype(pixels.dtype), img)
 
 
 def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
@@ -472,22 +471,21 @@ def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
     return out
 
 
-def mix(images: Sequence["Image"], weights: Sequence[float]) -> "Image":
-    """The sum of the images, each times its weight, in float32, cut to whole numbers from 0 to
+def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
+    """The sum of 8-bit images, each times its weight, in float32, cut to whole numbers from 0 to
     255."""
-    from PIL import Image
-
-    total = np.zeros(np.asarray(images[0]).shape, np.float32)
-    for img, weight in zip(images, weights, strict=True):
+    total = np.zeros(images.pixels_of(imgs[0]).shape, np.float32)
+    for img, weight in zip(imgs, weights, strict=True):
         total += np.float32(weight) * np.asarray(img, np.float32)
-    return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
+    return images.like(np.clip(total, 0, 255).astype(np.uint8), imgs[0])
 
 
-def blend(img: "Image", other: "Image", ratio: float) -> "Image":
-    """img + ratio (other - img), cut to whole numbers: ratio 0 is img, 1 the other."""
-    from PIL import Image
-
-    return Image.blend(img, other, ratio)
+def blend(img: Any, other: Any, ratio: float) -> Any:
+    """img + ratio (other - img) of 8-bit images, cut to whole numbers: ratio 0 is img, 1 the
+    other."""
+    base, away = images.pixels_of(img).astype(np.float32), np.asarray(other, np.float32)
+    blended = base + np.float32(ratio) * (away - base)
+    return images.like(np.clip(blended, 0, 255).astype(np.uint8), img)
 
 
 def to_unit(img: Any) -> Array:
