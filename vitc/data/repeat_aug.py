@@ -1,7 +1,7 @@
 """Several augmentations of an image in one epoch: repeated, or side by side, as timm does it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,11 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.data import random
 from vitc.data.collate import default_collate
+from vitc.data.samplers import Sampler
 from vitc.data.transforms.arguments import at_least
-from vitc.tape import clock
 
 
-class RepeatAugSampler:
+class RepeatAugSampler(Sampler):
     """Each sample num_repeats times in a row, each time augmented anew: a `sampler`.
 
     The samples are dealt out to num_replicas processes, of which this is number rank. An epoch has
@@ -33,6 +33,7 @@ class RepeatAugSampler:
         num_repeats: float = 3,
         selected_round: int = 256,
         selected_ratio: float = 0,
+        seed: int | None = None,
     ) -> None:
         self.dataset, self.shuffle = dataset, shuffle
         self.num_replicas = int(at_least(1, "num_replicas", num_replicas))
@@ -45,22 +46,15 @@ class RepeatAugSampler:
             selected = math.floor(length // selected_round * selected_round / ratio)
         else:
             selected = math.ceil(length / ratio)
-        self.num_selected_samples = min(selected, self.num_samples)
-        self.epoch = 0
+        super().__init__(min(selected, self.num_samples), seed)
 
-    def __len__(self) -> int:
-        return self.num_selected_samples
-
-    def __iter__(self) -> Iterator[int]:
+    def indices(self, seed: int, epoch: int) -> Array:
         length = len(self.dataset)
-        order = random.order(clock.seed, self.epoch, length) if self.shuffle else np.arange(length)
+        order = random.order(seed, epoch, length) if self.shuffle else np.arange(length)
         total = math.ceil(self.num_repeats * length)
         repeated = order[(np.arange(total) // self.num_repeats).astype(np.int64)]
-        mine = range(self.rank, self.num_samples * self.num_replicas, self.num_replicas)
-        return iter([int(repeated[i % total]) for i in mine[: self.num_selected_samples]])
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        mine = np.arange(self.rank, self.num_samples * self.num_replicas, self.num_replicas)
+        return repeated[mine[: self.length] % total]
 
 
 class AugMixDataset:
