@@ -323,6 +323,49 @@ def test_printed_as_in_torchvision() -> None:
         assert part in text
 
 
+PRINTED = [
+    T.Resize((3, 4), "lanczos"),
+    T.CenterCropOrPad(9, (1, 2, 3), "reflect"),
+    T.Letterbox(9, 7, "bicubic"),
+    T.TenCrop(9, True),
+    T.Pad((1, 2), 3, "edge"),
+    T.TrimBorder(3),
+    T.ResizeKeepRatio(9, 0.3, "random", 0.5, random_aspect_prob=0.2),
+    T.RandomResizedCrop(9, (0.2, 0.4), interpolation="random"),
+    T.RandomCrop(9, 2),
+    T.RandomCropOrPad(9, 2, "edge"),
+    T.RandomDihedral(),
+    T.RandomRotation(9, "bicubic", True, (1, 2), 3),
+    T.RandomAffine(9, (0.1, 0.2), (1, 2), 3, "bilinear", 4, (5, 6)),
+    T.Grayscale(3),
+    T.RandomPosterize(3, 0.2),
+    T.RandomSolarize(9, 0.3),
+    T.RandomAdjustSharpness(3, 0.2),
+    T.GaussianBlur((3, 5), 2),
+    T.GaussianNoise(0.1, 0.2, False),
+    T.RandomGaussianNoise(0.1, 0.2),
+    T.RandomGamma(0.1, 0.2),
+    T.RandomBiasField(0.2, 2, 0.3),
+    T.RandomHEDJitter(0.2, 0.3),
+    T.ToDtype("float32", scale=True),
+    T.Normalize((1, 2), (3, 4)),
+    T.RandomErasing(0.2, (0.1, 0.2), (1, 2), (3, 4), True),
+    T.AutoAugment("svhn", fill=3),
+    T.RandAugment(3, 4, 5, "bilinear", 6),
+    T.TrivialAugmentWide(9, "bicubic", (1, 2, 3)),
+    T.AugMix(4, 5, 6, 0.7, False, "nearest", 8),
+    T.MixUp(alpha=0.3, num_classes=4),
+]
+
+
+@pytest.mark.parametrize("transform", PRINTED, ids=str)
+def test_what_is_printed_makes_the_same_transform(transform) -> None:
+    """With the names of this module, of modes and of dtypes, as torchvision prints them."""
+    names = {**vars(T), **{mode: mode for mode in [*T.InterpolationMode, *F.PADDINGS, "random"]}}
+    again = eval(repr(transform), {**names, "float32": np.float32})
+    assert repr(again) == repr(transform) and vars(again).keys() == vars(transform).keys()
+
+
 BAD = [
     (lambda: T.Resize(0), "size is 0"),
     (lambda: T.Resize((3, 4, 5)), "size is .3, 4, 5."),

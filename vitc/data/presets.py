@@ -27,7 +27,7 @@ def _medical_xray(size: Size, interpolation: str) -> list[T.Step]:
     """No flips: the sides of a body differ, and up is up. Exposure, noise and pose vary."""
     return [
         _crop(size, 0.8, interpolation),
-        T.RandomAffine(10, (0.05, 0.05), (0.95, 1.05), interpolation="bilinear"),
+        T.RandomRotation(10, "bilinear"),
         T.RandomGamma((-0.2, 0.2)),
         T.ColorJitter(0.1, 0.2),
         T.RandomBiasField(0.05, p=0.2),
@@ -52,7 +52,6 @@ def _dermatology(size: Size, interpolation: str) -> list[T.Step]:
     return [
         _crop(size, 0.5, interpolation),
         T.RandomDihedral(),
-        T.RandomAffine(30, (0.05, 0.05), interpolation="bilinear"),
         T.ColorJitter(0.2, 0.2, 0.2, 0.02),
         T.RandomApply([T.GaussianBlur(5, (0.1, 1.0))], 0.2),
     ]
@@ -69,7 +68,7 @@ def _inspection_upright(size: Size, interpolation: str) -> list[T.Step]:
     """The whole part stays in the picture; light, exposure and focus drift."""
     return [
         _crop(size, 0.85, interpolation),
-        T.RandomAffine(3, (0.03, 0.03), interpolation="bilinear"),
+        T.RandomRotation(3, "bilinear"),
         T.ColorJitter(0.1, 0.1),
         T.RandomGamma((-0.1, 0.1), p=0.3),
         T.RandomApply([T.GaussianBlur(3, (0.1, 0.8))], 0.1),
