@@ -105,6 +105,40 @@ def test_turns_and_mirror_images_are_numpys(mode: str) -> None:
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_elastic_images_are_torchvisions_up_to_rounding(interpolation: str) -> None:
+    """Which moves by shares of half the image, in float32: at most 1 level, or for nearest the
+    pixel beside, where it lies halfway. Not within a pixel of the edge, where torchvision weighs
+    the image twice."""
+    transform = T.ElasticTransform((60.0, 20.0), 2.0, interpolation, 30)
+    for picture in (smooth(), smooth("L", (40, 31))):
+        size = np.array(picture.size, np.float32).reshape(2, 1, 1)
+        for (moves,), ours in draws(transform, picture, 4):
+            displacement = torch.from_numpy(moves / size * 2).permute(1, 2, 0)[None]
+            mode = TV.InterpolationMode(interpolation)
+            theirs = TF.elastic_transform(picture, displacement, mode, 30)
+            difference = np.abs(np.asarray(ours, np.int16) - np.asarray(theirs, np.int16))
+            y, x = np.mgrid[: size[1, 0, 0], : size[0, 0, 0]] + moves[::-1]
+            inside = (y >= 0) & (y <= size[1] - 1) & (x >= 0) & (x <= size[0] - 1)
+            outside = (y < -1) | (y > size[1]) | (x < -1) | (x > size[0])
+            assert np.mean(difference[inside] > (interpolation == "bilinear")) < 0.001
+            assert (np.asarray(ours)[outside] == 30).all() and outside.any() and inside.any()
+
+
+def test_elastic_displacements_are_torchvisions() -> None:
+    """Their spread over the image, in pixels, and that neighbours move alike."""
+    moves = [moves for (moves,), _ in draws(T.ElasticTransform((60.0, 20.0), 3.0), smooth(), 20)]
+    torch.manual_seed(0)
+    theirs = [
+        TV.ElasticTransform.get_params([60.0, 20.0], [3.0, 3.0], [37, 61])[0].permute(2, 0, 1)
+        for _ in range(20)
+    ]
+    other = np.array([t.numpy() for t in theirs]) * np.array([61, 37]).reshape(2, 1, 1) / 2
+    spread = [np.std(drawn, axis=(0, 2, 3)) for drawn in (moves, other)]
+    steps = [np.std(np.diff(drawn, axis=3), axis=(0, 2, 3)) for drawn in (moves, other)]
+    assert np.allclose(*spread, rtol=0.1) and np.allclose(*steps, rtol=0.1)
+
+
 def test_several_crops_are_torchvisions() -> None:
     for arguments in (((20, 30),), (20, True)):
         ours, theirs = T.TenCrop(*arguments)(image()), TV.TenCrop(*arguments)(image())
@@ -194,6 +228,8 @@ def test_printed_as_in_torchvision(ours, theirs) -> None:
 
 
 BAD = [
+    (lambda: T.ElasticTransform(-1.0), "alpha is -1.0, expected 0 or more"),
+    (lambda: T.ElasticTransform(interpolation="bicubic")(image()), "expected 'bilinear'"),
     (lambda: T.RandomPosterize(9), "bits is 9, expected a whole number from 0 to 8"),
     (lambda: T.RandomAdjustSharpness(-1), "sharpness_factor is -1, expected 0 or more"),
     (lambda: T.GaussianBlur(4), "kernel_size is 4, expected odd numbers"),

@@ -36,6 +36,7 @@ GEOMETRY = T.Compose(
         T.RandomHorizontalFlip(),
         T.RandomVerticalFlip(),
         T.RandomAffine(9, (0.1, 0.1), (0.9, 1.1), 5, "bicubic"),
+        T.ElasticTransform(9.0, 1.0),
         T.ToTensor(),
     ]
 )
@@ -50,6 +51,7 @@ COLOURS = T.Compose(
         T.RandomGaussianNoise(),
         T.RandomGamma(),
         T.RandomBiasField(),
+        T.RandomHistogramShift(),
         T.RandomHEDJitter(),
         T.ToTensor(),
     ]

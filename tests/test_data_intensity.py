@@ -25,6 +25,7 @@ EVERYTHING = [
     T.RandomGaussianNoise(p=1),
     T.RandomGamma(p=1),
     T.RandomBiasField(0.3, p=1),
+    T.RandomHistogramShift(p=1),
 ]
 
 
@@ -106,6 +107,19 @@ def test_a_bias_field_is_the_exponential_of_a_polynomial() -> None:
             assert coefficients[1, 2] == coefficients[2, 1] == coefficients[2, 2] == 0
 
 
+def test_a_curve_rises_from_nothing_to_everything() -> None:
+    """Against its definition in double precision; floating point outside of 0 to 1 stays there."""
+    for img in KINDS:
+        for (acts, points), ours in draws(T.RandomHistogramShift((4, 9), 0.7), img, 6):
+            places = np.linspace(0, 1, len(points))
+            assert close(ours, np.interp(unit(img), places, points) if acts else unit(img))
+            assert points[0] == 0 and points[-1] == 1 and (np.diff(points) >= 0).all()
+    drawn = sample(T.RandomHistogramShift(3), image(), 900)
+    assert stats.kstest([points[1] for _, points in drawn], stats.uniform().cdf).pvalue > 0.001
+    counts = [len(points) for _, points in sample(T.RandomHistogramShift((4, 6)), image(), 900)]
+    assert stats.chisquare([counts.count(n) for n in (4, 5, 6)]).pvalue > 0.001
+
+
 # ------------------------------------------------------------------------------- stain
 
 
@@ -136,6 +150,7 @@ BAD = [
     (lambda: T.RandomGaussianNoise((0.2, 0.1)), "sigma is .0.2, 0.1."),
     (lambda: T.RandomGamma(-1), "log_gamma is"),
     (lambda: T.RandomBiasField(-0.1), "coefficients is -0.1"),
+    (lambda: T.RandomHistogramShift(2), "num_control_points is .2, 2."),
     (lambda: T.RandomHEDJitter(-0.1), "theta is -0.1"),
     (lambda: T.RandomHEDJitter(p=1)(image("L")), "the image has shape .37, 61., stains need"),
 ]

@@ -55,9 +55,11 @@ from vitc.data.transforms.intensity import (
     RandomGamma,
     RandomGaussianNoise,
     RandomHEDJitter,
+    RandomHistogramShift,
 )
 from vitc.data.transforms.mixing import CutMix, MixUp
 from vitc.data.transforms.random_geometry import (
+    ElasticTransform,
     RandomAffine,
     RandomCrop,
     RandomCropOrPad,
@@ -87,6 +89,7 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "CutMix",
+    "ElasticTransform",
     "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
@@ -115,6 +118,7 @@ __all__ = [
     "RandomGaussianNoise",
     "RandomGrayscale",
     "RandomHEDJitter",
+    "RandomHistogramShift",
     "RandomHorizontalFlip",
     "RandomInvert",
     "RandomOrder",

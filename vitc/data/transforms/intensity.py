@@ -109,6 +109,38 @@ class RandomBiasField(Occasional):
         return F.from_unit(levels * field.reshape(*field.shape, *[1] * (levels.ndim - 2)), img)
 
 
+class RandomHistogramShift(Occasional):
+    """Levels put through a crooked but rising curve with probability p.
+
+    The curve goes through num_control_points (one number or a range), equally far apart; all but
+    the first and the last are moved to anywhere between their neighbours.
+    """
+
+    shown = ("num_control_points", "p")
+
+    def __init__(self, num_control_points: int | tuple[int, int] = 10, p: float = 0.1) -> None:
+        super().__init__(p)
+        given = num_control_points
+        self.num_control_points = (given, given) if isinstance(given, int) else tuple(given)
+        bounds("num_control_points", self.num_control_points, 3, 256)
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(whether to act, the curve at equal distances from 0 to 1)."""
+        least, most = self.num_control_points
+        points = np.linspace(0, 1, int(rng.integers(least, most + 1)))
+        for i in range(1, len(points) - 1):
+            points[i] = rng.uniform(points[i - 1], points[i + 1])
+        return *super().draw(img, rng), points
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        acts, points = params
+        if not acts:
+            return img
+        levels = F.to_unit(img)
+        curve = np.interp(levels, np.linspace(0, 1, len(points)), points).astype(np.float32)
+        return F.from_unit(curve, img)
+
+
 # Optical densities (red, green, blue) of haematoxylin, eosin and DAB, by Ruifrok and Johnston,
 # Analytical and Quantitative Cytology and Histology 23 (2001), 291-299.
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])

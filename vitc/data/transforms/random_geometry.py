@@ -13,6 +13,7 @@ from vitc.data.transforms.arguments import (
     Range,
     antialiased,
     around_zero,
+    at_least,
     bounds,
     padding_kind,
     positive,
@@ -358,6 +359,46 @@ class RandomPerspective(Occasional):
         if not acts:
             return img
         return F.perspective(img, corners, moved, self.interpolation, self.fill)
+
+
+class ElasticTransform(RandomTransform):
+    """Pulled about like rubber: every pixel moves by noise that a Gaussian blur has smoothed.
+
+    alpha: strength, or (x, y); half of it is the displacement in pixels where the noise were 1.
+    sigma: standard deviation of the blur in pixels, or (x, y).
+    """
+
+    shown = ("alpha", "sigma", "interpolation", "fill")
+
+    def __init__(
+        self,
+        alpha: float | Range = 50.0,
+        sigma: float | Range = 5.0,
+        interpolation: str = "bilinear",
+        fill: Fill = 0,
+    ) -> None:
+        self.alpha, self.sigma = _both("alpha", alpha), _both("sigma", sigma)
+        self.interpolation, self.fill = F.interpolation_mode(interpolation), fill
+
+    def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
+        """(displacement (2, H, W),)."""
+        moves = []
+        for alpha, sigma in zip(self.alpha, self.sigma, strict=True):
+            noise = rng.uniform(-1, 1, F.dimensions(img)).astype(np.float32)
+            if sigma:
+                # As many pixels as torchvision takes: 8 sigma, made odd.
+                noise = F.gaussian_blur(noise, int(8 * sigma + 1) | 1, sigma)
+            moves.append(noise * np.float32(alpha / 2))
+        return (np.stack(moves),)
+
+    def apply(self, img: Any, *params: Any) -> Any:
+        return F.elastic_transform(img, params[0], self.interpolation, self.fill)
+
+
+def _both(name: str, value: float | Range) -> Range:
+    """(x, y), both 0 or more."""
+    x, y = (value, value) if isinstance(value, int | float) else value
+    return float(at_least(0, name, x)), float(at_least(0, name, y))
 
 
 def _drawable(interpolation: str) -> str:
