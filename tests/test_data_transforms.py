@@ -363,7 +363,7 @@ def test_what_is_printed_makes_the_same_transform(transform) -> None:
     """With the names of this module, of modes and of dtypes, as torchvision prints them."""
     names = {**vars(T), **{mode: mode for mode in [*T.InterpolationMode, *F.PADDINGS, "random"]}}
     again = eval(repr(transform), {**names, "float32": np.float32})
-    assert repr(again) == repr(transform) and vars(again).keys() == vars(transform).keys()
+    assert repr(again) == repr(transform) and vars(again) == vars(transform)
 
 
 BAD = [
