@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 
 from oracle import timm
+from training_kit import ARGUMENTS, Batches, digest, trainer
 
 # isort: split
 from torchvision.transforms import v2
@@ -13,6 +14,9 @@ from torchvision.transforms import v2
 from vitc.data import DataLoader, random
 from vitc.data import transforms as T
 from vitc.data.mixup import FastCollateMixup, Mixup, mixup_target
+from vitc.tape import clock
+from vitc.training.callbacks import Callback
+from vitc.training.classifier import Classifier
 
 theirs = timm.data.mixup
 CLASSES = 5
@@ -271,6 +275,33 @@ def test_in_a_loader_every_batch_and_epoch_draws_anew_whatever_the_threads() -> 
     assert first == epochs(1) == epochs(3)
     last = np.frombuffer(first[2][0], np.float32).reshape(-1, CLASSES)
     assert np.isin(last.max(1), np.float32(1 - 0.1 + 0.1 / CLASSES)).all()
+
+
+class Mixing(Classifier):
+    """Mixes in the training step, as timm's training script does."""
+
+    def training_step(self, batch, batch_idx: int):
+        return super().training_step(Mixup(0.8, 1.0, num_classes=3)(*batch), batch_idx)
+
+
+class Save(Callback):
+    """Writes a checkpoint after seven batches, which is in the second epoch of five."""
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        if trainer.global_step == 7:
+            trainer.save_checkpoint(f"{trainer.default_root_dir}/seven.ckpt")
+
+
+def test_a_run_resumed_amid_an_epoch_mixes_as_if_it_had_not_stopped(tmp_path) -> None:
+    clock.restart(0)
+    whole, rest = (Mixing("test_vit", 3, **ARGUMENTS) for _ in range(2))
+    trainer(tmp_path, max_epochs=2, callbacks=Save()).fit(whole, Batches())
+    clock.restart(0)
+    Mixup(num_classes=3)(IMAGES, np.zeros(6, int))  # draws before the run do not count
+    run = trainer(tmp_path, max_epochs=2)
+    run.fit(rest, Batches(), ckpt_path=tmp_path / "seven.ckpt")
+    assert run.global_step == 10 and digest(rest) == digest(whole)
+    clock.restart(0)
 
 
 BAD = [
