@@ -1,6 +1,10 @@
 """Ready augmentations: by field, and by the size of model and data.
 
-    train = create_preset("pathology", **resolve_data_config(model=model))
+    config = resolve_data_config(model=model)
+    train = create_preset("pathology", **config)
+
+    strength = STRENGTHS[augreg_strength(model, len(photos))]
+    train = create_transform(**config, is_training=True, auto_augment=strength.auto_augment)
 
 What each field's images allow differs: a chest X-ray turned left to right shows another anatomy,
 tissue has no upright, a calibrated grey level means something. None of them solarizes, inverts,
