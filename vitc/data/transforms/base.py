@@ -19,6 +19,10 @@ class Transform:
     def __call__(self, img: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no __call__()")
 
+    def with_next(self, step: Step) -> Step | None:
+        """One transform for this and the step after it, if there is a faster one to the bit."""
+        return None
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
         return f"{type(self).__name__}({arguments})"
@@ -93,12 +97,25 @@ class Compose(Transform):
                 raise TypeError(f"a transform must be callable, got {step!r}")
 
     def __call__(self, img: Any) -> Any:
-        for step in self.transforms:
+        for step in _joined(self.transforms):
             img = step(img)
         return img
 
     def __repr__(self) -> str:
         return listed(type(self).__name__, self.transforms)
+
+
+def _joined(steps: Sequence[Step]) -> list[Step]:
+    """The steps, those that have one pass for both taken together: see `Transform.with_next`."""
+    joined: list[Step] = []
+    for step in steps:
+        last = joined[-1] if joined else None
+        both = last.with_next(step) if isinstance(last, Transform) else None
+        if both is None:
+            joined.append(step)
+        else:
+            joined[-1] = both
+    return joined
 
 
 class RandomApply(Compose):

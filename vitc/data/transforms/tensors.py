@@ -10,7 +10,7 @@ from vitc.arrays import Array
 from vitc.data import functional as F
 from vitc.data.random import log_uniform
 from vitc.data.transforms.arguments import Range, bounds, positive
-from vitc.data.transforms.base import Occasional, Transform
+from vitc.data.transforms.base import Occasional, Step, Transform
 
 
 class ToTensor(Transform):
@@ -21,6 +21,9 @@ class ToTensor(Transform):
 
     def __call__(self, img: Any) -> Array:
         return F.to_tensor(img)
+
+    def with_next(self, step: Step) -> Step | None:
+        return _ToNormalized(step) if type(step) is Normalize else None
 
 
 class PILToTensor(Transform):
@@ -80,6 +83,22 @@ class Normalize(Transform):
 
     def __call__(self, img: Array) -> Array:
         return F.normalize(img, self.mean, self.std)
+
+
+class _ToNormalized(Transform):
+    """`ToTensor` and a `Normalize` in one pass, of what the core takes."""
+
+    def __init__(self, normalize: Normalize) -> None:
+        self.normalize = normalize
+
+    def __call__(self, img: Any) -> Array:
+        array = isinstance(img, np.ndarray)
+        if not (img.dtype == np.uint8 if array else getattr(img, "mode", None) in _PLAIN):
+            return self.normalize(F.to_tensor(img))
+        return F.to_normalized_tensor(img, self.normalize.mean, self.normalize.std)
+
+
+_PLAIN = ("L", "RGB")  # modes of 8 bits per channel
 
 
 class RandomErasing(Occasional):
