@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 from skimage import data
 
 from oracle import timm  # noqa: F401  makes torchvision importable
@@ -273,6 +273,13 @@ def test_the_hue_of_real_numbers_is_torchvisions() -> None:
     for factor in (0.0, 0.2, -0.45):
         theirs = TF.adjust_hue(planes, factor).permute(1, 2, 0).numpy()
         assert np.abs(F.adjust_hue(image, factor) - theirs).max() < 2e-6
+
+
+@pytest.mark.parametrize("radius", [0, 0.1, 0.7, 1, 2, 5.3, 40])
+@pytest.mark.parametrize("pixels", IMAGES)
+def test_box_blur_is_pillows(pixels: np.ndarray, radius: float) -> None:
+    expected = pillow(pixels).filter(ImageFilter.GaussianBlur(radius))
+    assert np.array_equal(F.box_blur(pixels, radius), np.asarray(expected))
 
 
 LEVELS = [

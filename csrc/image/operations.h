@@ -8,7 +8,8 @@
 #define VT_IMAGE_OPERATIONS(X)                                                                     \
     X(resize) X(flip) X(affine) X(perspective)                                                     \
     X(brightness) X(contrast) X(saturation) X(hue) X(grayscale) X(sharpness)                       \
-    X(invert) X(solarize) X(solarize_add) X(posterize) X(gamma) X(equalize) X(autocontrast)
+    X(invert) X(solarize) X(solarize_add) X(posterize) X(gamma) X(equalize) X(autocontrast)\
+    X(box_blur)
 /* clang-format on */
 
 #define VT_DECLARE_OP(name) extern const vt_image_op vt_image_op_##name;

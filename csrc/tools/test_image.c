@@ -173,6 +173,8 @@ static const tried calls[] = {
     {"posterize", 1, {3}, false},
     {"gamma", 2, {0.5, 1}, false},
     {"equalize", 0, {0}, false},
+    {"box_blur", 1, {1.3}, false},
+    {"box_blur", 1, {40}, false},
     {"autocontrast", 0, {0}, false},
 };
 

@@ -470,20 +470,25 @@ def equalize(img: Any) -> Any:
     return images.apply_to_colours("equalize", img)
 
 
-def box_blur(img: "Image", radius: float) -> "Image":
-    """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's."""
-    from PIL import ImageFilter
+def box_blur(img: Any, radius: float) -> Any:
+    """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's.
 
-    return img.filter(ImageFilter.GaussianBlur(radius))
+    Of 8-bit images; `gaussian_blur` takes all.
+    """
+    return images.apply("box_blur", img, radius)
 
 
 def gaussian_blur(img: Any, kernel_size: Size, sigma: float | Sequence[float]) -> Any:
     """A Gaussian blur by a kernel of (x, y) odd pixels and standard deviations (x, y), the image
     mirrored at its edges: torchvision's."""
-    pixels = np.asarray(img)
-    (size_x, size_y), deviations = pair(kernel_size), np.ravel(sigma)
-    out = _convolved(pixels.astype(np.float32), 1, size_x, deviations[0])
-    out = _convolved(out, 0, size_y, deviations[-1])
+    pixels = images.pixels_of(img)
+    sigmas = (sigma,) if isinstance(sigma, int | float) else tuple(sigma)
+    out = pixels.astype(np.float32)
+    for axis, size, deviation in (
+        (1, pair(kernel_size)[0], sigmas[0]),
+        (0, pair(kernel_size)[1], sigmas[-1]),
+    ):
+        out = _convolved(out, axis, size, deviation)
     return images.like(out if pixels.dtype.kind == "f" else np.rint(out).astype(pixels.dtype), img)
 
 
@@ -500,20 +505,21 @@ def _convolved(pixels: Array, axis: int, size: int, sigma: float) -> Array:
     return out
 
 
-def mix(parts: Sequence[Any], weights: Sequence[float]) -> Any:
-    """The sum of images, each times its weight, in float32, cut to whole numbers from 0 to
+def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
+    """The sum of 8-bit images, each times its weight, in float32, cut to whole numbers from 0 to
     255."""
-    total = np.zeros(np.asarray(parts[0]).shape, np.float32)
-    for img, weight in zip(parts, weights, strict=True):
+    total = np.zeros(images.pixels_of(imgs[0]).shape, np.float32)
+    for img, weight in zip(imgs, weights, strict=True):
         total += np.float32(weight) * np.asarray(img, np.float32)
-    return images.like(np.clip(total, 0, 255).astype(np.uint8), parts[0])
+    return images.like(np.clip(total, 0, 255).astype(np.uint8), imgs[0])
 
 
-def blend(img: "Image", other: "Image", ratio: float) -> "Image":
-    """img + ratio (other - img), cut to whole numbers: ratio 0 is img, 1 the other."""
-    from PIL import Image
-
-    return Image.blend(img, other, ratio)
+def blend(img: Any, other: Any, ratio: float) -> Any:
+    """img + ratio (other - img) of 8-bit images, cut to whole numbers: ratio 0 is img, 1 the
+    other."""
+    base, away = images.pixels_of(img).astype(np.float32), np.asarray(other, np.float32)
+    blended = base + np.float32(ratio) * (away - base)
+    return images.like(np.clip(blended, 0, 255).astype(np.uint8), img)
 
 
 def to_unit(img: Any) -> Array:

@@ -15,6 +15,7 @@ class Transform:
     """What has a `__call__` and prints the attributes named in `shown`."""
 
     shown: tuple[str, ...] = ()
+    gives_array = False  # (C, H, W)
 
     def __call__(self, img: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no __call__()")
@@ -97,7 +98,10 @@ class Compose(Transform):
                 raise TypeError(f"a transform must be callable, got {step!r}")
 
     def __call__(self, img: Any) -> Any:
-        for step in _joined(self.transforms):
+        steps = _joined(self.transforms)
+        if getattr(img, "mode", None) in ("L", "RGB") and _end_in_arrays(steps):
+            img = np.asarray(img)  # once, instead of there and back in every step
+        for step in steps:
             img = step(img)
         return img
 
@@ -116,6 +120,23 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
         else:
             joined[-1] = both
     return joined
+
+
+def _end_in_arrays(steps: Sequence[Step]) -> bool:
+    """Whether no one will see that the image was made an array before the first step."""
+    for step in steps:
+        if isinstance(step, Transform) and step.gives_array:
+            return True
+        if not _takes_arrays(step):
+            return False
+    return False
+
+
+def _takes_arrays(step: Step) -> bool:
+    """Whether an array in place of a Pillow image gives the same pixels: of all transforms of this
+    package, unless they hold a function of the user's."""
+    ours = type(step).__module__.startswith("vitc.") and not isinstance(step, Lambda)
+    return ours and all(map(_takes_arrays, getattr(step, "transforms", ())))
 
 
 class RandomApply(Compose):

@@ -19,6 +19,8 @@ class ToTensor(Transform):
     Values of more than 8 bits keep their size, see `functional.to_tensor`.
     """
 
+    gives_array = True
+
     def __call__(self, img: Any) -> Array:
         return F.to_tensor(img)
 
@@ -28,6 +30,8 @@ class ToTensor(Transform):
 
 class PILToTensor(Transform):
     """An image as an array (C, H, W) of the same values and dtype."""
+
+    gives_array = True
 
     def __call__(self, img: Any) -> Array:
         return F.pil_to_tensor(img)
@@ -52,6 +56,8 @@ class ToDtype(Transform):
     scale: whether whole numbers become 0 to 1, which is v2's x * (1 / 255); see `ToTensor` for
     x / 255. Raises `ValueError` for scale and a dtype that is not floating point.
     """
+
+    gives_array = True
 
     shown = ("dtype", "scale")
 
@@ -87,6 +93,8 @@ class Normalize(Transform):
 
 class _ToNormalized(Transform):
     """`ToTensor` and a `Normalize` in one pass, of what the core takes."""
+
+    gives_array = True
 
     def __init__(self, normalize: Normalize) -> None:
         self.normalize = normalize
