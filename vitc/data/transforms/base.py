@@ -19,6 +19,10 @@ class Transform:
     def __call__(self, img: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no __call__()")
 
+    def joined(self, following: Step) -> Step | None:
+        """One step with the same result as this one and the following; None if there is none."""
+        return None
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
         return f"{type(self).__name__}({arguments})"
@@ -93,8 +97,13 @@ class Compose(Transform):
                 raise TypeError(f"a transform must be callable, got {step!r}")
 
     def __call__(self, img: Any) -> Any:
-        for step in self.transforms:
-            img = step(img)
+        steps = iter(self.transforms)
+        step = next(steps, None)
+        while step is not None:
+            following = next(steps, None)
+            both = step.joined(following) if isinstance(step, Transform) and following else None
+            img = step(img) if both is None else both(img)
+            step = following if both is None else next(steps, None)
         return img
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from vitc.arrays import Array
 from vitc.data import functional as F
 from vitc.data.random import log_uniform
 from vitc.data.transforms.arguments import Range, bounds, positive
-from vitc.data.transforms.base import Occasional, Transform
+from vitc.data.transforms.base import Occasional, Step, Transform
 
 
 class ToTensor(Transform):
@@ -21,6 +21,19 @@ class ToTensor(Transform):
 
     def __call__(self, img: Any) -> Array:
         return F.to_tensor(img)
+
+    def joined(self, following: Step) -> Step | None:
+        """With `Normalize`: both in one pass over 8-bit images."""
+        if type(self) is not ToTensor or type(following) is not Normalize:
+            return None
+
+        def both(img: Any) -> Array:
+            pixels = np.asarray(img)
+            if pixels.dtype != np.uint8:
+                return following(self(img))
+            return F.to_normalized_tensor(pixels, following.mean, following.std)
+
+        return both
 
 
 class PILToTensor(Transform):
