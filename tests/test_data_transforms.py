@@ -405,3 +405,19 @@ def test_wrong_types_are_named() -> None:
         T.Normalize((0,), (1,))(image())
     with pytest.raises(TypeError, match="callable, got 3"):
         T.Compose([T.ToTensor(), 3])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "F", "1"])
+def test_to_tensor_and_normalize_in_one_pass_are_the_two(mode: str) -> None:
+    """Oracle: the two steps, called one after the other. Own classes are never joined."""
+    img, calls = image(mode), []
+
+    class Noticed(T.Normalize):
+        def __call__(self, img):
+            calls.append(img)
+            return super().__call__(img)
+
+    first, second = T.ToTensor(), T.Normalize((0.4,), (0.3,))
+    assert np.array_equal(T.Compose([first, second])(img), second(first(img)))
+    T.Compose([first, Noticed((0.4,), (0.3,)), second])(img)
+    assert len(calls) == 1
