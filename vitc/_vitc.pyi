@@ -55,12 +55,14 @@ class Program:
     params: tuple[tuple[int, ...], ...]
     operations: tuple[dict[str, Any], ...]  # kind, inputs, params, attributes, output, shape
     outputs: tuple[int, ...]
+    borders: tuple[int, ...]
     def __init__(
         self,
         inputs: Sequence[tuple[int, ...]],
         params: Sequence[tuple[int, ...]],
         operations: Sequence[tuple[str, Sequence[int], Sequence[int], Mapping[str, Any]]],
         outputs: Sequence[int],
+        borders: Sequence[int] = (),  # values that checkpointing keeps, such as those after blocks
     ) -> None: ...
     def lower(self, *, training: bool = False) -> Program: ...  # what the executor runs
 
@@ -86,6 +88,7 @@ class Plan:
         input_gradients: bool = False,
         fuse: bool = True,
         bf16: bool = False,  # products of bfloat16, sums and all else in float32
+        checkpointing: bool = False,  # backward runs forward again, from border to border
     ) -> None: ...
     def nbytes(self, capacity: int, threads: int) -> int: ...  # exactly what a Run allocates
 

@@ -53,6 +53,7 @@ class Pool:
     def __init__(self, params: _vitc.Params) -> None:
         self._params = params
         self.bf16 = False  # products of bfloat16
+        self.checkpointing = False  # what lies between blocks is kept, the rest computed again
         self._lock = threading.RLock()  # a finalizer may run inside a locked section
         self._plans: OrderedDict[tuple[Any, ...], _Planned] = OrderedDict()
         self._live = 0
@@ -88,7 +89,8 @@ class Pool:
     def _planned(self, program: Program, keep: bool, input_gradients: bool) -> _Planned:
         threads = get_num_threads()
         mask = tuple(map(self._params.requires_grad, range(len(self._params)))) if keep else None
-        key = (program.core, threads, mask, input_gradients, self.bf16)
+        checkpointing = self.checkpointing and keep
+        key = (program.core, threads, mask, input_gradients, self.bf16, checkpointing)
         if key not in self._plans:
             plan = _vitc.Plan(
                 program.core,
@@ -96,6 +98,7 @@ class Pool:
                 training=keep,
                 input_gradients=input_gradients,
                 bf16=self.bf16,
+                checkpointing=checkpointing,
             )
             self._plans[key] = _Planned(plan, threads)
             while len(self._plans) > _PLANS:

@@ -65,6 +65,7 @@ class Builder:
         self._index = {name: i for i, name in enumerate(rows)}
         self.shapes = dict(rows)
         self._inputs: list[Port] = []
+        self._borders: list[Value] = []
         self._operations: list[tuple[str, list[int], list[int], dict[str, int | float | str]]] = []
 
     # ------------------------------------------------------------------------------- border
@@ -83,8 +84,14 @@ class Builder:
             tuple(self.shapes.values()),
             self._operations,
             outputs,
+            self._borders,
         )
         return Program.close(core, tuple(self._inputs), vector)
+
+    def border(self, x: Value) -> None:
+        """Marks x as the end of a block: gradient checkpointing keeps it, and computes what lies
+        between two such values again."""
+        self._borders.append(x)
 
     # ------------------------------------------------------------------------------- vocabulary
 
@@ -255,5 +262,5 @@ def with_int8(program: Program, rows: Collection[int]) -> Program:
 
     operations = [rewritten(op) for op in core.operations]
     vector = any(port.inner != port.outer for port in program.outputs)
-    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs)
+    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs, core.borders)
     return Program.close(changed, program.inputs, vector)

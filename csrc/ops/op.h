@@ -82,6 +82,7 @@ typedef struct vt_node {
     int params[VT_MAX_PARAMS]; /* rows of the parameter table, -1 where left out */
     vt_attribute attributes[VT_MAX_ATTRIBUTES];
     vt_shape shape; /* of the output */
+    bool border;    /* kept for backward when the nodes between two borders are run again */
 } vt_node;
 
 /* The shapes around a node, as its functions see them. */

@@ -61,7 +61,7 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
     VT_TRY(check_dtypes(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
     VT_TRY(open_kits(plan, options.bf16, error));
-    VT_TRY(vt_plan_schedule(plan, params, options.input_gradients, error));
+    VT_TRY(vt_plan_schedule(plan, params, options, error));
     VT_TRY(vt_plan_store(plan, error));
     return plan->training ? VT_OK : vt_alloc(&plan->packed, plan->fixed_bytes, error);
 }

@@ -102,6 +102,7 @@ typedef struct vt_plan_options {
     bool training;        /* record what backward needs; dropout and drop path are active */
     bool input_gradients; /* also the gradients of the program's inputs */
     bool bf16;            /* products of bfloat16, sums and all else in float */
+    bool checkpointing;   /* backward runs forward again from border to border of the program */
     bool fuse;            /* false runs the plain list, so that a test can compare the two */
 } vt_plan_options;
 

@@ -10,6 +10,7 @@ typedef struct scheduler {
     vt_plan *plan;
     const vt_program *program;
     const vt_params *params;
+    bool checkpointing;
 
     int *lane_of; /* per step: its lane, in order of emission */
     int *written; /* per buffer: the phase that writes it */
@@ -174,16 +175,24 @@ static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error
     return VT_OK;
 }
 
-/* The buffer that holds a value in backward; a cheap operation is scheduled once more. */
+/* True if backward computes the output of a node anew: what is cheap, or all between borders. */
+static bool runs_again(const scheduler *s, const vt_node *node) {
+    return node->op->cheap || (s->checkpointing && !node->border);
+}
+
+/* The buffer that holds a value in backward; what is not kept is scheduled once more. */
 static int value_again(scheduler *s, int value) {
     if (s->again[value] != VT_NOTHING) return s->again[value];
     const int n = value - s->program->input_count;
-    if (n < 0 || !s->program->nodes[n].op->cheap) return s->again[value] = s->kept[value];
+    if (n < 0 || !runs_again(s, &s->program->nodes[n])) return s->again[value] = s->kept[value];
     const vt_node *node = &s->program->nodes[n];
     int inputs[VT_MAX_INPUTS];
     for (int i = 0; i < node->op->inputs; i++) inputs[i] = value_again(s, node->inputs[i]);
     s->again[value] = add_value_buffer(s, value);
     schedule_node(s, n, inputs, s->again[value]);
+    if (node->op->flops != NULL) {
+        s->plan->backward_flops += node->op->flops(&s->program->signatures[n]);
+    }
     return s->again[value];
 }
 
@@ -356,10 +365,10 @@ static vt_status allocate(scheduler *s, vt_error *error) {
     vt_plan *p = s->plan;
     const vt_program *g = s->program;
     const int values = g->input_count + g->node_count;
-    /* At most per node: forward, again, backward, accumulate and two packs. */
-    const int steps = 6 * g->node_count + 1, lanes = steps, phases = 2 * steps + 4;
-    /* At most per node: output, again, two input gradients, partial sums and two packs. */
-    const int buffers = 7 * g->node_count + g->input_count + g->output_count + 1;
+    /* At most per node: forward, again, backward, accumulate and three packs. */
+    const int steps = 7 * g->node_count + 1, lanes = steps, phases = 2 * steps + 4;
+    /* At most per node: output, again, two input gradients, partial sums and three packs. */
+    const int buffers = 8 * g->node_count + g->input_count + g->output_count + 1;
     VT_TRY(vt_alloc_array((void **)&p->steps, (size_t)steps, sizeof *p->steps, error));
     VT_TRY(vt_alloc_array((void **)&p->lanes, (size_t)lanes, sizeof *p->lanes, error));
     VT_TRY(vt_alloc_array((void **)&p->phases, (size_t)phases, sizeof *p->phases, error));
@@ -390,11 +399,14 @@ static vt_status schedule(scheduler *s, bool input_gradients, vt_error *error) {
     return sort(s, error);
 }
 
-vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, bool input_gradients,
+vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, vt_plan_options options,
                            vt_error *error) {
-    scheduler s = {.plan = plan, .program = plan->lowered, .params = params};
+    scheduler s = {.plan = plan,
+                   .program = plan->lowered,
+                   .params = params,
+                   .checkpointing = options.checkpointing};
     vt_status status = allocate(&s, error);
-    if (status == VT_OK) status = schedule(&s, input_gradients, error);
+    if (status == VT_OK) status = schedule(&s, options.input_gradients, error);
     vt_free(s.lane_of);
     vt_free(s.waiting);
     vt_free(s.written);

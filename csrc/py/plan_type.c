@@ -4,14 +4,14 @@
 static vt_plan *plan_of(PyObject *self) { return ((vt_plan_object *)self)->plan; }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"program", "params", "training", "input_gradients",
-                               "fuse",    "bf16",   NULL};
+    static char *keywords[] = {"program", "params", "training",      "input_gradients",
+                               "fuse",    "bf16",   "checkpointing", NULL};
     vt_module_state *state = vt_state_of_type(type);
     PyObject *program, *params;
-    int training = 0, input_gradients = 0, fuse = 1, bf16 = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$pppp:Plan", keywords, state->program,
+    int training = 0, input_gradients = 0, fuse = 1, bf16 = 0, checkpointing = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$ppppp:Plan", keywords, state->program,
                                      &program, state->params, &params, &training, &input_gradients,
-                                     &fuse, &bf16)) {
+                                     &fuse, &bf16, &checkpointing)) {
         return NULL;
     }
     vt_plan_object *self = (vt_plan_object *)PyType_GenericAlloc(type, 0);
@@ -20,6 +20,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     const vt_plan_options options = {.training = training != 0,
                                      .input_gradients = input_gradients != 0,
                                      .bf16 = bf16 != 0,
+                                     .checkpointing = checkpointing != 0,
                                      .fuse = fuse != 0};
     vt_error error;
     vt_status status;
@@ -131,7 +132,7 @@ static PyMethodDef plan_methods[] = {
 static PyType_Slot plan_slots[] = {
     {Py_tp_doc,
      "Plan(program, params, *, training=False, input_gradients=False, fuse=True, "
-     "bf16=False)\n--\n\n"
+     "bf16=False, checkpointing=False)\n--\n\n"
      "How a program is run, for any batch size."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},

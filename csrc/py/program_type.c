@@ -37,7 +37,8 @@ static int parse_index(PyObject *object, int *index) {
     return 0;
 }
 
-static int parse_outputs(PyObject *object, int **outputs, int *count) {
+/* The numbers of some values. */
+static int parse_values(PyObject *object, int **outputs, int *count) {
     PyObject *tuple = PySequence_Tuple(object);
     if (tuple == NULL) return -1;
     int result = 0;
@@ -179,18 +180,35 @@ static PyObject *open_program(PyTypeObject *type, const vt_program *description)
     return wrap(type, program);
 }
 
+static int mark_borders(PyObject *object, const vt_program *d) {
+    int *borders = NULL, count = 0, result = parse_values(object, &borders, &count);
+    for (int i = 0; result == 0 && i < count; i++) {
+        const int node = borders[i] - d->input_count;
+        if (node >= d->node_count || borders[i] < 0) {
+            PyErr_Format(PyExc_ValueError, "border %d is value %d of %d", i, borders[i],
+                         d->input_count + d->node_count);
+            result = -1;
+        } else if (node >= 0) {
+            d->nodes[node].border = true;
+        }
+    }
+    PyMem_Free(borders);
+    return result;
+}
+
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"inputs", "params", "operations", "outputs", NULL};
-    PyObject *inputs, *params, *nodes, *outputs, *self = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:Program", keywords, &inputs, &params,
-                                     &nodes, &outputs)) {
+    static char *keywords[] = {"inputs", "params", "operations", "outputs", "borders", NULL};
+    PyObject *inputs, *params, *nodes, *outputs, *borders = NULL, *self = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|O:Program", keywords, &inputs, &params,
+                                     &nodes, &outputs, &borders)) {
         return NULL;
     }
     vt_program d = {0};
     if (parse_shapes(inputs, &d.inputs, &d.input_count) == 0 &&
         parse_shapes(params, &d.params, &d.param_count) == 0 &&
         parse_nodes(nodes, &d.nodes, &d.node_count) == 0 &&
-        parse_outputs(outputs, &d.outputs, &d.output_count) == 0) {
+        parse_values(outputs, &d.outputs, &d.output_count) == 0 &&
+        (borders == NULL || mark_borders(borders, &d) == 0)) {
         self = open_program(type, &d);
     }
     PyMem_Free(d.inputs);
@@ -295,6 +313,21 @@ static PyObject *program_outputs(PyObject *self, void *unused) {
     return index_tuple(program_of(self)->outputs, program_of(self)->output_count);
 }
 
+static PyObject *program_borders(PyObject *self, void *unused) {
+    (void)unused;
+    const vt_program *program = program_of(self);
+    PyObject *list = PyList_New(0);
+    for (int n = 0; list != NULL && n < program->node_count; n++) {
+        if (!program->nodes[n].border) continue;
+        PyObject *value = PyLong_FromLong(program->input_count + n);
+        if (value == NULL || PyList_Append(list, value) < 0) Py_CLEAR(list);
+        Py_XDECREF(value);
+    }
+    PyObject *tuple = list == NULL ? NULL : PyList_AsTuple(list);
+    Py_XDECREF(list);
+    return tuple;
+}
+
 static PyObject *program_lower(PyObject *self, PyObject *args, PyObject *kwargs) {
     static char *keywords[] = {"training", NULL};
     int training = 0;
@@ -312,6 +345,7 @@ static PyGetSetDef program_getset[] = {
     {"params", program_params, NULL, "shape of each parameter", NULL},
     {"operations", program_operations, NULL, "one dict per operation, in order", NULL},
     {"outputs", program_outputs, NULL, "numbers of the values that are the outputs", NULL},
+    {"borders", program_borders, NULL, "numbers of the values between blocks", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -323,7 +357,7 @@ static PyMethodDef program_methods[] = {
 
 static PyType_Slot program_slots[] = {
     {Py_tp_doc,
-     "Program(inputs, params, operations, outputs)\n--\n\n"
+     "Program(inputs, params, operations, outputs, borders=())\n--\n\n"
      "A checked, immutable list of plain operations over numbered values."},
     {Py_tp_new, program_new},
     {Py_tp_dealloc, program_dealloc},

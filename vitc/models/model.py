@@ -34,6 +34,7 @@ class Model:
 
     name = "model"
     _precision = "float32"
+    grad_checkpointing = False
 
     def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
         if dtype not in DTYPES:
@@ -63,6 +64,7 @@ class Model:
         }
         self._layers = Layer("", self._parameters)
         self._pool = engine.Pool(self.params)
+        self._pool.checkpointing = self.grad_checkpointing
         self._pool.bf16 = self.precision == "bf16"
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._int8 = frozenset(i for i, row in enumerate(rows) if row.int8)
@@ -105,6 +107,11 @@ class Model:
         mode: whether the model is in training mode, where dropout acts.
         """
         return self._pool.nbytes(self._forward_program(mode), batch, keep=training)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keeps for backward only what stands between two blocks, and computes the rest again: less
+        memory, a quarter more time, the same bits. timm's name."""
+        self.grad_checkpointing = self._pool.checkpointing = bool(enable)
 
     def _run(self, program: Program, x: Any, *, draws: bool = False) -> tuple[Output, ...]:
         return engine.forward(program, self._pool, self.window, [x], draws=draws)

@@ -94,8 +94,10 @@ def positioned(b: Builder, x: Value, c: Config, stored: Grid) -> Value:
 
 def blocks(b: Builder, x: Value, c: Config) -> Iterator[Value]:
     """(P+N, D): the tokens after each block."""
+    b.border(x)
     for i in range(c.depth):
         x = BLOCK_TYPES[c.block_fn].forward(b, x, i, f"blocks.{i}.", c)
+        b.border(x)
         yield x
 
 
