@@ -69,8 +69,8 @@ def plan_of(model: Model, checkpointing: bool) -> _vitc.Plan:
 
 def test_memory_is_that_of_the_borders_and_one_block() -> None:
     """Per image: x between the blocks (197 x 192 floats each), and what one block has with its
-    gradients, some 22 of them. Seven tenths of the forward pass run again: what a block ends with is
-    a border, so its last product is not needed."""
+    gradients, some 22 of them. Seven tenths of the forward pass run again: what a block ends with
+    is a border, so its last product is not needed."""
     model = create_model("vit_tiny_patch16_224", num_classes=10)
     kept, again = plan_of(model, False), plan_of(model, True)
     assert again.image_bytes < 0.3 * kept.image_bytes

@@ -81,6 +81,12 @@ class Pool:
             packed = 0 if keep else home.plan.fixed_bytes
             return home.plan.nbytes(batch, home.threads) + packed
 
+    def flops(self, program: Program, keep: bool) -> tuple[float, float]:
+        """Of one image, forward and (if keep) backward; a multiply-add is two."""
+        with self._lock:
+            plan = self._planned(program, keep, input_gradients=False).plan
+            return plan.forward_flops, plan.backward_flops
+
     def take_back(self, run: _vitc.Run, home: _Planned, live: int) -> None:
         with self._lock:
             home.idle.append(run)

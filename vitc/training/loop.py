@@ -8,7 +8,7 @@ their cut.
 from typing import Any
 
 from vitc.tape import Loss, clock, no_grad
-from vitc.training import nonfinite, when
+from vitc.training import micro, nonfinite, when
 from vitc.training.feed import NO_BATCH, Feed, with_last
 from vitc.training.results import Results
 
@@ -38,9 +38,7 @@ def train_epoch(trainer: Any, module: Any) -> None:
         trainer.start_batch(batch)
         if trainer.call("on_train_batch_start", batch, index) == -1:
             break
-        outputs = module.training_step(batch, index)
-        zero_grad(trainer)
-        backward(trainer, outputs, batch)
+        outputs = train_batch(trainer, module, batch, index)
         progress.count(trainer.batch_size)
         if last or progress.window == trainer.window_batches:
             optimizer_step(trainer)
@@ -56,6 +54,28 @@ def train_epoch(trainer: Any, module: Any) -> None:
     if progress.batch == 0:
         raise ValueError(f"the train loader {NO_BATCH}")
     trainer.end_epoch()
+
+
+def train_batch(trainer: Any, module: Any, batch: Any, index: int) -> Any:
+    """The gradients of one batch, in parts of `micro_batch` samples if memory asks for it."""
+    count, size = trainer.batch_size, trainer.micro_batch
+    if size is None or size >= count:
+        outputs = module.training_step(batch, index)
+        zero_grad(trainer)
+        backward(trainer, outputs, batch)
+        return outputs
+    found, whole = [], trainer.left_out
+    with trainer.results.merged():
+        for start, part in micro.parts(batch, count, size):
+            clock.begin(trainer.progress.step, row=trainer.progress.rows + start)
+            trainer.start_batch(part)
+            found.append(module.training_step(part, index))
+            if start == 0:
+                zero_grad(trainer)
+            backward(trainer, found[-1], part)
+    trainer.start_batch(batch)
+    trainer.left_out = min(trainer.left_out, whole + 1)  # batches are counted, not parts
+    return micro.merged(found)
 
 
 def zero_grad(trainer: Any) -> None:

@@ -1,5 +1,7 @@
 """What `self.log` collects: the value of the last step, and means over an epoch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from vitc.tape import Loss
@@ -33,17 +35,34 @@ class Results:
         self._entries: dict[str, Entry] = {}
         self._last: dict[str, float] = {}
         self._sums: dict[str, tuple[float, float]] = {}  # reduced so far, weight so far
+        self._parts: dict[str, tuple[Entry, list[tuple[float, int]]]] | None = None
         self._border: dict[str, Any] = self._state()
 
     def log(self, name: str, value: Any, weight: int, entry: Entry) -> None:
         """Raises `TypeError` for a value that is not one number, naming it."""
         number = _number(name, value)
+        if self._parts is not None:
+            self._parts.setdefault(name, (entry, []))[1].append((number, weight))
+            return
         self._entries[name] = entry
         self._last[name] = number
         if entry.on_epoch:
             total, seen = self._sums.get(name, (0.0, 0.0))
             reduced = _REDUCTIONS[entry.reduce_fx](total, seen, number, weight)
             self._sums[name] = reduced, seen + weight
+
+    @contextmanager
+    def merged(self) -> Iterator[None]:
+        """Within it all values of a name become one, their mean by weight: parts of one batch."""
+        self._parts = {}
+        try:
+            yield
+        finally:
+            parts, self._parts = self._parts, None
+        for name, (entry, values) in parts.items():
+            weight = sum(w for _, w in values)
+            mean = sum(value * w for value, w in values) / weight if weight else float("nan")
+            self.log(name, mean, weight, entry)
 
     def step_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, float]:
         """The values of the last step, of all or of those for the progress bar or the logger."""

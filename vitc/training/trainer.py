@@ -18,7 +18,14 @@ from vitc.training.callbacks import (
 )
 from vitc.training.callbacks.finetuning import is_head
 from vitc.training.datamodule import DataModule
-from vitc.training.estimate import Estimate, estimate
+from vitc.training.estimate import (
+    Estimate,
+    check_fits,
+    default_micro_batch,
+    estimate,
+    free_memory,
+    time_left,
+)
 from vitc.training.feed import Feed, Limit, count_samples
 from vitc.training.hooks import Callback
 from vitc.training.interrupt import listen
@@ -62,6 +69,9 @@ class Trainer:
     of the loader is one shard's, as in Lightning. detect_anomaly: look at the gradients after every
     batch, raise at the first that is infinite or NaN. on_nonfinite: "skip" leaves such a step out
     with a warning and raises at the fourth in a row, "raise" does at once. threads: of the process.
+    micro_batch: how many samples of a batch go through the models at a time; it never changes a
+    bit, unless a loss couples samples (then it must be the whole batch). None: all of them if their
+    activations take at most a quarter of the free memory, else as many as do.
     deterministic, inference_mode: accepted, and always so.
 
     Raises `TypeError` for an argument that it does not know, `ValueError` for a bad value.
@@ -104,6 +114,7 @@ class Trainer:
         default_root_dir: _Path | None = None,
         on_nonfinite: str = "skip",
         threads: int | None = None,
+        micro_batch: int | None = None,
         **unknown: Any,
     ) -> None:
         known = (n for n in Trainer.__init__.__annotations__ if n not in ("unknown", "return"))
@@ -116,6 +127,7 @@ class Trainer:
             max_steps=(max_steps, -1),
             max_epochs=(max_epochs, -1),
             val_check_interval=(val_check_interval, 0),
+            micro_batch=(micro_batch, 1),
         )
         settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
         settings.check_one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
@@ -137,6 +149,8 @@ class Trainer:
         self.max_epochs = None if max_epochs < 0 else max_epochs
         self.min_epochs, self.min_steps, self.max_steps = min_epochs, min_steps, max_steps
         self.accumulate_grad_batches = accumulate_grad_batches
+        self.given_micro_batch: int | None = micro_batch
+        self.micro_batch: int | None = micro_batch
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
         self.val_check_interval = val_check_interval
@@ -199,6 +213,7 @@ class Trainer:
             self.val_feed = self._feed("val", val_dataloaders, optional=True)
             self._configure(model)
             self._resume(ckpt_path)
+            self._settle_memory()
             self._announce()
             with listen(self._interrupt):
                 loop.fit(self, model)
@@ -568,6 +583,20 @@ class Trainer:
     def early_stopping_callback(self) -> EarlyStopping | None:
         return next((c for c in self.callbacks if isinstance(c, EarlyStopping)), None)
 
+    def _settle_memory(self) -> None:
+        """Before the first step: how many samples go through the models at a time, and whether that
+        fits."""
+        batch = getattr(self.train_feed.loader, "batch_size", None)
+        self.micro_batch = self.given_micro_batch
+        if batch is None:
+            return
+        free = free_memory()
+        if self.micro_batch is None:
+            self.micro_batch = default_micro_batch(self.module, batch, free)
+        needed, models = self.memory_estimate(), [m for _, m in self.module.named_models()]
+        if needed is not None:
+            check_fits(needed, free, min(self.micro_batch, batch), models)
+
     def _announce(self) -> None:
         """Before the first step: what is trained, and what it will take."""
         if self.module.logs_hparams and self.module.hparams:
@@ -579,9 +608,13 @@ class Trainer:
         for name, model in self.module.named_models():
             trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
             print(f"{name}: {model!r}, {trained:,} trained")
-        memory = self.memory_estimate()
+        batch, memory = getattr(self.train_feed.loader, "batch_size", 0), self.memory_estimate()
         if memory is not None:
-            print(f"memory: {memory}")
+            size = self.micro_batch or batch
+            print(f"memory: {memory}{f', {size} samples at a time' if size < batch else ''}")
+        left = when.remaining_batches(self)
+        if batch and left is not None:
+            print(f"time: {time_left(self.module, left * batch)}")
 
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""
@@ -589,7 +622,9 @@ class Trainer:
         if batch is None:
             return None
         val = self.val_feed.loader if self.val_feed else None
-        return estimate(self.module, batch, getattr(val, "batch_size", None) or 0)
+        at_a_time = min(batch, self.micro_batch or batch)
+        val_batch = getattr(val, "batch_size", None) or 0
+        return estimate(self.module, at_a_time, val_batch, self.optimizer)
 
     # ------------------------------------------------------------------------------- checkpoints
 
