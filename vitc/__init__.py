@@ -23,6 +23,7 @@ _PLACES = {
     "Module": ("vitc.training.module", "Module"),
     "Run": ("vitc.training.run", "Run"),
     "Trainer": ("vitc.training.trainer", "Trainer"),
+    "Tuner": ("vitc.training.tuner", "Tuner"),
     "VitcError": ("vitc.errors", "VitcError"),
     "callbacks": ("vitc.callbacks", ""),
     "check_grad": ("vitc.losses", "check_grad"),
