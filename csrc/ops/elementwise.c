@@ -74,6 +74,7 @@ const vt_op vt_op_activation = {
     .cheap = true,
     .in_place = true,
     .backward_reads_input = true,
+    .takes_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- multiply */

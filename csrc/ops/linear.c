@@ -117,10 +117,10 @@ static void *take(const vt_tile *t, size_t *taken, size_t bytes) {
 }
 
 /* x (rows, cols), rows `ld` elements apart, as the products take it: rounded and dense, or as it
- * is. */
-static const void *operand(const vt_tile *t, size_t *taken, const void *x, int64_t rows,
-                           int64_t cols, int64_t ld) {
-    if (!t->kit->bf16) return x;
+ * is; narrow: it is rounded already. */
+static const void *operand(const vt_tile *t, size_t *taken, const void *x, bool narrow,
+                           int64_t rows, int64_t cols, int64_t ld) {
+    if (!t->kit->bf16 || narrow) return x;
     void *rounded = take(t, taken, (size_t)(rows * cols) * sizeof(uint16_t));
     t->kernels->to_bf16(rounded, x, rows, cols, ld);
     return rounded;
@@ -138,7 +138,7 @@ static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, co
 static vt_status forward(const vt_tile *t, vt_error *error) {
     size_t taken = 0;
     const int64_t k = in_features(t->signature);
-    const void *x = operand(t, &taken, t->in[0], t->rows, k, k);
+    const void *x = operand(t, &taken, t->in[0], t->in_narrow[0], t->rows, k, k);
     return strip_product(t, FORWARD, VT_PACK_FORWARD, t->out, x, t->param[BIAS], error);
 }
 
@@ -146,7 +146,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
 static vt_status backward(const vt_tile *t, vt_error *error) {
     size_t taken = 0;
     const int64_t m = out_features(t->signature), n = t->rows * in_features(t->signature);
-    const void *dy = operand(t, &taken, t->dout, t->rows, m, m);
+    const void *dy = operand(t, &taken, t->dout, false, t->rows, m, m);
     void *dx = t->base[0] == NULL ? t->din[0] : take(t, &taken, (size_t)n * t->element);
     VT_TRY(strip_product(t, BACKWARD, VT_PACK_BACKWARD, dx, dy, NULL, error));
     if (t->base[0] != NULL) t->kernels->scale_add(t->din[0], t->base[0], dx, 1.0, n);
@@ -179,8 +179,8 @@ static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t coun
         size_t taken = 0;
         const void *dy = (const char *)t->dout + (size_t)b * t->dout_stride;
         const void *x = (const char *)t->in[0] + (size_t)b * t->in_stride[0];
-        dy = operand(t, &taken, vt_const_at(dy, t->element, first), rows, count, m);
-        x = operand(t, &taken, x, rows, k, k);
+        dy = operand(t, &taken, vt_const_at(dy, t->element, first), false, rows, count, m);
+        x = operand(t, &taken, x, t->in_narrow[0], rows, k, k);
         VT_TRY(vt_matmul_run(matmul, dw, dy, x, NULL, t->scratch, error));
     }
     return VT_OK;
@@ -205,4 +205,6 @@ const vt_op vt_op_linear = {
     .backward = backward,
     .accumulate = accumulate,
     .params_read_input = true,
+    .takes_bf16 = true,
+    .reads_bf16 = true,
 };

@@ -131,7 +131,9 @@ typedef struct vt_tile {
      * its inputs (forward) or dout (backward) from the first row of the image; `params` sees
      * everything from the first row of image 0, with the strides below, in bytes. */
     const void *in[VT_MAX_INPUTS];
+    bool in_narrow[VT_MAX_INPUTS]; /* in bfloat16; only for an operation that reads it */
     void *out;
+    bool out_narrow; /* likewise; only for an operation with parts */
     const void *dout;
     void *din[VT_MAX_INPUTS];        /* NULL where no gradient is asked for */
     const void *base[VT_MAX_INPUTS]; /* NULL: nothing to add */
@@ -185,6 +187,9 @@ typedef struct vt_op {
     bool in_place;        /* out may be an input; din may be dout */
     bool backward_reads_input;
     bool params_read_input;
+    /* Inputs may be kept in bfloat16 when products are: they are operands of products, which it
+     * reads as they are (`reads_bf16`), or it gets a widened copy of its strip. */
+    bool takes_bf16, reads_bf16;
 } vt_op;
 
 /* ---------------------------------------------------------------- shared by the operations */

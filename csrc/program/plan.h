@@ -57,6 +57,7 @@ typedef enum vt_place {
 typedef struct vt_buffer {
     vt_place place;
     int64_t rows, cols; /* of one image */
+    bool narrow;        /* its elements are bfloat16 */
     size_t bytes;       /* of one image, one strip or the whole; a multiple of 64 */
     size_t offset;      /* in bytes; in the arena, times the capacity */
     int root;           /* itself, or the buffer whose memory it takes over in place */
@@ -82,8 +83,9 @@ typedef struct vt_plan {
     int *input_gradients;
     bool *covered; /* parameters whose gradient this plan writes */
 
-    size_t image_bytes, fixed_bytes, local_bytes,
-        scratch_bytes;                    /* scratch: of the hungriest step */
+    size_t image_bytes, fixed_bytes, local_bytes;
+    size_t scratch_bytes;                 /* of the hungriest step */
+    size_t wide_bytes;                    /* a strip of a narrow buffer in the plan's dtype */
     double forward_flops, backward_flops; /* of one image */
 
     /* Inference keeps its packed weights (the fixed buffers) here, for all runs of the plan;
@@ -92,6 +94,16 @@ typedef struct vt_plan {
     uint64_t packed_version; /* of the params, 0: not yet */
     pthread_mutex_t packing;
 } vt_plan;
+
+/* Bytes of an element of a buffer. */
+static inline size_t vt_buffer_element(const vt_plan *plan, int buffer) {
+    return plan->buffers[buffer].narrow ? sizeof(uint16_t) : vt_dtype_size(plan->dtype);
+}
+
+/* What a thread has for itself: local strips, scratch, and room for two widened strips. */
+static inline size_t vt_plan_thread_bytes(const vt_plan *plan) {
+    return plan->local_bytes + plan->scratch_bytes + 2 * plan->wide_bytes;
+}
 
 /* True if the step reads rows of other tiles: inputs in forward, dout in backward. */
 static inline bool vt_step_gathers(const vt_plan *plan, const vt_step *step) {

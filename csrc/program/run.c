@@ -8,13 +8,11 @@
 
 /* ---------------------------------------------------------------- memory */
 
-static size_t thread_bytes(const vt_plan *plan) { return plan->local_bytes + plan->scratch_bytes; }
-
 /* The three blocks of a run, in the order arena, fixed, threads. */
 static void block_bytes(const vt_plan *plan, int64_t capacity, int threads, size_t bytes[3]) {
     bytes[0] = plan->image_bytes * (size_t)capacity;
     bytes[1] = plan->training ? plan->fixed_bytes : 0;
-    bytes[2] = thread_bytes(plan) * (size_t)threads;
+    bytes[2] = vt_plan_thread_bytes(plan) * (size_t)threads;
 }
 
 size_t vt_run_bytes(const vt_plan *plan, int64_t capacity, int threads) {
@@ -93,7 +91,8 @@ static void *tile_pointer(const work *w, int buffer, bool whole) {
     const vt_buffer *b = &plan->buffers[buffer];
     if (b->place == VT_LOCAL) return w->local + b->offset;
     char *image = arena_at(w->run, buffer) + (size_t)w->image * b->bytes;
-    return whole || !w->strips ? image : vt_at(image, w->common.element, w->row * b->cols);
+    return whole || !w->strips ? image
+                               : vt_at(image, vt_buffer_element(plan, buffer), w->row * b->cols);
 }
 
 static const char *fixed_pointer(const vt_run *run, int buffer) {
@@ -134,6 +133,43 @@ static void point_to_values(vt_tile *t, const work *w, const vt_step *step) {
     t->partial_stride = image_stride(w->run->plan, step->partial);
 }
 
+static bool is_narrow(const vt_plan *plan, int buffer) {
+    return buffer != VT_NOTHING && plan->buffers[buffer].narrow;
+}
+
+/* The room for a widened strip: the first for an output, the second for an input. */
+static void *wide_strip(const work *w, int which) {
+    const vt_plan *plan = w->run->plan;
+    return w->local + plan->local_bytes + plan->scratch_bytes + (size_t)which * plan->wide_bytes;
+}
+
+/* Inputs in bfloat16, as they are or widened, and an output that will be. */
+static void point_to_narrow(vt_tile *t, const work *w, const vt_step *step) {
+    const vt_plan *plan = w->run->plan;
+    const bool reads = plan->lowered->nodes[step->node].op->reads_bf16;
+    for (int i = 0; i < VT_MAX_INPUTS; i++) {
+        t->in_narrow[i] = is_narrow(plan, step->in[i]);
+        if (!t->in_narrow[i] || reads) continue;
+        void *wide = wide_strip(w, 1);
+        const int64_t cols = plan->buffers[step->in[i]].cols;
+        t->kernels->from_bf16(wide, t->in[i], w->rows * cols);
+        t->in[i] = wide;
+    }
+    t->out_narrow = is_narrow(plan, step->out);
+    if (t->out_narrow && w->strips) t->out = wide_strip(w, 0);
+}
+
+/* forward, and its strip into bfloat16 where it is kept so. */
+static vt_status run_forward(const vt_tile *t, const work *w, const vt_step *step,
+                             vt_error *error) {
+    const vt_plan *plan = w->run->plan;
+    VT_TRY(plan->lowered->nodes[step->node].op->forward(t, error));
+    if (!t->out_narrow || !w->strips) return VT_OK;
+    const int64_t cols = plan->buffers[step->out].cols;
+    t->kernels->to_bf16(tile_pointer(w, step->out, false), t->out, w->rows, cols, cols);
+    return VT_OK;
+}
+
 static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     const vt_plan *plan = w->run->plan;
     const vt_node *node = &plan->lowered->nodes[step->node];
@@ -147,9 +183,10 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     t.scratch = w->local + plan->local_bytes;
     point_to_params(&t, w->run, node, step->pass);
     point_to_values(&t, w, step);
+    point_to_narrow(&t, w, step);
     for (int i = 0; i < VT_MAX_PACKS; i++) t.packed[i] = fixed_pointer(w->run, step->packed[i]);
     switch (step->pass) {
-        case VT_FORWARD: return node->op->forward(&t, error);
+        case VT_FORWARD: return run_forward(&t, w, step, error);
         case VT_BACKWARD:
             if (t.partial != NULL) {
                 const int64_t strip = w->row / vt_strip_rows(vt_shape_rows(&node->shape));
@@ -189,7 +226,7 @@ static int64_t lane_tasks(const vt_run *run, const vt_lane *lane) {
 static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int thread) {
     const vt_plan *plan = run->plan;
     work w = {.run = run, .strips = lane->kind == VT_LANE_STRIPS};
-    w.local = run->threads_memory + (size_t)thread * thread_bytes(plan);
+    w.local = run->threads_memory + (size_t)thread * vt_plan_thread_bytes(plan);
     w.common = (vt_tile){.kernels = plan->kernels,
                          .element = vt_dtype_size(plan->dtype),
                          .images = run->images,

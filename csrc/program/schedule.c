@@ -10,7 +10,7 @@ typedef struct scheduler {
     vt_plan *plan;
     const vt_program *program;
     const vt_params *params;
-    bool checkpointing;
+    vt_plan_options options;
 
     int *lane_of; /* per step: its lane, in order of emission */
     int *written; /* per buffer: the phase that writes it */
@@ -18,6 +18,7 @@ typedef struct scheduler {
     int waiting_count;
     int open_lane; /* of strips, still growing; or VT_NOTHING */
 
+    bool *narrow;  /* per value: kept in bfloat16 */
     bool *wants;   /* per value: its gradient is asked for */
     int *kept;     /* per value: the buffer that forward wrote */
     int *again;    /* per value: the buffer that holds it in backward */
@@ -37,6 +38,13 @@ static int add_buffer(scheduler *s, int64_t rows, int64_t cols) {
 static int add_value_buffer(scheduler *s, int value) {
     const vt_shape *shape = vt_program_shape(s->program, value);
     return add_buffer(s, vt_shape_rows(shape), vt_shape_cols(shape));
+}
+
+/* The buffer of a value itself, not of its gradient. */
+static int add_own_buffer(scheduler *s, int value) {
+    const int buffer = add_value_buffer(s, value);
+    s->plan->buffers[buffer].narrow = s->narrow[value];
+    return buffer;
 }
 
 static int add_lane(scheduler *s, vt_lane_kind kind, int phase, int64_t rows, int64_t tiles) {
@@ -129,17 +137,31 @@ static void schedule_node(scheduler *s, int node, const int *inputs, int out) {
     place(s, step, s->plan->buffers[out].rows);
 }
 
+/* With products of bfloat16, training keeps in bfloat16 what only products and activations read. */
+static void find_narrow(scheduler *s) {
+    const vt_program *program = s->program;
+    const bool any = s->options.bf16 && s->options.training;
+    for (int n = 0; n < program->node_count; n++) s->narrow[program->input_count + n] = any;
+    for (int i = 0; i < program->output_count; i++) s->narrow[program->outputs[i]] = false;
+    for (int n = 0; n < program->node_count; n++) {
+        const vt_node *node = &program->nodes[n];
+        for (int i = 0; i < node->op->inputs && !node->op->takes_bf16; i++) {
+            s->narrow[node->inputs[i]] = false;
+        }
+    }
+}
+
 static void schedule_forward(scheduler *s) {
     const vt_program *program = s->program;
     for (int v = 0; v < program->input_count; v++) {
-        s->kept[v] = s->plan->inputs[v] = add_value_buffer(s, v);
+        s->kept[v] = s->plan->inputs[v] = add_own_buffer(s, v);
     }
     for (int n = 0; n < program->node_count; n++) {
         const vt_node *node = &program->nodes[n];
         int inputs[VT_MAX_INPUTS];
         for (int i = 0; i < node->op->inputs; i++) inputs[i] = s->kept[node->inputs[i]];
         const int value = program->input_count + n;
-        s->kept[value] = add_value_buffer(s, value);
+        s->kept[value] = add_own_buffer(s, value);
         schedule_node(s, n, inputs, s->kept[value]);
         if (node->op->flops != NULL) {
             s->plan->forward_flops += node->op->flops(&program->signatures[n]);
@@ -177,7 +199,7 @@ static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error
 
 /* True if backward computes the output of a node anew: what is cheap, or all between borders. */
 static bool runs_again(const scheduler *s, const vt_node *node) {
-    return node->op->cheap || (s->checkpointing && !node->border);
+    return node->op->cheap || (s->options.checkpointing && !node->border);
 }
 
 /* The buffer that holds a value in backward; what is not kept is scheduled once more. */
@@ -188,7 +210,7 @@ static int value_again(scheduler *s, int value) {
     const vt_node *node = &s->program->nodes[n];
     int inputs[VT_MAX_INPUTS];
     for (int i = 0; i < node->op->inputs; i++) inputs[i] = value_again(s, node->inputs[i]);
-    s->again[value] = add_value_buffer(s, value);
+    s->again[value] = add_own_buffer(s, value);
     schedule_node(s, n, inputs, s->again[value]);
     if (node->op->flops != NULL) {
         s->plan->backward_flops += node->op->flops(&s->program->signatures[n]);
@@ -384,16 +406,18 @@ static vt_status allocate(scheduler *s, vt_error *error) {
     VT_TRY(list(&s->kept, values, error));
     VT_TRY(list(&s->again, values, error));
     VT_TRY(list(&s->gradient, values, error));
+    VT_TRY(vt_alloc_array((void **)&s->narrow, (size_t)values, sizeof *s->narrow, error));
     return vt_alloc_array((void **)&s->wants, (size_t)values, sizeof *s->wants, error);
 }
 
-static vt_status schedule(scheduler *s, bool input_gradients, vt_error *error) {
+static vt_status schedule(scheduler *s, vt_error *error) {
     add_phase(s); /* before everything, for packing */
+    find_narrow(s);
     schedule_forward(s);
     s->plan->border = add_phase(s);
     if (s->plan->training) {
-        VT_TRY(find_wanted(s, input_gradients, error));
-        schedule_backward(s, input_gradients);
+        VT_TRY(find_wanted(s, s->options.input_gradients, error));
+        schedule_backward(s, s->options.input_gradients);
     }
     schedule_packs(s);
     return sort(s, error);
@@ -401,18 +425,16 @@ static vt_status schedule(scheduler *s, bool input_gradients, vt_error *error) {
 
 vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, vt_plan_options options,
                            vt_error *error) {
-    scheduler s = {.plan = plan,
-                   .program = plan->lowered,
-                   .params = params,
-                   .checkpointing = options.checkpointing};
+    scheduler s = {.plan = plan, .program = plan->lowered, .params = params, .options = options};
     vt_status status = allocate(&s, error);
-    if (status == VT_OK) status = schedule(&s, options.input_gradients, error);
+    if (status == VT_OK) status = schedule(&s, error);
     vt_free(s.lane_of);
     vt_free(s.waiting);
     vt_free(s.written);
     vt_free(s.kept);
     vt_free(s.again);
     vt_free(s.gradient);
+    vt_free(s.narrow);
     vt_free(s.wants);
     return status;
 }

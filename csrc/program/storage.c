@@ -98,6 +98,7 @@ static bool take_over(storage *s, int to, int from, int step, int phase) {
     const bool last_use = a->last_phase == phase && u->last_step == step;
     if (!last_use || u->exposed_phase >= phase || u->taken) return false;
     if (a->rows != b->rows || a->cols != b->cols || a->place != b->place) return false;
+    if (a->narrow != b->narrow) return false;
     b->root = a->root;
     u->taken = true;
     return true;
@@ -207,9 +208,13 @@ static vt_status find_offsets(storage *s, vt_place place, size_t *total, vt_erro
 static void find_bytes(vt_plan *p) {
     for (int b = 0; b < p->buffer_count; b++) {
         vt_buffer *buffer = &p->buffers[b];
-        const size_t element = buffer->place == VT_FIXED ? 1 : vt_dtype_size(p->dtype);
+        const size_t element = buffer->place == VT_FIXED ? 1 : vt_buffer_element(p, b);
         const int64_t rows = buffer->place == VT_LOCAL ? vt_strip_rows(buffer->rows) : buffer->rows;
         buffer->bytes = vt_align((size_t)(rows * buffer->cols) * element);
+        if (!buffer->narrow) continue;
+        const size_t strip = (size_t)(vt_strip_rows(buffer->rows) * buffer->cols);
+        const size_t wide = vt_align(strip * vt_dtype_size(p->dtype));
+        if (wide > p->wide_bytes) p->wide_bytes = wide;
     }
 }
 

@@ -63,7 +63,7 @@ static PyObject *plan_size(PyObject *self, void *offset) {
 
 static PyObject *plan_thread_bytes(PyObject *self, void *unused) {
     (void)unused;
-    return PyLong_FromSize_t(plan_of(self)->local_bytes + plan_of(self)->scratch_bytes);
+    return PyLong_FromSize_t(vt_plan_thread_bytes(plan_of(self)));
 }
 
 static PyObject *plan_flops(PyObject *self, void *offset) {

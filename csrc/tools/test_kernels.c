@@ -320,7 +320,7 @@ static const spec specs[] = {
     {"dot", run_dot, {NULL}, {"mn", "mn"}, 1e-7, .alias = -1},
 };
 /* The last slots turn rows into small numbers and back: test_small.c. */
-enum { SPECS = sizeof specs / sizeof *specs, SMALL = 3 };
+enum { SPECS = sizeof specs / sizeof *specs, SMALL = 4 };
 _Static_assert(SPECS + SMALL == VT_KERNEL_SLOT_COUNT, "one spec for each slot");
 
 /* ---------------------------------------------------------------- building calls */

@@ -233,7 +233,7 @@ static void check_dequantize(const vt_kernels *k, const char *level) {
     vt_check(memcmp(apart, sum, sizeof y) == 0, "%s: in place", level);
 }
 
-static void check_to_bf16(const vt_kernels *k, const char *level) {
+static void check_rounding(const vt_kernels *k, const char *level) {
     enum { LD = COLS + 3 };
     float x[ROWS * LD];
     uint16_t y[ROWS * COLS];
@@ -251,6 +251,13 @@ static void check_to_bf16(const vt_kernels *k, const char *level) {
     vt_check(y[0] == 0x3F80 && y[1] == 0x3F82 && y[2] == 0x7F80 && y[3] == 0x8000, "%s: ties",
              level);
     vt_check((y[4] & 0x7FFF) > 0x7F80, "%s: a NaN stays one", level);
+    float wide[ROWS * COLS];
+    k->from_bf16(wide, y, ROWS * COLS);
+    for (int i = 0; i < ROWS * COLS; i++) {
+        uint32_t bits;
+        memcpy(&bits, &wide[i], sizeof bits);
+        vt_check(bits == (uint32_t)y[i] << 16, "%s: back from bfloat16, element %d", level, i);
+    }
 }
 
 static void test_kernels(void) {
@@ -261,7 +268,7 @@ static void test_kernels(void) {
         check_quantize(k, level);
         check_spoiled(k, level);
         check_dequantize(k, level);
-        check_to_bf16(k, level);
+        check_rounding(k, level);
     }
 }
 

@@ -149,9 +149,9 @@ class Model:
     def precision(self) -> str:
         """What the products are computed in, forward and backward: "float32" or "bf16".
 
-        With "bf16" their operands are rounded; weights, sums, gradients, the residual stream,
-        norms, softmax and losses stay in float32. A processor without instructions for bfloat16
-        keeps to float32, and a warning says so.
+        With "bf16" their operands are rounded, and what backward keeps of them and of activations;
+        weights, sums, gradients, the residual stream, norms, softmax and losses stay in float32. A
+        processor without instructions for bfloat16 keeps to float32, and a warning says so.
         """
         return self._precision
 
