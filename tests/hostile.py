@@ -316,6 +316,23 @@ def calls(s: dict[str, Any]) -> list[tuple[Any, ...]]:
         more = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, l2=0.0)
         _vitc.adamw_step(p, m, v, indices, step=step, lr=lr, threads=threads, **more)
 
+    def sgd(p: Any, m: Any, indices: Any, momentum: Any, first: Any, threads: Any) -> None:
+        more = dict(lr=0.1, dampening=0.0, weight_decay=0.0, nesterov=True)
+        _vitc.sgd_step(p, m, indices, momentum=momentum, first=first, threads=threads, **more)
+
+    def lion(p: Any, m: Any, indices: Any, betas: Any, threads: Any) -> None:
+        _vitc.lion_step(p, m, indices, lr=0.1, betas=betas, weight_decay=0.0, threads=threads)
+
+    def lamb(p: Any, m: Any, v: Any, indices: Any, clip: Any, adapts: Any, threads: Any) -> None:
+        more = dict(lr=0.1, eps=1e-6, weight_decay=0.1, gradient_share=0.1, trust_clip=False)
+        more |= dict(betas=(0.9, 0.999), corrections=(0.1, 0.001), threads=threads)
+        _vitc.lamb_step(p, m, v, indices, clip=clip, adapts=adapts, **more)
+
+    def row_loss(kind: Any, input: Any, target: Any, w: Any, pos: Any, samples: Any) -> None:
+        more = dict(factor=1.0, alpha=0.25, gamma=2.0, log_target=False)
+        more |= dict(class_weights=w, positive_weights=pos, sample_weights=samples)
+        _vitc.row_loss(kind, input, target, **more)
+
     def draw(seed: Any, step: Any, forward: Any, row: Any) -> None:
         live.forward([x], seed=seed, step=step, forward=forward, row=row)
 
@@ -341,6 +358,20 @@ def calls(s: dict[str, Any]) -> list[tuple[Any, ...]]:
         (live.backward, [None]),
         (draw, 1, 2, 3, 4),
         (adamw, params, buffer, buffer, [0, 1], 1, 1e-3, 2),
+        (sgd, params, buffer, [0, 1], 0.9, True, 2),
+        (sgd, params, None, [0, 1], 0.9, True, 2),
+        (lion, params, buffer, [0, 1], (0.9, 0.99), 2),
+        (lamb, params, buffer, buffer, [0, 1], 1.0, True, 2),
+        (params.scale_gradients, 0.5, [0]),
+        (params.gradient_norm, [0, 1]),
+        (_vitc.clip_value, params, [0, 1], 0.1),
+        (_vitc.clip_adaptive, params, None, 0.01, 1e-3),
+        (_vitc.average, params, params, 0.1),
+        *(
+            (row_loss, kind, logits, logits, s["weights"], s["weights"], s["samples"])
+            for kind in ("binary_cross_entropy", "binary_focal", "divergence", "squared_error")
+        ),
+        (_vitc.jensen_shannon, logits, 3),
         (_vitc.cross_entropy, logits, target),
         (_vitc.cross_entropy, logits, logits, s["weights"], s["samples"], 0.1, -100),
         (_vitc.softmax, logits),
