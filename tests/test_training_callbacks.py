@@ -90,6 +90,16 @@ def logging(engine: Any) -> Any:
     return type("Logging", (engine.Module,), methods | {n: hook(n) for n in places})()
 
 
+def logging_callback(engine: Any) -> Any:
+    """Callbacks log, too."""
+    names = ("on_train_batch_end", "on_train_epoch_end", "on_validation_batch_end")
+
+    def hook(name: str) -> Any:
+        return lambda self, trainer, module, *args: self.log(f"callback_{name}", 2.0)
+
+    return type("Logs", (engine.Callback,), {name: hook(name) for name in names})()
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_log_gives_lightnings_names_and_values(tmp_path: Path, accumulate: int) -> None:
     """Of callback_, logged_ and progress_bar_metrics, to 1e-6 (theirs are float32)."""
@@ -100,6 +110,7 @@ def test_log_gives_lightnings_names_and_values(tmp_path: Path, accumulate: int) 
             accumulate_grad_batches=accumulate,
             log_every_n_steps=1,
             enable_checkpointing=False,
+            callbacks=[logging_callback(engine)],
         )
         run = quiet(engine, tmp_path, **options)
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 to infinite and NaN numbers."""
 
 import math
+import time
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -162,6 +163,25 @@ def test_float64_is_for_models_of_float64(tmp_path: Path) -> None:
     assert run.global_step == 1
     with pytest.raises(ValueError, match="the model computes in float32, the run in float64"):
         trainer(tmp_path, max_epochs=1, precision=64).fit(classifier(), Batches(1))
+
+
+def test_the_profiler_tells_where_the_time_went(tmp_path: Path, capsys) -> None:
+    """A validation that sleeps 50 ms comes first; the objects are left as they were."""
+
+    class Slow(Classifier):
+        def validation_step(self, batch, batch_idx) -> None:
+            time.sleep(0.05)
+
+    module = Slow("test_vit", 3, **ARGUMENTS)
+    run = trainer(tmp_path, max_epochs=2, profiler="simple", num_sanity_val_steps=0)
+    run.fit(module, Batches(3), Batches(2))
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:22].strip(): line[22:].split() for line in lines if line[22:].split()[-1:] != []}
+    assert list(table)[1] == "validation_step" and int(table["validation_step"][1]) == 4
+    assert 0.2 <= float(table["validation_step"][0]) < 1
+    for action in ("training_step", "backward", "optimizer_step", "waiting for a batch", "hooks"):
+        assert int(table[action][1]) >= 6, action
+    assert "training_step" not in vars(module) and "call" not in vars(run)
 
 
 # ------------------------------------------------------------------------------- an own loop

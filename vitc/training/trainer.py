@@ -30,6 +30,7 @@ from vitc.training.feed import Feed, Limit, count_samples
 from vitc.training.hooks import Callback
 from vitc.training.interrupt import listen
 from vitc.training.module import Module
+from vitc.training.profiler import SimpleProfiler
 from vitc.training.progress import Progress
 from vitc.training.results import Entry, Results, reduction
 from vitc.training.run import Run
@@ -47,6 +48,7 @@ _STEP_HOOKS = frozenset(
         "on_train_batch_end",
     )
 )
+_ACTIONS = {"step": "optimizer_step", "call": "hooks", "wait": "writing checkpoints"}
 _Path = str | PathLike[str]
 
 
@@ -69,6 +71,7 @@ class Trainer:
     of the loader is one shard's, as in Lightning. detect_anomaly: look at the gradients after every
     batch, raise at the first that is infinite or NaN. on_nonfinite: "skip" leaves such a step out
     with a warning and raises at the fourth in a row, "raise" does at once. threads: of the process.
+    profiler: "simple" prints at the end where the time went.
     micro_batch: how many samples of a batch go through the models at a time; it never changes a
     bit, unless a loss couples samples (then it must be the whole batch). None: all of them if their
     activations take at most a quarter of the free memory, else as many as do.
@@ -110,6 +113,7 @@ class Trainer:
         gradient_clip_algorithm: str = "norm",
         deterministic: Any = None,
         inference_mode: bool = True,
+        profiler: str | None = None,
         detect_anomaly: bool = False,
         default_root_dir: _Path | None = None,
         on_nonfinite: str = "skip",
@@ -131,6 +135,8 @@ class Trainer:
         )
         settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
         settings.check_one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
+        settings.check_one_of("profiler", profiler, (None, "simple"))
+        self.profiler = SimpleProfiler() if profiler else None
         self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
         self.world_size = self.run.world_size
         self.fast_dev_run = int(fast_dev_run)
@@ -215,6 +221,7 @@ class Trainer:
             self._resume(ckpt_path)
             self._settle_memory()
             self._announce()
+            self._watch()
             with listen(self._interrupt):
                 loop.fit(self, model)
             if self.interrupted:
@@ -311,6 +318,9 @@ class Trainer:
         finally:
             self.writer.close()
             self.callbacks = before
+            if self.profiler is not None:
+                self.profiler.release()
+                print(self.profiler.summary())
             for logger in self.loggers:
                 if hasattr(logger, "finalize"):
                     logger.finalize(status)
@@ -615,6 +625,23 @@ class Trainer:
         left = when.remaining_batches(self)
         if batch and left is not None:
             print(f"time: {time_left(self.module, left * batch)}")
+
+    def _watch(self) -> None:
+        """Has the profiler count what takes the time."""
+        profiler = self.profiler
+        if profiler is None:
+            return
+        for owner, method in (
+            (self.module, "training_step"),
+            (self.run, "backward"),
+            (self.optimizer, "step"),
+            (self, "clip_gradients"),
+            (self.module, "validation_step"),
+            (self, "call"),
+            (self.writer, "wait"),
+        ):
+            profiler.watch(owner, method, _ACTIONS.get(method))
+        profiler.watch_batches(self.train_feed, "waiting for a batch")
 
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""
