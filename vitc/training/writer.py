@@ -3,14 +3,18 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from vitc.arrays import Array
+
 
 class Writer:
     """Runs jobs in a thread, one at a time and in order.
 
-    An error of a job is raised by the next call of any method here.
+    An error of a job is raised by the next call of any method here. buffers: memory that a job
+    reads, for whoever submits one to keep between jobs.
     """
 
     def __init__(self) -> None:
+        self.buffers: dict[tuple[str, str], Array] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._job: Future[None] | None = None
 
@@ -34,6 +38,7 @@ class Writer:
 
     def close(self) -> None:
         """Ends the thread when its job is done; errors were asked for before."""
+        self.buffers = {}
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()

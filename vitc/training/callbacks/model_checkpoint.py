@@ -154,7 +154,7 @@ class ModelCheckpoint(Callback):
         self._due = False
         if trainer.fast_dev_run or self._saved_step == trainer.global_step:
             return
-        trainer.writer.wait()  # no more than one copy of everything at a time
+        trainer.writer.wait()  # the buffers are free then
         jobs: list[Callable[[], None]] = []
         if self.save_top_k:
             jobs += self._best(trainer)
@@ -191,16 +191,15 @@ class ModelCheckpoint(Callback):
     def _writing(self, trainer: Any, path: Path) -> Callable[[], None]:
         """Copies what stands now; the job writes it."""
         self._latest, self._saved_step = str(path), trainer.global_step
-        content = checkpoint.snapshot(trainer, trainer.module, self.save_weights_only)
+        buffers = trainer.writer.buffers
+        content = checkpoint.snapshot(trainer, trainer.module, self.save_weights_only, buffers)
         return lambda: checkpoint.write(path, content)
 
     def write_last(self, trainer: Any) -> Path:
         """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk."""
         path = self._directory(trainer) / "last.ckpt"
         self.last_model_path = str(path)
-        content = checkpoint.snapshot(trainer, trainer.module)
-        trainer.writer.submit(lambda: checkpoint.write(path, content))
-        trainer.writer.wait()
+        trainer.save_checkpoint(path)
         return path
 
     def _score(self, trainer: Any) -> float:
