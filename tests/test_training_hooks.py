@@ -22,11 +22,12 @@ with warnings.catch_warnings():
 
 
 def hooks_of(owner: type) -> list[str]:
-    return [n for n in vars(owner) if n.startswith("on_") or n in ("setup", "teardown")]
+    others = ("setup", "teardown", "prepare_data", "configure_model")
+    return [n for n in vars(owner) if n.startswith("on_") or n in others]
 
 
 STEPS = ["training_step", "validation_step", "test_step", "predict_step"]
-OF_MODULE = [*hooks_of(ModuleHooks), *STEPS, "prepare_data", "configure_optimizers"]
+OF_MODULE = [*hooks_of(ModuleHooks), *STEPS, "configure_optimizers"]
 OF_DATA = ["prepare_data", "setup", "teardown"]
 
 

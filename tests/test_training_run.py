@@ -95,6 +95,30 @@ def test_limits_that_leave_nothing_are_named(tmp_path: Path) -> None:
         trainer(tmp_path, max_epochs=1).fit(classifier())
 
 
+def test_a_loader_may_stand_in_a_list(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(classifier(), [Batches(2)], [Batches(1)])
+    assert run.global_step == 2 and "val_loss" in run.callback_metrics
+    with pytest.raises(ValueError, match="2 val loaders: give one, and call it for each of them"):
+        run.validate(classifier(), [Batches(1), Batches(1)])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("optimizer_step", r"Odd\.optimizer_step\(\) would not be called: a loop of your own"),
+        ("training_epoch_end", "Lightning 2 calls it on_train_epoch_end"),
+    ],
+)
+def test_methods_that_would_not_be_called_are_refused(tmp_path: Path, name: str, words) -> None:
+    odd = type("Odd", (Ours.Module,), {name: lambda self, *args: None})()
+    with pytest.raises(TypeError, match=words):
+        trainer(tmp_path, max_epochs=1).fit(odd, Ours.loader(1))
+    manual = type("Manual", (Ours.Module,), {"automatic_optimization": False})()
+    with pytest.raises(TypeError, match=r"automatic_optimization is False: .* vitc\.Run"):
+        trainer(tmp_path, max_epochs=1).fit(manual, Ours.loader(1))
+
+
 def test_overfitting_sees_the_same_augmented_batch_in_every_epoch(tmp_path: Path) -> None:
     seen: list[bytes] = []
 

@@ -24,6 +24,7 @@ class Feed:
     def __init__(
         self, loader: Any, limit: Limit, what: str, *, shards: int = 1, fixed: bool = False
     ) -> None:
+        loader = _one(loader, what)
         if not isinstance(loader, Iterable):
             raise TypeError(f"the {what} loader is a {type(loader).__name__}, expected batches")
         self.loader: Any = loader
@@ -63,6 +64,16 @@ class Feed:
             rest = None if self.count is None else max(self.count - start, 0)
             return islice(self.loader.batches(start), rest)
         return islice(self.loader, start, self.count)
+
+
+def _one(loader: Any, what: str) -> Any:
+    """The loader in a list of one. A list of batches is a loader, too."""
+    listed = loader if isinstance(loader, list | tuple) else []
+    if not listed or not all(hasattr(item, "batch_size") for item in listed):
+        return loader
+    if len(listed) > 1:
+        raise ValueError(f"{len(listed)} {what} loaders: give one, and call it for each of them")
+    return listed[0]
 
 
 def with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:

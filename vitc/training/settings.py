@@ -24,6 +24,21 @@ _WITHOUT_MEANING = {
     "use_distributed_sampler": "shards never share or repeat a sample",
     "enable_autolog_hparams": "hyperparameters are logged when there are any",
 }
+# Methods of a LightningModule that nothing calls here, and what to do instead.
+_OWN_LOOP = "a loop of your own with vitc.Run can do it"
+_NOT_CALLED = {
+    "backward": _OWN_LOOP,
+    "configure_gradient_clipping": "gradient_clip_val and gradient_clip_algorithm say how to clip",
+    "lr_scheduler_step": "a schedule is a function of the step",
+    "on_after_batch_transfer": "change the batch in training_step",
+    "on_before_batch_transfer": "change the batch in training_step",
+    "optimizer_step": _OWN_LOOP,
+    "optimizer_zero_grad": _OWN_LOOP,
+    "test_epoch_end": "Lightning 2 calls it on_test_epoch_end",
+    "training_epoch_end": "Lightning 2 calls it on_train_epoch_end",
+    "transfer_batch_to_device": "there is one memory",
+    "validation_epoch_end": "Lightning 2 calls it on_validation_epoch_end",
+}
 _REFUSED = {
     "plugins": "there is one way to do each thing",
     "model_registry": "checkpoints are folders; copy them where you want them",
@@ -41,6 +56,15 @@ def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
             raise TypeError(f"Trainer has no argument {name!r}; {nearest(name, known)}")
         if unknown[name] is not None:
             notice(f"{name} has no effect: {_WITHOUT_MEANING[name]}")
+
+
+def check_module(module: Any) -> None:
+    """Raises `TypeError` for a module that counts on methods which are not called here."""
+    for name, instead in _NOT_CALLED.items():
+        if hasattr(module, name):
+            raise TypeError(f"{type(module).__name__}.{name}() would not be called: {instead}")
+    if not getattr(module, "automatic_optimization", True):
+        raise TypeError(f"automatic_optimization is False: {_OWN_LOOP}")
 
 
 def notice(text: str) -> None:

@@ -299,6 +299,7 @@ class Trainer:
         """What surrounds every stage: set up, tear down, and tell of exceptions."""
         if not isinstance(module, Module):
             raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
+        settings.check_module(module)
         self.module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         before = self.callbacks
@@ -335,6 +336,7 @@ class Trainer:
         if self.datamodule is not None:
             self.datamodule.setup(stage)
         self.call("setup", stage)
+        self.module.configure_model()
 
     def _tear_down(self, stage: str) -> None:
         if self.datamodule is not None:
