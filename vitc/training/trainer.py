@@ -653,7 +653,10 @@ class Trainer:
         val = self.val_feed.loader if self.val_feed else None
         at_a_time = min(batch, self.micro_batch or batch)
         val_batch = getattr(val, "batch_size", None) or 0
-        return estimate(self.module, at_a_time, val_batch, self.optimizer)
+        parts = estimate(self.module, at_a_time, val_batch, self.optimizer).parts
+        for callback in self.callbacks:
+            parts |= callback.memory(parts)
+        return Estimate(parts)
 
     # ------------------------------------------------------------------------------- checkpoints
 

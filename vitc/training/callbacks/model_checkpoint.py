@@ -266,6 +266,13 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- state
 
+    def memory(self, parts: dict[str, int]) -> dict[str, int]:
+        """Of the copy that is written in the background."""
+        if not (self.save_top_k or self.save_last):
+            return {}
+        copied = ("weights", "averages") + (() if self.save_weights_only else ("optimizer",))
+        return {"checkpoint": sum(parts.get(name, 0) for name in copied)}
+
     @property
     def state_key(self) -> str:
         when = (self.every_n_epochs, self.every_n_train_steps, self.train_time_interval)
