@@ -92,7 +92,8 @@ class ModelCheckpoint(Callback):
     # ------------------------------------------------------------------------------- when
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        if stage == "fit" and self._directory(trainer).is_dir():
+        if stage == "fit":
+            self._latest, self._saved_step, self._due = "", 0, False
             checkpoint.settle(self._directory(trainer))
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
