@@ -177,6 +177,24 @@ def test_a_checkpoint_is_scored_by_the_validation_that_follows_it(tmp_path: Path
     assert found == {"step=2": 0.5, "step=4": 0.5, "step=6": 0.4, "step=8": 0.4}
 
 
+def test_the_memory_of_copies_and_averages_is_known(tmp_path: Path) -> None:
+    """Against the bytes that are there after two checkpoints."""
+    held: list[int] = []
+
+    def note(trainer, module) -> None:
+        trainer.writer.wait()
+        held.append(sum(copy.nbytes for copy in trainer.writer.buffers.values()))
+
+    averaging = EMA(decay=0.9)
+    callbacks = [averaging, ModelCheckpoint(tmp_path), LambdaCallback(on_train_end=note)]
+    run = trainer(tmp_path, max_epochs=2, callbacks=callbacks)
+    run.fit(classifier(), Batches(1))
+    memory = run.memory_estimate().parts
+    averages = averaging.averages["model"].module.state_dict().values()
+    assert memory["averages"] == sum(value.nbytes for value in averages)
+    assert held[0] <= memory["checkpoint"] <= held[0] + 64 * 4 * 60  # rows of a buffer are aligned
+
+
 def test_an_exception_leaves_a_checkpoint_if_asked(tmp_path: Path) -> None:
     def explode(trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == 2:

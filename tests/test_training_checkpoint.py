@@ -418,6 +418,16 @@ def test_callbacks_and_modules_keep_what_they_like(tmp_path: Path) -> None:
     assert (counting.count, counting.got, module.note) == (6, [1, 2], "x")
 
 
+def test_a_trainer_fits_twice(tmp_path: Path) -> None:
+    """The second run writes its own checkpoints, beside those of the first."""
+    keeper = ModelCheckpoint(tmp_path, save_top_k=-1)
+    run = trainer(tmp_path, max_epochs=1, callbacks=keeper, logger=False)
+    for _ in range(2):
+        run.fit(classifier(), Batches(2))
+    names = sorted(path.name for path in tmp_path.glob("*.ckpt"))
+    assert names == ["epoch=0-step=2-v1.ckpt", "epoch=0-step=2.ckpt"]
+
+
 def test_another_number_of_devices_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path, max_epochs=1).fit(classifier(), Batches(2))
     with pytest.warns(UserWarning, match="this process runs their 2 shards"):

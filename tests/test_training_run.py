@@ -170,6 +170,17 @@ def test_durations_are_read() -> None:
         assert run.callbacks[0].duration == 90 and run.max_epochs is None
 
 
+def test_none_is_the_default_of_lightnings_arguments(tmp_path: Path) -> None:
+    names = ("logger", "enable_checkpointing", "enable_progress_bar", "num_sanity_val_steps")
+    names += ("log_every_n_steps", "gradient_clip_algorithm", "limit_val_batches")
+    given = vitc.Trainer(default_root_dir=tmp_path, **dict.fromkeys(names))
+    plain = vitc.Trainer(default_root_dir=tmp_path)
+    for name in ("num_sanity_val_steps", "log_every_n_steps", "gradient_clip_algorithm"):
+        assert getattr(given, name) == getattr(plain, name) is not None
+    for name in ("loggers", "callbacks"):
+        assert list(map(type, getattr(given, name))) == list(map(type, getattr(plain, name)))
+
+
 def test_arguments_without_meaning_are_noticed_once() -> None:
     with pytest.warns(UserWarning, match="benchmark has no effect: kernels are chosen") as told:
         vitc.Trainer(benchmark=True, deterministic=True)

@@ -13,9 +13,9 @@ from vitc.training.settings import notice
 
 
 def loggers(logger: Any, root: Path) -> list[Any]:
-    if logger is True:
+    if logger is True or logger is None:
         return [CSVLogger(root)]
-    if logger is False or logger is None:
+    if logger is False:
         return []
     return list(logger) if isinstance(logger, list | tuple) else [logger]
 

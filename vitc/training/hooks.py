@@ -98,6 +98,10 @@ class Callback:
 
     def load_tensors(self, tensors: dict[str, Array]) -> None: ...
 
+    def memory(self, parts: dict[str, int]) -> dict[str, int]:
+        """The bytes that it will hold, by what they are for; parts: those of the run without it."""
+        return {}
+
     @property
     def state_key(self) -> str:
         """Under which name a checkpoint keeps it."""

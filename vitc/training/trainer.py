@@ -64,9 +64,10 @@ class Trainer:
     and validate on the same first batches again and again. fast_dev_run: one batch (or so many) of
     everything, nothing is written. val_check_interval: validate after so many batches (int) or
     such a share of the epoch. check_val_every_n_epoch: None counts batches over epochs.
-    logger: True for a `CSVLogger`, False for none, or an object with log_metrics(metrics, step), or
-    several. callbacks: run besides the progress bar and a `ModelCheckpoint`, which are there unless
-    switched off.
+    num_sanity_val_steps: 2, -1 for all. log_every_n_steps: 50, 0 for never.
+    logger: True or None for a `CSVLogger`, False for none, or an object with log_metrics(metrics,
+    step), or several. callbacks: run besides the progress bar and a `ModelCheckpoint`, which are
+    there unless switched off.
     precision: "32-true", "bf16-mixed" or "64-true". devices, num_nodes: shards of a step; a batch
     of the loader is one shard's, as in Lightning. detect_anomaly: look at the gradients after every
     batch, raise at the first that is infinite or NaN. on_nonfinite: "skip" leaves such a step out
@@ -88,7 +89,7 @@ class Trainer:
         devices: int | str | Sequence[int] = "auto",
         num_nodes: int = 1,
         precision: Any = None,
-        logger: Any = True,
+        logger: Any = None,
         callbacks: Callback | Iterable[Callback] | None = None,
         fast_dev_run: int | bool = False,
         max_epochs: int | None = None,
@@ -103,14 +104,14 @@ class Trainer:
         overfit_batches: int | float = 0.0,
         val_check_interval: int | float | None = None,
         check_val_every_n_epoch: int | None = 1,
-        num_sanity_val_steps: int = 2,
-        log_every_n_steps: int = 50,
-        enable_checkpointing: bool = True,
-        enable_progress_bar: bool = True,
-        enable_model_summary: bool = True,
+        num_sanity_val_steps: int | None = None,
+        log_every_n_steps: int | None = None,
+        enable_checkpointing: bool | None = None,
+        enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
         accumulate_grad_batches: int = 1,
         gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str = "norm",
+        gradient_clip_algorithm: str | None = None,
         deterministic: Any = None,
         inference_mode: bool = True,
         profiler: str | None = None,
@@ -123,6 +124,9 @@ class Trainer:
     ) -> None:
         known = (n for n in Trainer.__init__.__annotations__ if n not in ("unknown", "return"))
         settings.check_unknown(unknown, known)
+        num_sanity_val_steps = 2 if num_sanity_val_steps is None else num_sanity_val_steps
+        log_every_n_steps = 50 if log_every_n_steps is None else log_every_n_steps
+        gradient_clip_algorithm = gradient_clip_algorithm or "norm"
         settings.check_least(
             accumulate_grad_batches=(accumulate_grad_batches, 1),
             check_val_every_n_epoch=(check_val_every_n_epoch, 1),
@@ -163,11 +167,13 @@ class Trainer:
         self.check_val_every_n_epoch = check_val_every_n_epoch
         self.num_sanity_val_steps = num_sanity_val_steps
         self.log_every_n_steps = log_every_n_steps
-        self.enable_model_summary = enable_model_summary
+        self.enable_model_summary = enable_model_summary is not False
         self.detect_anomaly, self.on_nonfinite = detect_anomaly, on_nonfinite
         self.default_root_dir = Path(default_root_dir or ".")
         self.loggers = defaults.loggers(logger, self.default_root_dir)
-        self.callbacks = defaults.callbacks(callbacks, enable_checkpointing, enable_progress_bar)
+        self.callbacks = defaults.callbacks(
+            callbacks, enable_checkpointing is not False, enable_progress_bar is not False
+        )
         if max_time is not None:
             self.callbacks.insert(0, Timer(max_time))
         self.module: Any = None
@@ -624,9 +630,9 @@ class Trainer:
         if memory is not None:
             size = self.micro_batch or batch
             print(f"memory: {memory}{f', {size} samples at a time' if size < batch else ''}")
-        remaining = when.remaining_batches(self)
-        if batch and remaining is not None:
-            print(f"time: {time_left(self.module, remaining * batch)}")
+        left = when.remaining_batches(self)
+        if batch and left is not None:
+            print(f"time: {time_left(self.module, left * batch)}")
 
     def _watch(self) -> None:
         """Has the profiler count what takes the time."""
@@ -653,7 +659,10 @@ class Trainer:
         val = self.val_feed.loader if self.val_feed else None
         at_a_time = min(batch, self.micro_batch or batch)
         val_batch = getattr(val, "batch_size", None) or 0
-        return estimate(self.module, at_a_time, val_batch, self.optimizer)
+        parts = estimate(self.module, at_a_time, val_batch, self.optimizer).parts
+        for callback in self.callbacks:
+            parts |= callback.memory(parts)
+        return Estimate(parts)
 
     # ------------------------------------------------------------------------------- checkpoints
 

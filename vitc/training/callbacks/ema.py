@@ -90,6 +90,9 @@ class EMA(Callback):
         if self._swapped:
             self._swap()
 
+    def memory(self, parts: dict[str, int]) -> dict[str, int]:
+        return {"averages": parts["gradients"]}
+
     def tensors(self) -> dict[str, Array]:
         return {
             _key(i, name, key): value

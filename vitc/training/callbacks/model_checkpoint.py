@@ -92,7 +92,8 @@ class ModelCheckpoint(Callback):
     # ------------------------------------------------------------------------------- when
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        if stage == "fit" and self._directory(trainer).is_dir():
+        if stage == "fit":
+            self._latest, self._saved_step, self._due = "", 0, False
             checkpoint.settle(self._directory(trainer))
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
@@ -265,6 +266,13 @@ class ModelCheckpoint(Callback):
         return str(path) in self.best_k_models or (path.exists() and not resumed)
 
     # ------------------------------------------------------------------------------- state
+
+    def memory(self, parts: dict[str, int]) -> dict[str, int]:
+        """Of the copy that is written in the background."""
+        if not (self.save_top_k or self.save_last):
+            return {}
+        copied = ("weights", "averages") + (() if self.save_weights_only else ("optimizer",))
+        return {"checkpoint": sum(parts.get(name, 0) for name in copied)}
 
     @property
     def state_key(self) -> str:
