@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+import vitc
 from oracle import families, pair, timm
 from vitc import functional as F
 from vitc import nn
@@ -249,6 +250,20 @@ def test_layer_decay_groups_are_timms(name: str) -> None:
     for a, b in zip(found, expected, strict=True):
         assert (a["weight_decay"], a["lr_scale"]) == (b["weight_decay"], b["lr_scale"])
         assert [p.name for p in a["params"]] == [names[id(p)] for p in b["params"]]
+
+
+def test_a_module_around_a_model_keeps_its_exemptions() -> None:
+    class Around(vitc.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = create_model("test_vit", num_classes=3, depth=1)
+
+    module = Around()
+    inner, outer = (param_groups_weight_decay(m, 0.1) for m in (module.net, module))
+    for a, b in zip(inner, outer, strict=True):
+        assert [p.name for p in a["params"]] == [p.name for p in b["params"]]
+    with pytest.raises(TypeError, match=r"Around does not tell: pass the model itself"):
+        param_groups_layer_decay(module)
 
 
 def test_layers_below_no_opt_scale_are_frozen() -> None:

@@ -56,9 +56,16 @@ def param_groups_layer_decay(
     `lr_scale` of a layer is layer_decay per layer between it and the head, at least min_scale;
     schedules multiply by it. no_opt_scale: layers below it are frozen and left out. The order of
     the layers comes from the model's `group_matcher()`.
+
+    Raises `TypeError` for something without one, such as a module around a model.
     """
+    if not hasattr(model, "group_matcher"):
+        raise TypeError(
+            f"layer decay needs the order of the layers, which {type(model).__name__} does not "
+            "tell: pass the model itself, such as self.model"
+        )
     exempt = _exempt(model, no_weight_decay_list)
-    layer_of = group_parameters(model, model.group_matcher(coarse=False))  # type: ignore[attr-defined]
+    layer_of = group_parameters(model, model.group_matcher(coarse=False))
     last = max(layer_of.values())
     groups: dict[tuple[int, bool], Group] = {}
     for name, p in model.named_parameters():
@@ -111,6 +118,12 @@ def _place(name: str, matcher: Matcher) -> tuple[float, ...]:
 
 
 def _exempt(model: Parametrised, patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a name is excused from weight decay, by the caller or by the model."""
-    every = {*patterns, *getattr(model, "no_weight_decay", frozenset)()}
+    """Whether a name is excused from weight decay, by the caller or by a model."""
+    inner = model.named_models() if hasattr(model, "named_models") else [("", model)]
+    own = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in inner
+        for name in getattr(part, "no_weight_decay", frozenset)()
+    }
+    every = {*patterns, *own}
     return lambda name: any(fnmatch(name, pattern) for pattern in every)
