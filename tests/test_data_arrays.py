@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from oracle.pictures import image, smooth
-from vitc.data import RandomErasing, auto_augment_transform, random
+from vitc.data import RandomErasing, auto_augment_transform, create_transform, random
 from vitc.data import transforms as T
 
 GEOMETRY = [
@@ -159,3 +159,18 @@ def test_torchvisions_v2_pipelines_run_as_they_stand() -> None:
     image_first, plain = T.Compose([T.ToImage(), *steps]), T.Compose(steps)
     for ours, theirs in zip(several(image_first, image()), several(plain, image()), strict=True):
         assert ours.shape == (3, 20, 20) and np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_arrays_of_16_bits_reach_a_model_from_0_to_1(channels: int) -> None:
+    """ToTensor and Normalize, together and one by one; the formula in float32."""
+    pixels = np.random.default_rng(0).integers(0, 65536, (40, 50, channels), dtype=np.uint16)
+    pixels[0, 0] = 65535
+    plain = T.ToTensor()(pixels)
+    expected = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(65535)
+    assert np.array_equal(plain, expected) and plain.max() == 1
+    normalize = T.Normalize([0.4] * channels, [0.3] * channels)
+    assert np.array_equal(T.Compose([T.ToTensor(), normalize])(pixels), normalize(plain))
+    transform = create_transform(32, mean=[0.5] * channels, std=[0.5] * channels)
+    ready = transform(pixels)
+    assert ready.shape == (channels, 32, 32) and -1 <= ready.min() < ready.max() <= 1
