@@ -111,7 +111,7 @@ def check_place(accelerator: Any, strategy: Any, shards: int) -> None:
     if shards > 1:
         notice(
             f"{shards} devices: this process runs their {shards} shards of a step in turn, with "
-            "all its threads"
+            "all its threads; the result is the same"
         )
 
 
