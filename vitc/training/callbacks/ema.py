@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.errors import VitcError
 from vitc.optim import ModelEmaV3
 from vitc.training.hooks import Callback
 
@@ -71,6 +72,12 @@ class EMA(Callback):
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         self._swap_back()
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        if self._swapped:
+            raise VitcError(
+                "within a validation the models hold the averages: save before or after it"
+            )
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         if stage == "fit" and not trainer.interrupted:
