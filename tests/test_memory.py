@@ -84,7 +84,7 @@ def test_the_counter_stands_still_from_step_three_on() -> None:
 
 
 def program_of(model: Model) -> _vitc.Program:
-    return model._build("forward", draws=True).core
+    return model._build("forward", True, model.config.img_size).core
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -129,7 +129,9 @@ def test_no_array_of_tokens_by_tokens_exists(name: str) -> None:
     model = vitc.create_model(name, num_classes=10)
     c = model.config
     tokens = c.num_patches + 1
-    plan = _vitc.Plan(model._build("forward", draws=False).core, model.params, training=True)
+    plan = _vitc.Plan(
+        model._build("forward", False, model.config.img_size).core, model.params, training=True
+    )
     image, hidden = 4 * 3 * 224 * 224, 4 * tokens * c.hidden
     # What is kept, the image, and in backward two gradients as wide as the hidden layer.
     bound = kept_by(c, tokens) + image + 2.1 * hidden
@@ -142,7 +144,7 @@ def test_memory_grows_with_the_tokens_not_with_their_square() -> None:
     per_token = []
     for size in (224, 448, 896):
         model = vitc.create_model("vit_tiny_patch16_224", num_classes=10, img_size=size, depth=2)
-        program = model._build("forward", draws=False).core
+        program = model._build("forward", False, model.config.img_size).core
         plan = _vitc.Plan(program, model.params, training=True)
         per_token.append(plan.image_bytes / (model.config.num_patches + 1))
     assert max(per_token) < 1.02 * min(per_token)
