@@ -293,6 +293,10 @@ CLIPS = [
     (lambda p: clip_grad_value_(p, 0.05), lambda p: torch.nn.utils.clip_grad_value_(p, 0.05)),
     (lambda p: adaptive_clip_grad(p, 0.3), lambda p: timm.utils.adaptive_clip_grad(p, 0.3)),
     (lambda p: adaptive_clip_grad(p), lambda p: timm.utils.adaptive_clip_grad(p)),
+    (  # weights below eps
+        lambda p: adaptive_clip_grad(p, 0.01, eps=5.0),
+        lambda p: timm.utils.adaptive_clip_grad(p, 0.01, eps=5.0),
+    ),
     (
         lambda p: dispatch_clip_grad(p, 0.2, "agc"),
         lambda p: timm.utils.dispatch_clip_grad(p, 0.2, "agc"),
