@@ -27,6 +27,31 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
     }
 }
 
+/* `statement` with `bytes` as a constant where it is that of a usual pixel, for loops over pixels.
+ */
+#define VT_WITH_PIXEL_BYTES(count, statement) \
+    switch (count) {                          \
+        case 1: {                             \
+            enum { bytes = 1 };               \
+            statement;                        \
+            break;                            \
+        }                                     \
+        case 3: {                             \
+            enum { bytes = 3 };               \
+            statement;                        \
+            break;                            \
+        }                                     \
+        case 4: {                             \
+            enum { bytes = 4 };               \
+            statement;                        \
+            break;                            \
+        }                                     \
+        default: {                            \
+            const int64_t bytes = (count);    \
+            statement;                        \
+        }                                     \
+    }
+
 /* The whole number below; -1 for what is negative. */
 static inline int64_t vt_place(double x) { return x < 0 ? -1 : (int64_t)x; }
 

@@ -7,51 +7,70 @@
 
 enum { LEVELS = 256 };
 
+enum { PARTS = 4 }; /* counts of each level, so that equal neighbours do not wait for each other */
+
 typedef struct levels {
-    int64_t count[LEVELS];
+    int64_t part[PARTS][LEVELS];
+    int64_t count[LEVELS]; /* the sum of the parts */
     uint8_t table[LEVELS];
 } levels;
 
-/* Four counts of each level, so that equal neighbours do not wait for each other. */
-static void count_plane(int64_t count[LEVELS], const uint8_t *plane, int64_t n) {
-    uint32_t part[4][LEVELS] = {{0}};
+static void count_plane(levels *channel, const uint8_t *plane, int64_t n) {
     int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        for (int p = 0; p < 4; p++) part[p][plane[i + p]]++;
+    for (; i + PARTS <= n; i += PARTS) {
+        for (int p = 0; p < PARTS; p++) channel->part[p][plane[i + p]]++;
     }
-    for (; i < n; i++) part[0][plane[i]]++;
+    for (; i < n; i++) channel->part[0][plane[i]]++;
+}
+
+static void add_parts(levels *channel) {
     for (int v = 0; v < LEVELS; v++) {
-        count[v] += (int64_t)part[0][v] + part[1][v] + part[2][v] + part[3][v];
+        channel->count[v] = 0;
+        for (int p = 0; p < PARTS; p++) channel->count[v] += channel->part[p][v];
     }
 }
 
-static void count_levels(levels *channels, const vt_image *in) {
-    const int64_t n = in->channels;
-    for (int64_t c = 0; c < n; c++) memset(channels[c].count, 0, sizeof channels[c].count);
+/* The planes of some pixels of a row; of one or three channels they are found fast. */
+static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t channels, int64_t n) {
+    if (channels == 3) {
+        vt_image_kernels_now()->split(planes, row, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t c = 0; c < channels; c++) planes[c][i] = row[i * channels + c];
+    }
+}
+
+static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t channels, int64_t n) {
+    if (channels == 3) {
+        vt_image_kernels_now()->merge(row, planes, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t c = 0; c < channels; c++) row[i * channels + c] = planes[c][i];
+    }
+}
+
+static void count_levels(levels *channels, const vt_image *in, uint8_t *const *planes) {
+    for (int64_t c = 0; c < in->channels; c++) {
+        memset(channels[c].part, 0, sizeof channels[c].part);
+    }
     for (int64_t y = 0; y < in->height; y++) {
-        const uint8_t *row = vt_image_row(in, y);
-        if (n == 1) {
-            count_plane(channels[0].count, row, in->width);
-            continue;
-        }
-        for (int64_t i = 0; i < in->width; i++) {
-            for (int64_t c = 0; c < n; c++) channels[c].count[row[i * n + c]]++;
+        split_pixels(planes, vt_image_row(in, y), in->channels, in->width);
+        for (int64_t c = 0; c < in->channels; c++) {
+            count_plane(&channels[c], planes[c], in->width);
         }
     }
 }
 
-static void look_up(const vt_image *out, const vt_image *in, const levels *channels) {
-    const int64_t n = in->channels;
+static void look_up(const vt_image *out, const vt_image *in, const levels *channels,
+                    uint8_t *const *planes) {
     for (int64_t y = 0; y < in->height; y++) {
-        const uint8_t *from = vt_image_row(in, y);
-        uint8_t *to = vt_image_row(out, y);
-        if (n == 1) {
-            vt_image_kernels_now()->look_up(to, from, in->width, channels[0].table);
-            continue;
+        split_pixels(planes, vt_image_row(in, y), in->channels, in->width);
+        for (int64_t c = 0; c < in->channels; c++) {
+            vt_image_kernels_now()->look_up(planes[c], planes[c], in->width, channels[c].table);
         }
-        for (int64_t i = 0; i < in->width; i++) {
-            for (int64_t c = 0; c < n; c++) to[i * n + c] = channels[c].table[from[i * n + c]];
-        }
+        merge_pixels(vt_image_row(out, y), (const uint8_t *const *)planes, in->channels, in->width);
     }
 }
 
@@ -59,11 +78,19 @@ typedef void (*table_rule)(levels *channel);
 
 static vt_status by_tables(const vt_image *out, const vt_image *in, table_rule rule,
                            vt_error *error) {
+    const size_t tables = (size_t)in->channels * sizeof(levels);
     levels *channels;
-    VT_TRY(vt_scratch((void **)&channels, (size_t)in->channels * sizeof *channels, error));
-    count_levels(channels, in);
-    for (int64_t c = 0; c < in->channels; c++) rule(&channels[c]);
-    look_up(out, in, channels);
+    VT_TRY(vt_scratch((void **)&channels, tables + (size_t)vt_image_row_bytes(in), error));
+    uint8_t *planes[VT_IMAGE_CHANNELS];
+    for (int64_t c = 0; c < in->channels; c++) {
+        planes[c] = (uint8_t *)channels + tables + c * in->width;
+    }
+    count_levels(channels, in, planes);
+    for (int64_t c = 0; c < in->channels; c++) {
+        add_parts(&channels[c]);
+        rule(&channels[c]);
+    }
+    look_up(out, in, channels, planes);
     return VT_OK;
 }
 

@@ -19,21 +19,26 @@ static void tabulate(int32_t *from, const vt_image *out, const vt_image *in, con
     }
 }
 
+static inline void pick_row(char *to, const char *row, const int32_t *from, int64_t n,
+                            int64_t bytes) {
+    for (int64_t x = 0; x < n; x++) {
+        if (from[x] >= 0) vt_copy_pixel(to + x * bytes, row + from[x] * bytes, bytes);
+    }
+}
+
 vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double a[6],
                            vt_error *error) {
     int32_t *from;
     VT_TRY(vt_scratch((void **)&from, (size_t)out->width * sizeof *from, error));
     tabulate(from, out, in, a);
-    const int64_t bytes = vt_image_pixel_bytes(in);
+    const int64_t pixel = vt_image_pixel_bytes(in);
     double sum = a[5] + a[4] * 0.5;
     for (int64_t y = 0; y < out->height; y++) {
         const int64_t place = vt_place(position(in, y, a[4], a[5], &sum));
         if (place < 0 || place >= in->height) continue;
         char *to = vt_image_row(out, y);
         const char *row = vt_image_row(in, place);
-        for (int64_t x = 0; x < out->width; x++) {
-            if (from[x] >= 0) vt_copy_pixel(to + x * bytes, row + from[x] * bytes, bytes);
-        }
+        VT_WITH_PIXEL_BYTES(pixel, pick_row(to, row, from, out->width, bytes))
     }
     return VT_OK;
 }

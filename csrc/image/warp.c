@@ -38,20 +38,26 @@ static bool is_inside(int64_t x, int64_t y, const vt_image *in) {
     return x >= 0 && x < in->width && y >= 0 && y < in->height;
 }
 
+static inline void copy_along(char *to, const vt_image *in, int64_t n, int64_t x, int64_t y,
+                              int64_t dx, int64_t dy, int64_t bytes) {
+    for (int64_t i = 0; i < n; i++, x += dx, y += dy) {
+        const char *row = vt_image_row(in, y >> 16);
+        vt_copy_pixel(to + i * bytes, row + (x >> 16) * bytes, bytes);
+    }
+}
+
 /* From (x, y) on in steps of (dx, dy), 16 bits behind the point. Inside and outside are convex:
  * only the ends of a row need to be looked at. */
 static void fixed_row(char *to, const vt_image *in, int64_t n, int64_t x, int64_t y, int64_t dx,
                       int64_t dy) {
-    const int64_t bytes = vt_image_pixel_bytes(in);
+    const int64_t pixel = vt_image_pixel_bytes(in);
     int64_t first = 0, last = n;
     while (first < last && !is_inside((x + first * dx) >> 16, (y + first * dy) >> 16, in)) first++;
     while (first < last && !is_inside((x + (last - 1) * dx) >> 16, (y + (last - 1) * dy) >> 16, in))
         last--;
     x += first * dx, y += first * dy;
-    for (int64_t i = first; i < last; i++, x += dx, y += dy) {
-        const char *row = vt_image_row(in, y >> 16);
-        vt_copy_pixel(to + i * bytes, row + (x >> 16) * bytes, bytes);
-    }
+    VT_WITH_PIXEL_BYTES(pixel,
+                        copy_along(to + first * bytes, in, last - first, x, y, dx, dy, bytes))
 }
 
 static void fixed_affine(const vt_image *out, const vt_image *in, const double *m) {
@@ -193,9 +199,10 @@ void vt_fill_pixel(void *pixel, const vt_image *image, const double *value) {
 
 void vt_image_fill(const vt_image *image, const void *pixel) {
     const int64_t bytes = vt_image_pixel_bytes(image);
-    for (int64_t y = 0; y < image->height; y++) {
-        char *row = vt_image_row(image, y);
-        for (int64_t x = 0; x < image->width; x++) vt_copy_pixel(row + x * bytes, pixel, bytes);
+    char *first = image->data;
+    for (int64_t x = 0; x < image->width; x++) vt_copy_pixel(first + x * bytes, pixel, bytes);
+    for (int64_t y = 1; y < image->height; y++) {
+        memcpy(vt_image_row(image, y), first, (size_t)(image->width * bytes));
     }
 }
 
