@@ -12,6 +12,7 @@
 #include "image/colour.inc"
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
+#include "image/hue_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
     .across = across_avx2,
@@ -22,7 +23,7 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .blend = blend_avx2,
     .luma = luma,
     .smooth = smooth,
-    .turn_hue = turn_hue,
+    .turn_hue = turn_hue_avx2,
     .look_up = look_up_avx2,
     .standardize = standardize_avx2,
     .to_bf16 = to_bf16,
