@@ -241,21 +241,17 @@ def run_counted() -> None:
 
     pixels = np.asarray(Image.open(io.BytesIO(photographs()[2])))
     crop, small = pixels[40:340, 50:380], np.ascontiguousarray(pixels[:224, :224])
-    mean, std = np.float32(MEAN), np.float32(STD)
     for name, (operation, numbers) in COUNTED.items():
         for _ in range(2):
             _vitc.image(operation, crop if name.startswith("crop") else small, *numbers)
-    for _ in range(2):
-        _vitc.write_image(small, mean, std)
 
 
 def count() -> dict[str, int]:
     """Instructions per call."""
-    entries = ("vt_py_image", "vt_py_write_image")
+    entry = "vt_py_image"
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        for entry in entries:
-            command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
+        command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
         subprocess.run(
             [*command, sys.executable, __file__, "--counted"],
             env={**os.environ, "VITC_ISA": "avx2"},
@@ -264,7 +260,7 @@ def count() -> dict[str, int]:
         parts = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
         totals = [re.search(r"^(?:totals|summary): (\d+)", p.read_text(), re.M) for p in parts]
     costs = [int(found[1]) for found in totals if found and int(found[1])]
-    return dict(zip([*COUNTED, "normalise"], costs[1::2], strict=True))
+    return dict(zip(COUNTED, costs[1::2], strict=True))
 
 
 # ---------------------------------------------------------------- main
