@@ -116,6 +116,10 @@ def test_functions_of_the_users_see_the_image_that_came_in() -> None:
         def change(self, img):
             return look(super().change(img))
 
+    class End(T.ToTensor):
+        def __call__(self, img):
+            return super().__call__(look(img))
+
     flip, end = T.RandomHorizontalFlip(), [T.ToTensor(), look]
     for steps in (
         [look, *end],
@@ -123,9 +127,10 @@ def test_functions_of_the_users_see_the_image_that_came_in() -> None:
         [T.RandomApply([flip, look], 1.0), *end],
         [T.RandomChoice([T.Compose([look])]), *end],
         [Own(1.0), *end],
+        [flip, End(), T.Normalize((0.5,), (0.5,)), look],
     ):
         T.Compose(steps)(image())
-    assert seen == ["Image", "ndarray"] * 5
+    assert seen == ["Image", "ndarray"] * 6
     assert isinstance(T.Compose([flip, T.Resize(9)])(image()), Image.Image)
 
 

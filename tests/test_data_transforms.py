@@ -89,10 +89,15 @@ def test_tensors_of_arrays_are_torchvisions(dtype: str, shape: tuple[int, ...]) 
     assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
 
 
-def test_pillow_images_of_16_bits_keep_their_values() -> None:
-    """Of torchvision's int16 40000 would be negative."""
-    tensor = T.ToTensor()(Image.fromarray(np.array([[0, 300, 40000]], np.uint16)))
-    assert tensor.dtype == np.float32 and tensor.tolist() == [[[0, 300, 40000]]]
+def test_tensors_of_16_bits_go_from_0_to_1() -> None:
+    """torchvision's are int16 and overflow; `functional.to_tensor` keeps the values."""
+    pixels = np.array([[0, 300, 40000, 65535]], np.uint16)
+    for source in (pixels, Image.fromarray(pixels)):
+        tensor = T.ToTensor()(source)
+        assert tensor.dtype == np.float32 and np.array_equal(tensor[0], pixels / np.float32(65535))
+        assert np.array_equal(F.to_tensor(source)[0], pixels)
+        standard = T.Compose([T.ToTensor(), T.Normalize((0.5,), (0.25,))])(source)
+        assert np.array_equal(standard, (tensor - np.float32(0.5)) / np.float32(0.25))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -549,9 +549,9 @@ def from_unit(levels: Array, img: Any) -> Any:
 def to_tensor(pic: Any) -> Array:
     """A Pillow image or an array (H, W) or (H, W, C) as (C, H, W), C-contiguous.
 
-    8-bit values become float32 from 0 to 1, and so do single bits and arrays of uint16, which
-    torchvision would leave unscaled. Others keep their value: floating point its dtype too, and
-    Pillow's images of 16 and 32 bits become float32 (torchvision gives int16, which overflows).
+    8-bit values become float32 from 0 to 1, and so do single bits. Others keep their value:
+    floating point its dtype too, 16 and 32-bit whole numbers become float32 (torchvision gives
+    int16, which overflows).
     """
     pixels = np.asarray(pic)
     if pixels.dtype == np.uint8:
@@ -559,8 +559,6 @@ def to_tensor(pic: Any) -> Array:
         mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
         return _vitc.write_image(pixels, mean, std)
     planes = pil_to_tensor(pic)
-    if pixels is pic and pixels.dtype == np.uint16:
-        return planes / np.float32(65535)
     return planes if planes.dtype.kind == "f" else planes.astype(np.float32)
 
 

@@ -125,10 +125,10 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
 def _end_in_arrays(steps: Sequence[Step]) -> bool:
     """Whether no one will see that the image was made an array before the first step."""
     for step in steps:
-        if isinstance(step, Transform) and step.gives_array:
-            return True
         if not _takes_arrays(step):
             return False
+        if getattr(step, "gives_array", False):
+            return True
     return False
 
 

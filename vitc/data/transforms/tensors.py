@@ -14,18 +14,29 @@ from vitc.data.transforms.base import Occasional, Step, Transform
 
 
 class ToTensor(Transform):
-    """A Pillow image, or a uint8 array (H, W) or (H, W, C), as float32 (C, H, W) from 0 to 1.
+    """An image as float32 (C, H, W): whole numbers of 8 and of 16 bits from 0 to 1.
 
-    Values of more than 8 bits keep their size, see `functional.to_tensor`.
+    Others keep their values, see `functional.to_tensor`. torchvision leaves 16 bits unscaled, which
+    no mean and standard deviation of a model fits.
     """
 
     gives_array = True
 
     def __call__(self, img: Any) -> Array:
-        return F.to_tensor(img)
+        tensor = F.to_tensor(img)
+        return tensor / np.float32(65535) if _depth(img) == 16 else tensor
 
     def with_next(self, step: Step) -> Step | None:
-        return _ToNormalized(step) if type(step) is Normalize else None
+        if type(self) is ToTensor and type(step) is Normalize:
+            return _ToNormalized(self, step)
+        return None
+
+
+def _depth(img: Any) -> int | None:
+    """Bits per channel of an image of whole numbers, if they are 8 or 16."""
+    if isinstance(img, np.ndarray):
+        return {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(img.dtype)
+    return {"L": 8, "RGB": 8, "I;16": 16}.get(getattr(img, "mode", ""))
 
 
 class PILToTensor(Transform):
@@ -92,21 +103,15 @@ class Normalize(Transform):
 
 
 class _ToNormalized(Transform):
-    """`ToTensor` and a `Normalize` in one pass, of what the core takes."""
+    """`ToTensor` and a `Normalize`, of 8 bits in one pass."""
 
-    gives_array = True
-
-    def __init__(self, normalize: Normalize) -> None:
-        self.normalize = normalize
+    def __init__(self, first: ToTensor, second: Normalize) -> None:
+        self.first, self.second = first, second
 
     def __call__(self, img: Any) -> Array:
-        array = isinstance(img, np.ndarray)
-        if not (img.dtype == np.uint8 if array else getattr(img, "mode", None) in _PLAIN):
-            return self.normalize(F.to_tensor(img))
-        return F.to_normalized_tensor(img, self.normalize.mean, self.normalize.std)
-
-
-_PLAIN = ("L", "RGB")  # modes of 8 bits per channel
+        if _depth(img) != 8:
+            return self.second(self.first(img))
+        return F.to_normalized_tensor(img, self.second.mean, self.second.std)
 
 
 class RandomErasing(Occasional):
