@@ -52,6 +52,14 @@ CASES = {
     "attention of some queries": Case("attention", (5, 12), (), dict(heads=2, queries=2)),
     "attention of two maps": Case("attention", (5, 24), (), dict(heads=2, maps=2)),
     "attention of maps, narrowed": Case("attention", (5, 24), (), dict(heads=1, maps=2, queries=3)),
+    "attention, causal": Case("attention", (5, 12), (), dict(heads=2, causal=1)),
+    "attention, causal, narrowed": Case(
+        "attention", (5, 24), (), dict(heads=1, maps=2, queries=3, causal=1)
+    ),
+    "masked_attention": Case("masked_attention", ((5, 12), (5, 5)), (), dict(heads=2)),
+    "masked_attention of heads": Case(
+        "masked_attention", ((5, 24), (10, 5)), (), dict(heads=2, maps=2, queries=3)
+    ),
     "cross_attention": Case("cross_attention", ((2, 4), (5, 8)), (), dict(heads=2)),
     "cross_attention, more queries": Case("cross_attention", ((7, 3), (2, 6)), (), dict(heads=1)),
     "attention_probs": Case("attention_probs", (5, 12), (), dict(heads=2)),
@@ -116,6 +124,7 @@ TABLE = {
     for op in _vitc.operation_table()
     if not any(param["int8"] for param in op["params"])
 }
+WITHOUT_GRADIENT = {("masked_attention", 1)}  # an input that is taken as given: the mask
 DIFFERENTIABLE = [name for name, case in CASES.items() if TABLE[case.kind]["differentiable"]]
 
 # What else reads the input: nothing; an operation before this one, whose backward comes later; one
@@ -150,6 +159,7 @@ class Session:
 
     def __init__(self, case: Case, readers: str, dtype: str = "float64", **flags: bool) -> None:
         random = np.random.default_rng(1)
+        self.kind = case.kind
         self.program = program_of(case, readers)
         shapes = self.program.params
         self.params = _vitc.Params([(f"p{i}", shape) for i, shape in enumerate(shapes)], dtype)
@@ -180,7 +190,9 @@ class Session:
 
     def differences(self) -> Iterator[np.ndarray]:
         """The same by central differences."""
-        yield from (self._slope(x, lambda: None) for x in self.inputs)
+        for i, x in enumerate(self.inputs):
+            given = (self.kind, i) not in WITHOUT_GRADIENT
+            yield self._slope(x, lambda: None) if given else np.zeros_like(x)
         for i in range(len(self.params)):
             value = np.array(self.params.view(i))
             yield self._slope(value, lambda i=i, v=value: self.params.write(i, v))

@@ -113,13 +113,19 @@ class Builder:
         """(N, D) -> (N, D): x / sqrt(mean(x^2) + eps) * weight (d,), over d columns at a time."""
         return self._add("rms_norm", [x], [f"{layer}.weight"], eps=eps)
 
-    def attention(self, qkv: Value, heads: int, maps: int = 1) -> Value:
+    def attention(self, qkv: Value, heads: int, maps: int = 1, *, causal: bool = False) -> Value:
         """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side.
 
         maps: q and k of a head are so many pieces, each with a softmax of its own over the same v:
-        (N, maps*D), the results of a head beside each other.
+        (N, maps*D), the results of a head beside each other. causal: a token sees itself and those
+        before it.
         """
-        return self._add("attention", [qkv], heads=heads, maps=maps)
+        return self._add("attention", [qkv], heads=heads, maps=maps, causal=int(causal))
+
+    def masked_attention(self, qkv: Value, mask: Value, heads: int, maps: int = 1) -> Value:
+        """(N, 3D), (N, N) or (heads*N, N) -> (N, D): `attention` with the mask added to q k^T /
+        sqrt(D/heads), of all heads or of one after another. The mask gets no gradient."""
+        return self._add("masked_attention", [qkv, mask], heads=heads, maps=maps)
 
     def cross_attention(self, q: Value, kv: Value, heads: int) -> Value:
         """(M, D), (N, 2D) -> (M, D): `attention` where the queries come from elsewhere."""
@@ -257,6 +263,59 @@ def with_attention_probs(program: Program) -> Program:
     return Program.close(rewritten, program.inputs, vector=False)
 
 
+def with_causal_attention(program: Program) -> Program:
+    """The program with `causal` in each attention."""
+    core = program.core
+    operations = [
+        (
+            op["kind"],
+            op["inputs"],
+            op["params"],
+            {**op["attributes"], "causal": 1} if op["kind"] == "attention" else op["attributes"],
+        )
+        for op in core.operations
+    ]
+    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs, core.borders)
+    return Program.close(changed, program.inputs, _vector(program))
+
+
+def with_attention_mask(program: Program, heads: int) -> Program:
+    """The program with `masked_attention` in place of each attention; the mask is its last input.
+
+    heads: how many masks there are for each image, 1 for all heads of an attention.
+    """
+    core, mask = program.core, len(program.core.inputs)
+    attentions = [op for op in core.operations if op["kind"] == "attention"]
+    if not attentions:
+        raise ValueError("there is no attention to mask")
+    tokens = attentions[0]["shape"][0]
+
+    def moved(values: Sequence[int]) -> list[int]:
+        return [value + (value >= mask) for value in values]
+
+    def rewritten(op: dict[str, Any]) -> tuple[Any, ...]:
+        kind, inputs, attributes = op["kind"], moved(op["inputs"]), op["attributes"]
+        if kind == "attention":
+            kind, inputs = "masked_attention", [*inputs, mask]
+            attributes = {name: attributes[name] for name in ("heads", "maps")}
+        return kind, inputs, op["params"], attributes
+
+    port = _port((heads * tokens, tokens), vector=False)
+    changed = _vitc.Program(
+        [*core.inputs, port.inner],
+        core.params,
+        [rewritten(op) for op in core.operations],
+        moved(core.outputs),
+        moved(core.borders),
+    )
+    return Program.close(changed, (*program.inputs, port), _vector(program))
+
+
+def _vector(program: Program) -> bool:
+    """Whether its outputs are vectors outside."""
+    return any(port.inner != port.outer for port in program.outputs)
+
+
 def with_int8(program: Program, rows: Collection[int]) -> Program:
     """The program with 8-bit linear layers where the weight is one of these rows of the table; its
     scales are the row behind it."""
@@ -271,6 +330,5 @@ def with_int8(program: Program, rows: Collection[int]) -> Program:
         return kind, op["inputs"], params, op["attributes"]
 
     operations = [rewritten(op) for op in core.operations]
-    vector = any(port.inner != port.outer for port in program.outputs)
     changed = _vitc.Program(core.inputs, core.params, operations, core.outputs, core.borders)
-    return Program.close(changed, program.inputs, vector)
+    return Program.close(changed, program.inputs, _vector(program))

@@ -8,7 +8,10 @@
  * `maps` > 1: q and k of a head are that many pieces of e = d / maps columns, each with a softmax
  * of its own over the same v; the results stand side by side, (N, maps x C) head-major
  * (differential attention takes their difference). `queries` > 0: only the first rows ask, and the
- * output has as many rows (a narrowed program).
+ * output has as many rows (a narrowed program). `causal` = 1: a query sees the keys up to its own.
+ *
+ * masked_attention: a second value, (N, N) for all heads or (heads x N, N), is added to the scaled
+ * scores; it gets no gradient.
  *
  * cross_attention: the queries are another value, q (M, C) and kv (N, 2 C): columns k | v. */
 #include <math.h>
@@ -17,7 +20,8 @@
 #include "base/memory.h"
 #include "ops/operations.h"
 
-enum { HEADS, MAPS, QUERIES };
+enum { HEADS, MAPS, QUERIES, CAUSAL };
+enum { MASK = 1 }; /* the input of masked_attention */
 
 /* The products, each for the usual and for the last block of queries. */
 enum {
@@ -48,7 +52,8 @@ typedef struct place {
     int64_t rows, cols;
 } place;
 
-static bool crosses(const vt_signature *s) { return s->node->op->inputs == 2; }
+static bool crosses(const vt_signature *s) { return s->node->op == &vt_op_cross_attention; }
+static bool is_masked(const vt_signature *s) { return s->node->op == &vt_op_masked_attention; }
 
 static sizes sizes_of(const vt_signature *s) {
     enum { BLOCK_ELEMENTS = 80 * 1024 };
@@ -88,7 +93,9 @@ static vt_status check(const vt_signature *s, vt_error *error) {
         return vt_fail(error, VT_VALUE, "queries is %lld, expected 0 to %lld", (long long)queries,
                        (long long)s->input[0].dim[0]);
     }
-    return VT_OK;
+    const int64_t causal = s->node->attributes[CAUSAL].i;
+    if (causal == 0 || causal == 1) return VT_OK;
+    return vt_fail(error, VT_VALUE, "causal is %lld, expected 0 or 1", (long long)causal);
 }
 
 static void set_shape(const vt_signature *s) {
@@ -262,12 +269,40 @@ static const vt_matmul *product_of(const vt_tile *t, int slot, sizes z, int64_t 
 
 static double score_scale(sizes z) { return 1.0 / sqrt((double)z.key_size); }
 
+/* p (rows, N) becomes the softmax of its scaled rows up to the key that each query is. */
+static void causal_softmax(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t seen = first + r + 1;
+        void *p = vt_at(h->p, t->element, r * z.ld);
+        t->kernels->softmax_forward(p, score_scale(z), 1, seen, z.ld);
+        memset(vt_at(p, t->element, seen), 0, (size_t)(z.tokens - seen) * t->element);
+    }
+}
+
+/* p (rows, N) becomes the softmax of its scaled rows plus those of the mask. */
+static void masked_softmax(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
+    const int64_t own = t->signature->input[MASK].dim[0] > z.tokens ? t->part : 0;
+    const void *mask = vt_const_at(t->in[MASK], t->element, (own * z.tokens + first) * z.tokens);
+    for (int64_t r = 0; r < rows; r++) {
+        void *p = vt_at(h->p, t->element, r * z.ld);
+        t->kernels->scale_add(p, vt_const_at(mask, t->element, r * z.tokens), p, score_scale(z),
+                              z.tokens);
+    }
+    t->kernels->softmax_forward(h->p, 1.0, rows, z.tokens, z.ld);
+}
+
 /* p (rows, N) = softmax(q[first:] k^T / sqrt(e)) */
 static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t first,
                                int64_t rows, vt_error *error) {
     const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
     VT_TRY(vt_matmul_run(product_of(t, SCORES, z, rows), h->p, q, h->k, NULL, h->product, error));
-    t->kernels->softmax_forward(h->p, score_scale(z), rows, z.tokens, z.ld);
+    if (t->signature->node->attributes[CAUSAL].i == 1) {
+        causal_softmax(t, h, z, first, rows);
+    } else if (is_masked(t->signature)) {
+        masked_softmax(t, h, z, first, rows);
+    } else {
+        t->kernels->softmax_forward(h->p, score_scale(z), rows, z.tokens, z.ld);
+    }
     return VT_OK;
 }
 
@@ -388,7 +423,8 @@ const vt_op vt_op_attention = {
     .inputs = 1,
     .attributes = {{"heads", VT_ATTR_INT, false},
                    {"maps", VT_ATTR_INT, true},
-                   {"queries", VT_ATTR_INT, true}},
+                   {"queries", VT_ATTR_INT, true},
+                   {"causal", VT_ATTR_INT, true}},
     .infer = infer,
     .open = open,
     .flops = flops,
@@ -399,6 +435,46 @@ const vt_op vt_op_attention = {
     .backward_reads_input = true,
     .takes_bf16 = true,
     .reads_bf16 = true,
+};
+
+/* ---------------------------------------------------------------- masked_attention */
+
+static vt_status masked_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(infer(s, error));
+    VT_TRY(vt_expect_matrix(s, MASK, error));
+    const int64_t tokens = s->input[0].dim[0], heads = s->node->attributes[HEADS].i;
+    const int64_t *mask = s->input[MASK].dim;
+    if (mask[1] == tokens && (mask[0] == tokens || mask[0] == heads * tokens)) return VT_OK;
+    return vt_fail(error, VT_VALUE, "the mask is %lld x %lld, expected %lld or %lld x %lld",
+                   (long long)mask[0], (long long)mask[1], (long long)tokens,
+                   (long long)(heads * tokens), (long long)tokens);
+}
+
+/* The gradient of the mask is what others give to it. One head writes it. */
+static vt_status masked_backward(const vt_tile *t, vt_error *error) {
+    const size_t bytes = (size_t)vt_shape_elements(&t->signature->input[MASK]) * t->element;
+    if (t->part == 0 && t->din[MASK] != NULL && t->base[MASK] == NULL) {
+        memset(t->din[MASK], 0, bytes);
+    } else if (t->part == 0 && t->din[MASK] != NULL && t->base[MASK] != t->din[MASK]) {
+        memcpy(t->din[MASK], t->base[MASK], bytes);
+    }
+    return backward(t, error);
+}
+
+const vt_op vt_op_masked_attention = {
+    .name = "masked_attention",
+    .inputs = 2,
+    .attributes = {{"heads", VT_ATTR_INT, false},
+                   {"maps", VT_ATTR_INT, true},
+                   {"queries", VT_ATTR_INT, true}},
+    .infer = masked_infer,
+    .open = open,
+    .flops = flops,
+    .forward = forward,
+    .backward = masked_backward,
+    .narrow = narrow,
+    .space = VT_PARTS,
+    .backward_reads_input = true,
 };
 
 /* ---------------------------------------------------------------- cross_attention */

@@ -10,6 +10,7 @@ extern const vt_op vt_op_linear_int8;
 extern const vt_op vt_op_norm;
 extern const vt_op vt_op_rms_norm;
 extern const vt_op vt_op_attention;
+extern const vt_op vt_op_masked_attention;
 extern const vt_op vt_op_cross_attention;
 extern const vt_op vt_op_attention_probs;
 extern const vt_op vt_op_differential;

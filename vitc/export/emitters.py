@@ -260,7 +260,23 @@ def probabilities(g: Graph, op: Operation, q: str, k: str) -> str:
     """softmax(q k^T): (B, H M, N, N)."""
     count, dim = op.attributes["heads"] * map_count(op), g.shape(op.inputs[0])[-1] // 3
     keys = heads(g, k, count, dim, perm=(0, 2, 3, 1))  # (B, H M, d, N)
-    return g.node("Softmax", g.node("MatMul", heads(g, q, count, dim), keys), axis=-1)
+    scores = g.node("MatMul", heads(g, q, count, dim), keys)
+    return g.node("Softmax", masked(g, op, scores), axis=-1)
+
+
+def masked(g: Graph, op: Operation, scores: str) -> str:
+    """(B, H M, N, N), with what each query must not see out of its reach."""
+    tokens = g.shape(op.inputs[0])[0]
+    if op.kind == "masked_attention":  # the maps of a head stand beside each other
+        sets = g.shape(op.inputs[1])[0] // tokens
+        mask = g.reshape(g.value(op.inputs[1]), 0, sets, 1, tokens, tokens)
+        count, maps = op.attributes["heads"], map_count(op)
+        x = g.node("Add", g.reshape(scores, 0, count, maps, tokens, tokens), mask)
+        return g.reshape(x, 0, count * maps, tokens, tokens)
+    if op.attributes.get("causal"):
+        reach = np.triu(np.full((tokens, tokens), -np.inf, np.float32), 1)
+        return g.node("Add", scores, g.constant(f"causal_{tokens}", reach))
+    return scores
 
 
 # ------------------------------------------------------------------------------------- the rest
@@ -344,6 +360,7 @@ EMITTERS: dict[str, Emitter] = {
     "activation": activation,
     "affine": affine,
     "attention": attention,
+    "masked_attention": attention,
     "cross_attention": cross_attention,
     "attention_probs": attention_probs,
     "differential": differential,

@@ -161,8 +161,10 @@ def attention_pool(b: Builder, x: Value, c: Config) -> Value:
 
 
 def refined(b: Builder, x: Value, c: Config) -> Value:
-    """(N, D) -> (N, D): self-attention without parameters, the tokens being q, k and v."""
-    return b.attention(b.concat(b.concat(x, x), x), c.num_heads)
+    """(N, D) -> (N, D), or (1, D) of the class token: self-attention without parameters, the tokens
+    being q, k and v."""
+    queries = b.select(x, 0, 1) if c.class_token else x
+    return b.cross_attention(queries, b.concat(x, x), c.num_heads)
 
 
 def reduced(b: Builder, x: Value, c: Config) -> Value:
@@ -178,7 +180,7 @@ def pool(b: Builder, x: Value, prefix: int, patches: int, c: Config) -> Value:
     """(P+N, D) -> (1, D), or (P+N, D) without pooling."""
     if c.global_pool == "prr":
         x = refined(b, x, c)
-        return b.select(x, 0, 1) if c.class_token else b.pool(x)
+        return x if c.class_token else b.pool(x)
     if c.global_pool == "token":
         return b.select(x, 0, 1)
     if c.global_pool and prefix and not c.pool_include_prefix:

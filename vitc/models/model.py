@@ -78,8 +78,8 @@ class Model:
 
     # ------------------------------------------------------------------------------- running
 
-    def __call__(self, x: Any) -> Any:
-        return self.forward(x)
+    def __call__(self, x: Any, *arguments: Any, **named: Any) -> Any:
+        return self.forward(x, *arguments, **named)
 
     def forward(self, x: Any) -> Any:
         raise NotImplementedError
@@ -132,8 +132,8 @@ class Model:
             seconds = perf_counter() - start
         return images * pool.flops(program, keep=False)[0] / seconds
 
-    def _run(self, program: Program, x: Any, *, draws: bool = False) -> tuple[Output, ...]:
-        return engine.forward(program, self._pool, self.window, [x], draws=draws)
+    def _run(self, program: Program, *inputs: Any, draws: bool = False) -> tuple[Output, ...]:
+        return engine.forward(program, self._pool, self.window, inputs, draws=draws)
 
     def train(self, mode: bool = True) -> Self:
         """Dropout and drop path act from now on (or not)."""

@@ -13,6 +13,7 @@ from vitc.models.blocks import BLOCK_TYPES
 from vitc.models.config import Config
 from vitc.models.init import Row, in_mode, initial, normal, uniform
 from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows, pool
+from vitc.models.masks import NO_MASK, Masking, masked, masking
 from vitc.models.model import Model
 from vitc.program import Builder, Program, Value, with_attention_probs
 from vitc.tape import clock, no_grad
@@ -171,15 +172,23 @@ class VisionTransformer(Model):
 
     # ------------------------------------------------------------------------------- running
 
-    def forward(self, x: Any) -> Any:
-        """Images (batch, C, H, W) -> logits (batch, num_classes)."""
-        x, image = self._sized(x)
-        return self._outputs("forward", x, image)
+    def forward(self, x: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
+        """Images (batch, C, H, W) -> logits (batch, num_classes).
 
-    def forward_features(self, x: Any) -> Any:
-        """Images (batch, C, H, W) -> tokens (batch, P+N, D), after the last norm."""
+        attn_mask: which tokens see which in all blocks, a matrix (N, N), queries by keys, or
+        (batch, 1 or heads, N, N): bool (True: is seen), or numbers that are added to the scores.
+        is_causal: a token sees itself and those before it; wins over attn_mask.
+        """
         x, image = self._sized(x)
-        return self._outputs("features", x, image)
+        return self._outputs("forward", x, image, self._masking(x, image, attn_mask, is_causal))
+
+    def forward_features(self, x: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
+        """Images (batch, C, H, W) -> tokens (batch, P+N, D), after the last norm.
+
+        attn_mask, is_causal: of `forward`.
+        """
+        x, image = self._sized(x)
+        return self._outputs("features", x, image, self._masking(x, image, attn_mask, is_causal))
 
     def forward_head(self, x: Any, pre_logits: bool = False) -> Any:
         """Tokens (batch, P+N, D) -> logits, or the feature vectors (batch, D) before the head."""
@@ -210,6 +219,9 @@ class VisionTransformer(Model):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        *,
+        attn_mask: Any = None,
+        is_causal: bool = False,
     ) -> Any:
         """Images -> (tokens after the last norm, what the chosen blocks give), or the latter alone.
 
@@ -217,7 +229,8 @@ class VisionTransformer(Model):
         as (batch, D, rows, columns) or, with output_fmt "NLC", as (batch, N, D), through which
         gradients are recorded; with return_prefix_tokens a pair with the other tokens. norm: after
         the last norm. stop_early: blocks behind the last chosen one are not run. `ValueError` for
-        "NCHW" in training mode with a patch_drop_rate: the patches left are no grid.
+        "NCHW" in training mode with a patch_drop_rate: the patches left are no grid. attn_mask,
+        is_causal: of `forward`.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt is {output_fmt!r}, expected 'NCHW' or 'NLC'")
@@ -229,7 +242,8 @@ class VisionTransformer(Model):
         taken = chosen_blocks(self.config.depth, indices)
         last = () if intermediates_only else (taken[-1] if stop_early else self.config.depth - 1,)
         x, image = self._sized(x)
-        tokens = self._outputs(("blocks", *taken, *last), x, image, many=True)
+        masking = self._masking(x, image, attn_mask, is_causal)
+        tokens = self._outputs(("blocks", *taken, *last), x, image, masking, many=True)
         found = [
             self._split(y, image, norm, output_fmt, return_prefix_tokens)
             for y in tokens[: len(taken)]
@@ -245,11 +259,19 @@ class VisionTransformer(Model):
         reshape: bool = False,
         return_prefix_tokens: bool = False,
         norm: bool = False,
+        *,
+        attn_mask: Any = None,
     ) -> list[Any]:
         """`forward_intermediates` under the name and with the arguments of DINO."""
         output_fmt = "NCHW" if reshape else "NLC"
         found: list[Any] = self.forward_intermediates(
-            x, n, return_prefix_tokens, norm, output_fmt=output_fmt, intermediates_only=True
+            x,
+            n,
+            return_prefix_tokens,
+            norm,
+            output_fmt=output_fmt,
+            intermediates_only=True,
+            attn_mask=attn_mask,
         )
         return found
 
@@ -289,15 +311,27 @@ class VisionTransformer(Model):
             return c.image
         return c.patch[0], c.patch[1] * (shape[1] - self.num_prefix_tokens)
 
-    def _outputs(self, part: Part, x: Any, image: Grid, many: bool = False) -> Any:
+    def _masking(self, x: Any, image: Grid, attn_mask: Any, is_causal: bool) -> Masking:
+        if attn_mask is None:
+            return Masking(causal=bool(is_causal))
+        c = replace(self.config, img_size=image)
+        patches = c.kept(c.num_patches) if self.training else c.num_patches
+        tokens = self.num_prefix_tokens + patches
+        return masking(attn_mask, is_causal, len(x), c.num_heads, tokens)
+
+    def _outputs(
+        self, part: Part, x: Any, image: Grid, masking: Masking = NO_MASK, many: bool = False
+    ) -> Any:
         draws = self.training and self.config.draws
-        outputs = self._run(self._part(part, draws, image), x, draws=draws)
+        program = self._part(part, draws, image, masking)
+        inputs = [x] if masking.bias is None else [x, masking.bias]
+        outputs = self._run(program, *inputs, draws=draws)
         return outputs if many or len(outputs) > 1 else outputs[0]
 
-    def _part(self, part: Part, draws: bool, image: Grid) -> Program:
+    def _part(self, part: Part, draws: bool, image: Grid, masking: Masking = NO_MASK) -> Program:
         """The program of one part of the forward pass, built the first time."""
-        key = (part, draws, self._head_mode(), image)
-        return self._program(key, lambda: self._build(part, draws, image))
+        key = (part, draws, self._head_mode(), image, masking.sets, masking.causal)
+        return self._program(key, lambda: masked(self._build(part, draws, image), masking))
 
     def _forward_program(self, training: bool) -> Program:
         return self._part("forward", training and self.config.draws, self.config.image)
