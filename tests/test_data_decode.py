@@ -402,3 +402,16 @@ def test_ranges_that_are_none_are_named(bad) -> None:
 def test_other_modes_have_no_range() -> None:
     with pytest.raises(ValueError, match="mode is 'HSV', expected 'L', 'RGB' or None"):
         open_image(b"", "HSV", value_range="dtype")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", None])
+@pytest.mark.parametrize("stored", ["RGB", "L", "CMYK"])
+def test_jpegs_as_arrays_are_pillows(stored: str, mode: str | None) -> None:
+    """Oracle: Pillow's own decoder, to the bit."""
+    noise = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(stored).save(file := io.BytesIO(), "JPEG", quality=90)
+    image = Image.open(io.BytesIO(file.getvalue()))
+    if stored == "CMYK":
+        image = image.convert("RGB")
+    expected = np.atleast_3d(np.asarray(image if mode is None else image.convert(mode)))
+    assert np.array_equal(decode.Decoder(mode, value_range="dtype")(file.getvalue()), expected)

@@ -172,8 +172,20 @@ class Decoder:
     # --------------------------------------------------------------------------- formats
 
     def _jpeg(self, data: bytes, name: str) -> "Image | None":
-        """The image, or None if it is to be left to Pillow: CMYK, huge, damaged, or of a rare
-        kind."""
+        """The image, or None if it is to be left to Pillow."""
+        from PIL import Image
+
+        found = self._jpeg_pixels(data, name)
+        if found is None:
+            return None
+        values, mode = found
+        size = values.shape[1], values.shape[0]
+        image = Image.frombuffer(mode, size, values, "raw", mode, 0, 1)
+        return self._upright(image, jpeg.orientation(data), name, _turned_image)
+
+    def _jpeg_pixels(self, data: bytes, name: str) -> tuple[Array, str] | None:
+        """Pixels (H, W, C) and Pillow's mode, or None if the image is to be left to Pillow: CMYK,
+        huge, damaged, or of a rare kind."""
         import simplejpeg
         from PIL import Image
 
@@ -187,11 +199,9 @@ class Decoder:
                 return None
             colours, mode = _COLOURS[stored]
             # Strict: simplejpeg fills up a truncated file with grey otherwise.
-            values = simplejpeg.decode_jpeg(data, colours, strict=True)
+            return simplejpeg.decode_jpeg(data, colours, strict=True), mode
         except ValueError:
             return None
-        image = Image.frombuffer(mode, (width, height), values, "raw", mode, 0, 1)
-        return self._upright(image, jpeg.orientation(data), name, _turned_image)
 
     def _by_pillow(self, data: bytes, name: str, frame: int) -> "Image":
         jpeg.check_scans(data, name)
@@ -205,6 +215,12 @@ class Decoder:
         """An image with all its bits, as (H, W, C) within a range."""
         if data.startswith(_TIFF) and not pixels.pillow_knows(data):
             values, orientation = pixels.from_tifffile(data, name, frame, self._check), 1
+        elif (
+            data.startswith(jpeg.MAGIC) and frame == 0 and (found := self._jpeg_pixels(data, name))
+        ):
+            values, orientation = found[0], jpeg.orientation(data)
+            height, width, channels = values.shape
+            self._check(name, width, height, channels * pixels.WORKING)
         else:
             jpeg.check_scans(data, name)
             with _opened(data, name, frame) as image:
