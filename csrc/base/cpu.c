@@ -16,6 +16,7 @@ const char *vt_isa_name(vt_isa isa) {
 /* clang-format off */
 #define VT_CPU_FEATURES(X)                                                                   \
     X("avx2") X("fma") X("f16c") X("avx512f") X("avx512bw") X("avx512dq") X("avx512vl")      \
+    X("avx512vbmi")                                                                          \
     X("avx512vnni") X("avx512bf16") X("avxvnni") X("amx-tile") X("amx-bf16") X("amx-int8")
 /* clang-format on */
 
@@ -39,9 +40,12 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
+bool vt_cpu_has_vbmi(void) { return has_avx512() && __builtin_cpu_supports("avx512vbmi"); }
+
 #else
 
 static const char features[] = "";
+bool vt_cpu_has_vbmi(void) { return false; }
 
 static bool has_avx2(void) { return false; }
 static bool has_avx512(void) { return false; }

@@ -33,8 +33,7 @@ vt_status vt_factor(float *factor, vt_numbers numbers, const char *name, vt_erro
  * In the samples of the image, without fraction for whole numbers. */
 void vt_grey_row(void *grey, const vt_image *in, int64_t y, int64_t x, int64_t n);
 
-/* out = base + factor (in - base), for a row of `n` samples with one base for all. */
-void vt_blend_even(void *out, const void *in, int64_t n, vt_sample sample, float base,
-                   float factor);
+/* out = base + factor (in - base), with one base for all samples. */
+void vt_blend_even(const vt_image *out, const vt_image *in, float base, float factor);
 
 #endif

@@ -38,11 +38,7 @@ static float mean_grey(const vt_image *in) {
 static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers, vt_error *error) {
     float factor;
     VT_TRY(vt_factor(&factor, numbers, "contrast_factor", error));
-    const float mean = mean_grey(in);
-    for (int64_t y = 0; y < in->height; y++) {
-        vt_blend_even(vt_image_row(out, y), vt_image_row(in, y), in->width * in->channels,
-                      in->sample, mean, factor);
-    }
+    vt_blend_even(out, in, mean_grey(in), factor);
     return VT_OK;
 }
 

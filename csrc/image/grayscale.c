@@ -16,6 +16,12 @@ static vt_status form(vt_image *out, const vt_image *in, vt_numbers numbers, vt_
 static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers, vt_error *error) {
     (void)numbers, (void)error;
     const int64_t bytes = (int64_t)vt_sample_size(in->sample);
+    if (out->channels == 1) {
+        for (int64_t y = 0; y < in->height; y++) {
+            vt_grey_row(vt_image_row(out, y), in, y, 0, in->width);
+        }
+        return VT_OK;
+    }
     float chunk[VT_CHUNK];
     for (int64_t y = 0; y < in->height; y++) {
         char *to = vt_image_row(out, y);

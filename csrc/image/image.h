@@ -82,6 +82,14 @@ static inline int64_t vt_image_row_bytes(const vt_image *image) {
     return image->width * vt_image_pixel_bytes(image);
 }
 
+/* Two images whose rows lie end to end as one row each, for what does not ask where a sample is. */
+static inline void vt_image_flatten(vt_image *out, vt_image *in) {
+    const int64_t bytes = vt_image_row_bytes(in);
+    if (out->stride != bytes || in->stride != bytes) return;
+    out->width = in->width *= in->height;
+    out->height = in->height = 1;
+}
+
 /* The rows of `in` into those of `out`, which has the same form. */
 void vt_image_copy(const vt_image *out, const vt_image *in);
 

@@ -1,5 +1,5 @@
-/* The arithmetic on rows of 8-bit pixels, once in plain C and once for AVX2, with the same results
- * to the bit. Pure functions: no memory, no errors. */
+/* The arithmetic on rows of 8-bit pixels, once in plain C and once per instruction set, with the
+ * same results to the bit. Pure functions: no memory, no errors. */
 #ifndef VT_IMAGE_KERNELS_H
 #define VT_IMAGE_KERNELS_H
 
@@ -54,7 +54,7 @@ typedef struct vt_image_kernels {
 /* Those of the instruction set in use. */
 const vt_image_kernels *vt_image_kernels_now(void);
 
-/* The tables; that of AVX2 is empty where the compiler has none. */
-extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2;
+/* The tables; the vector ones are empty where the compiler has none. That of AVX-512 needs VBMI. */
+extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2, vt_image_kernels_avx512;
 
 #endif

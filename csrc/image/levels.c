@@ -10,8 +10,10 @@ typedef double (*level_map)(double level, double white, const double *number);
 
 static void map_bytes(const vt_image *out, const vt_image *in, const uint8_t table[256]) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
-    for (int64_t y = 0; y < in->height; y++) {
-        kernels->look_up(vt_image_row(out, y), vt_image_row(in, y), in->width * in->channels,
+    vt_image to = *out, from = *in;
+    vt_image_flatten(&to, &from);
+    for (int64_t y = 0; y < from.height; y++) {
+        kernels->look_up(vt_image_row(&to, y), vt_image_row(&from, y), from.width * from.channels,
                          table);
     }
 }

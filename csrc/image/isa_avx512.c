@@ -1,0 +1,37 @@
+/* The kernels for AVX-512 with VBMI; built with these flags. Products are never contracted. */
+#include <stdbool.h>
+
+#include "image/kernels.h"
+
+#if defined(__AVX512VBMI__)
+
+#include <immintrin.h>
+
+#include "image/resample.inc"
+#include "image/resample_avx2.inc"
+#include "image/colour.inc"
+#include "image/colour_avx2.inc"
+#include "image/hue.inc"
+#include "image/hue_avx2.inc"
+#include "image/colour_avx512.inc"
+
+const vt_image_kernels vt_image_kernels_avx512 = {
+    .across = across_avx2,
+    .down = down_avx2,
+    .split = split_avx512,
+    .merge = merge_avx512,
+    .blend_even = blend_even_avx512,
+    .blend = blend_avx512,
+    .luma = luma_avx2,
+    .smooth = smooth,
+    .turn_hue = turn_hue_avx2,
+    .look_up = look_up_avx512,
+    .standardize = standardize_avx512,
+    .to_bf16 = to_bf16,
+};
+
+#else
+
+const vt_image_kernels vt_image_kernels_avx512 = {0};
+
+#endif
