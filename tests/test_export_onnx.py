@@ -28,11 +28,12 @@ import vitc
 from oracle import families, images, redrawn
 from vitc import _vitc, export
 from vitc.cli import main
-from vitc.export import emitters, folder
+from vitc.export import emitters
 from vitc.export.properties import weights_sha256
 from vitc.models.architectures import ARCHITECTURES
 from vitc.models.init import Row, normal
 from vitc.models.model import Model
+from vitc.models.timm_folder import write_folder
 from vitc.program import Builder, Program
 
 TOLERANCE = 1e-4
@@ -549,7 +550,7 @@ def test_the_command_writes_a_checkpoint(tmp_path: Path, capsys) -> None:
     model = create("test_vit", img_size=32, depth=1, num_classes=2, in_chans=1)
     model.pretrained_cfg |= {"mean": (0.25,), "crop_pct": 1.0}
     (tmp_path / "c").mkdir()
-    folder.write_folder(tmp_path / "c", model, ["good", "bad"])
+    write_folder(tmp_path / "c", model, ["good", "bad"])
     file = tmp_path / "m.onnx"
     assert main(["export", "onnx", str(tmp_path / "c"), str(file)]) == 0
     assert difference(model, onnx_runtime(file), 2) <= TOLERANCE

@@ -33,8 +33,8 @@ import vitc
 import vitc.export
 from oracle import images, redrawn
 from vitc.cli import main
-from vitc.export import folder
 from vitc.models.model import Model
+from vitc.models.timm_folder import write_folder
 from vitc.training import checkpoint
 
 SERVER = "nvidia-pytriton==0.7.0"
@@ -257,7 +257,7 @@ def server(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     work = tmp_path_factory.mktemp("triton")
     model = create()
     (work / "checkpoint").mkdir()
-    folder.write_folder(work / "checkpoint", model, LABELS)
+    write_folder(work / "checkpoint", model, LABELS)
     options = ["--backend", "python", "--queue-delay", "2000"]
     options += ["--max-batch-size", str(MAX_BATCH), "--instances", str(INSTANCES)]
     assert main(["export", "triton", f"{work}/checkpoint", f"{work}/models", *options]) == 0

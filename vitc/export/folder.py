@@ -3,18 +3,13 @@
 A checkpoint is such a folder.
 """
 
-import json
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
 from vitc.models.factory import create_model
-from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.models.weights import save_file
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
-
-WEIGHTS = WEIGHT_FILES[0]
 
 
 class Folder(NamedTuple):
@@ -39,14 +34,5 @@ def read_folder(path: str | PathLike[str]) -> Folder:
         model = create_model(f"local-dir:{path}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / CONFIG} describes no model of this version: {error}") from None
-    model.load(path / WEIGHTS)
+    model.load(path / WEIGHT_FILES[0])
     return Folder(model.eval(), model.pretrained_cfg.pop("label_names", None))
-
-
-def write_folder(
-    path: str | PathLike[str], model: VisionTransformer, labels: list[str] | None
-) -> None:
-    """Writes config.json and model.safetensors into a folder that is there."""
-    path = Path(path)
-    (path / CONFIG).write_text(json.dumps(timm_config(model, labels), indent=1) + "\n")
-    save_file(path / WEIGHTS, model.state_dict(), {"format": "pt"})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from vitc import __version__
 from vitc.export.properties import properties
+from vitc.files import replacing
 from vitc.models.model import Model
 from vitc.program import Port, Program
 
@@ -148,13 +149,7 @@ def _write(proto: Any, path: Path) -> Path:
     """Writes beside path, checks what was written, and renames it."""
     from onnx import checker
 
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no directory {path.parent}")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(proto.SerializeToString())
         checker.check_model(unfinished, full_check=True)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path

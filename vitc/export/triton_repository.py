@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vitc.errors import nearest
-from vitc.export.folder import read_folder, write_folder
+from vitc.export.folder import read_folder
 from vitc.export.onnx_file import onnx
 from vitc.export.properties import properties
+from vitc.models.timm_folder import write_folder
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.program import Shape
 

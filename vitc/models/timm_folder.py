@@ -29,11 +29,18 @@ def save_for_timm(
         raise ValueError("timm has no layers with 8-bit weights: save the model before quantize")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
-    names = label_names or model.pretrained_cfg.get("label_names")
-    text = json.dumps(timm_config(model, names), indent=1)
-    (directory / CONFIG).write_text(text + "\n")
+    write_folder(directory, model, label_names or model.pretrained_cfg.get("label_names"))
     return directory
+
+
+def write_folder(
+    directory: str | PathLike[str], model: VisionTransformer, label_names: Sequence[str] | None
+) -> None:
+    """Writes config.json and model.safetensors into a folder that is there."""
+    directory = Path(directory)
+    text = json.dumps(timm_config(model, label_names), indent=1)
+    (directory / CONFIG).write_text(text + "\n")
+    save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
 
 
 def timm_config(

@@ -2,11 +2,11 @@
 (HF_TOKEN), progress, and HF_HUB_OFFLINE."""
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
 from vitc import __version__
+from vitc.files import replacing
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
 
 _ELSEWHERE = (
@@ -53,11 +53,15 @@ def fetch(hub_id: str, filename: str) -> Path:
     except errors.RepositoryNotFoundError as error:
         raise OSError(_refused(repository, error)) from None
     except Exception as error:  # of the network, in classes of whatever client the hub uses
-        first = str(error).strip().split("\n")[0] or type(error).__name__
-        raise OSError(f"{what} could not be fetched from {_origin()}: {first}") from error
+        raise OSError(f"{what} could not be fetched from {_origin()}: {_told(error)}") from error
     if not isinstance(cached, str):
         _verify(Path(path), what)
     return Path(path)
+
+
+def _told(error: Exception) -> str:
+    """The first line of what it says."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _origin() -> str:
@@ -108,16 +112,11 @@ def fetch_url(url: str) -> Path:
     if constants.HF_HUB_OFFLINE:
         raise OSError(f"{url} is not in the cache, and HF_HUB_OFFLINE is set; {_ELSEWHERE}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             http_get(url, file)
-        os.replace(unfinished, path)
     except Exception as error:  # of the network, in classes of whatever client the hub uses
-        first = str(error).strip().split("\n")[0] or type(error).__name__
-        raise OSError(f"{url} could not be fetched: {first}; {_ELSEWHERE}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        raise OSError(f"{url} could not be fetched: {_told(error)}; {_ELSEWHERE}") from error
     return path
 
 

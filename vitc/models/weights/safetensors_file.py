@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.files import replacing
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
 
 # What the format calls a dtype, as `array_at` takes it.
@@ -94,17 +95,10 @@ def save_file(
     """
     from safetensors import serialize_file
 
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no directory {path.parent}")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(Path(path)) as unfinished:
         arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
         specs = {name: _spec(array) for name, array in arrays.items()}
         serialize_file(specs, unfinished, metadata)  # type: ignore[no-untyped-call]
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _as_stored(value: Array, bf16: bool) -> Array:

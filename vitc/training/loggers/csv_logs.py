@@ -8,10 +8,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from vitc.training.loggers.versions import next_version, version_folder
+from vitc.training.loggers.versions import Versioned
 
 
-class CSVLogger:
+class CSVLogger(Versioned):
     """Writes `save_dir/name/version_N/metrics.csv`, and `hparams.yaml` beside it.
 
     version: by default the next free number. Each row is on disk when `log_metrics` returns; a new
@@ -24,21 +24,9 @@ class CSVLogger:
         name: str = "lightning_logs",
         version: int | str | None = None,
     ) -> None:
-        self.root_dir = Path(save_dir) / name
-        self._version = version
-        self._given = version is not None
+        super().__init__(save_dir, name, version)
         self._columns: list[str] = []
         self._rows = 0
-
-    @property
-    def version(self) -> int | str:
-        if self._version is None:
-            self._version = next_version(self.root_dir)
-        return self._version
-
-    @property
-    def log_dir(self) -> Path:
-        return version_folder(self.root_dir, self.version)
 
     @property
     def _path(self) -> Path:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from vitc.training.loggers.versions import next_version, version_folder
+from vitc.training.loggers.versions import Versioned, version_folder
 
 
-class TensorBoardLogger:
+class TensorBoardLogger(Versioned):
     """Writes event files to `save_dir/name/version_N`, for `tensorboard --logdir save_dir/name`.
 
     version: by default the next free number. Raises `ImportError` where tensorboardX is not
@@ -27,21 +26,10 @@ class TensorBoardLogger:
             raise ImportError(
                 'TensorBoardLogger needs tensorboardX: pip install "vitc[train]"'
             ) from None
-        self.root_dir = Path(save_dir) / name
-        self._version, self._given = version, version is not None
+        super().__init__(save_dir, name, version)
         self._step = 0
         self._purge_step: int | None = None
         self._writer: Any = None
-
-    @property
-    def version(self) -> int | str:
-        if self._version is None:
-            self._version = next_version(self.root_dir)
-        return self._version
-
-    @property
-    def log_dir(self) -> Path:
-        return version_folder(self.root_dir, self.version)
 
     @property
     def experiment(self) -> Any:
