@@ -2,6 +2,7 @@
 folder ./vitc it may be started beside, which has no extension unless it was built in place."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,3 +16,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def fuzz_seconds() -> float:
     """How long a group of tests throws damaged files at a reader: a minute in CI."""
     return float(os.environ.get("VITC_FUZZ_SECONDS", "6"))
+
+
+@pytest.fixture
+def fresh_clock() -> Iterator[None]:
+    """Seed 0 and step 0, before a test and after it."""
+    from vitc.tape import clock
+
+    def begin() -> None:
+        clock.seed = 0
+        clock.begin(0)
+
+    begin()
+    yield
+    begin()

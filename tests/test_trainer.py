@@ -24,14 +24,7 @@ from vitc.training.callbacks import Callback
 from vitc.training.classifier import Classifier
 from vitc.training.loggers import CSVLogger
 
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    clock.seed = 0
-    clock.begin(0)
-    yield
-    clock.seed = 0
-    clock.begin(0)
+pytestmark = pytest.mark.usefixtures("fresh_clock")
 
 
 # ------------------------------------------------------------------------------- the loop

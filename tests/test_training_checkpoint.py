@@ -20,14 +20,7 @@ from vitc.training import checkpoint
 from vitc.training.callbacks import Callback, ModelCheckpoint
 from vitc.training.classifier import Classifier
 
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    clock.seed = 0
-    clock.begin(0)
-    yield
-    clock.seed = 0
-    clock.begin(0)
+pytestmark = pytest.mark.usefixtures("fresh_clock")
 
 
 # ------------------------------------------------------------------------------- resuming

@@ -107,7 +107,7 @@ def fetched_files(model_name: str) -> list[Path]:
 def architecture_config(
     architecture: Architecture, arguments: dict[str, Any], cfg: Mapping[str, Any] | None = None
 ) -> Config:
-    """The architecture's arguments with the user's in their place.
+    """The architecture's arguments with the user's, of which none is None, in their place.
 
     cfg: that of a tag, from which the size of the images and the number of classes come.
     """
@@ -116,9 +116,8 @@ def architecture_config(
             hint = nearest(name, _ARGUMENTS)
             raise TypeError(f"create_model has no argument {name!r} in this version; {hint}")
     cfg = cfg or architecture.pretrained_cfg
-    given = {name: value for name, value in arguments.items() if value is not None}
     own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
-    return Config(**{**own, **architecture.arguments, **given})
+    return Config(**{**own, **architecture.arguments, **arguments})
 
 
 def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
