@@ -44,7 +44,7 @@ FLAGS = {
     r"kernels/isa_avx512\.c": [*ARITHMETIC, *AVX2, *AVX512],
     r"kernels/ref_|linalg/plain_": ARITHMETIC,
     r"image/isa_avx2\.c": [*EXACT, *AVX2],
-    r"image/isa_avx512\.c": [*EXACT, *AVX2, *AVX512, "-mavx512vbmi"],
+    r"image/isa_avx512\.c": [*EXACT, *AVX2, *AVX512, "-mavx512vbmi", "-mavx512vnni"],
     r"image/": EXACT,
 }
 

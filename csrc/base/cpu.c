@@ -40,12 +40,15 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-bool vt_cpu_has_vbmi(void) { return has_avx512() && __builtin_cpu_supports("avx512vbmi"); }
+bool vt_cpu_has_bytes(void) {
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512vnni");
+}
 
 #else
 
 static const char features[] = "";
-bool vt_cpu_has_vbmi(void) { return false; }
+bool vt_cpu_has_bytes(void) { return false; }
 
 static bool has_avx2(void) { return false; }
 static bool has_avx512(void) { return false; }

@@ -31,7 +31,7 @@ vt_status vt_isa_select(const char *name, vt_error *error);
 vt_isa vt_isa_selected(void);
 
 /* Whether the AVX-512 of this CPU can permute bytes. */
-bool vt_cpu_has_vbmi(void);
+bool vt_cpu_has_bytes(void);
 
 /* CPU features worth showing to a user, e.g. "avx2 fma avx512f avx512_vnni avx512_bf16". */
 const char *vt_cpu_features(void);

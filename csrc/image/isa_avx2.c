@@ -1,5 +1,6 @@
 /* The kernels for AVX2 and FMA; built with -mavx2 -mfma. Products are never contracted. */
 #include <stdbool.h>
+#include <string.h>
 
 #include "image/kernels.h"
 
@@ -7,15 +8,19 @@
 
 #include <immintrin.h>
 
-#include "image/resample.inc"
-#include "image/resample_avx2.inc"
+#include "image/across.inc"
+#include "image/across_avx2.inc"
+#include "image/down.inc"
+#include "image/down_avx2.inc"
 #include "image/colour.inc"
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
 #include "image/hue_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
+    .plan_across = plan_across_avx2,
     .across = across_avx2,
+    .plan_down = plan_down_avx2,
     .down = down_avx2,
     .split = split_avx2,
     .merge = merge_avx2,

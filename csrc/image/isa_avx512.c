@@ -1,23 +1,29 @@
-/* The kernels for AVX-512 with VBMI; built with these flags. Products are never contracted. */
+/* The kernels for AVX-512 with VBMI and VNNI; built with these flags. Products are never
+ * contracted. */
 #include <stdbool.h>
+#include <string.h>
 
 #include "image/kernels.h"
 
-#if defined(__AVX512VBMI__)
+#if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
 
 #include <immintrin.h>
 
-#include "image/resample.inc"
-#include "image/resample_avx2.inc"
+#include "image/across.inc"
+#include "image/across_avx2.inc"
 #include "image/colour.inc"
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
 #include "image/hue_avx2.inc"
 #include "image/colour_avx512.inc"
+#include "image/across_avx512.inc"
+#include "image/down_avx512.inc"
 
 const vt_image_kernels vt_image_kernels_avx512 = {
-    .across = across_avx2,
-    .down = down_avx2,
+    .plan_across = plan_across_avx512,
+    .across = across_avx512,
+    .plan_down = plan_down_avx512,
+    .down = down_avx512,
     .split = split_avx512,
     .merge = merge_avx512,
     .blend_even = blend_even_avx512,

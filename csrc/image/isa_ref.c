@@ -3,12 +3,17 @@
 
 #include "image/kernels.h"
 
-#include "image/resample.inc"
+#include "image/across.inc"
+#include "image/down.inc"
 #include "image/colour.inc"
 #include "image/hue.inc"
 
+static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
+
 const vt_image_kernels vt_image_kernels_ref = {
+    .plan_across = plan_across_plain,
     .across = across_plain,
+    .plan_down = plan_down_plain,
     .down = down_plain,
     .split = split_plain,
     .merge = merge_plain,

@@ -9,8 +9,7 @@
 #include "image/taps.h"
 
 enum {
-    VT_ROWS = 4,     /* rows that `across` takes at once */
-    VT_OVERRUN = 16, /* bytes behind a row that `across` may read */
+    VT_OVERRUN = 64, /* bytes behind a row that `across` may read */
     VT_CHUNK = 512   /* pixels that an operation splits into planes at once */
 };
 
@@ -23,12 +22,15 @@ typedef struct vt_standard {
 
 /* X(name, arguments); n counts pixels, or samples where there are no channels. */
 #define VT_IMAGE_KERNELS(X)                                                                       \
-    /* Resized rows: out[r] (taps->size, channels) from in[r] (any, channels), r < rows <= 4. */  \
-    X(across, (uint8_t *const *out, const uint8_t *const *in, int rows, int64_t channels,         \
-               const vt_taps *taps))                                                              \
+    /* The taps as `across` and `down` want them, in vt_plan_bytes(...) bytes. */                 \
+    X(plan_across, (void *plan, int64_t channels, const vt_taps *taps))                           \
+    /* Resized rows: out + r * stride (taps->size, channels) from in[r] (any, channels). */       \
+    X(across, (uint8_t *out, int64_t stride, const uint8_t *const *in, int64_t rows,              \
+               int64_t channels, const vt_taps *taps, const void *plan))                          \
+    X(plan_down, (void *plan, const vt_taps *taps))                                               \
     /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */ \
     X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps,     \
-             int64_t i))                                                                          \
+             int64_t i, const void *plan))                                                        \
     /* Pixels of three channels to three planes, and back. */                                     \
     X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n))                              \
     X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n))                             \
@@ -51,10 +53,16 @@ typedef struct vt_image_kernels {
 #undef VT_DECLARE
 } vt_image_kernels;
 
+/* Enough for any table; of the last block there may be up to 15 outputs that do not exist. */
+static inline size_t vt_plan_bytes(int64_t size, int64_t step) {
+    return (size_t)(size + 15) * (size_t)(step / 4 * 96 + 64);
+}
+
 /* Those of the instruction set in use. */
 const vt_image_kernels *vt_image_kernels_now(void);
 
-/* The tables; the vector ones are empty where the compiler has none. That of AVX-512 needs VBMI. */
+/* The tables; the vector ones are empty where the compiler has none. That of AVX-512 needs VBMI
+ * and VNNI. */
 extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2, vt_image_kernels_avx512;
 
 #endif

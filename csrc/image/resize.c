@@ -24,34 +24,43 @@ static vt_status form(vt_image *out, const vt_image *in, vt_numbers numbers, vt_
 
 /* ---------------------------------------------------------------- 8 bits */
 
-/* Four rows at a time. A row so near to the end of the image that reading beyond it would leave the
- * image is read from a copy. */
-static void across_8(const vt_image *out, const vt_image *in, const vt_taps *taps,
-                     uint8_t *copies) {
-    const vt_image_kernels *kernels = vt_image_kernels_now();
-    const int64_t bytes = vt_image_row_bytes(in);
-    const uint8_t *end = (const uint8_t *)vt_image_row(in, in->height - 1) + bytes;
-    for (int64_t y = 0; y < in->height; y += VT_ROWS) {
-        const int rows = (int)(in->height - y < VT_ROWS ? in->height - y : VT_ROWS);
-        uint8_t *to[VT_ROWS];
-        const uint8_t *from[VT_ROWS];
-        for (int r = 0; r < rows; r++) {
-            to[r] = vt_image_row(out, y + r);
-            from[r] = vt_image_row(in, y + r);
-            if (end - from[r] >= bytes + VT_OVERRUN) continue;
-            uint8_t *copy = copies + r * (bytes + VT_OVERRUN);
-            memcpy(copy, from[r], (size_t)bytes);
-            from[r] = copy;
-        }
-        kernels->across(to, from, rows, in->channels, taps);
-    }
+/* What a pass needs besides the taps. */
+typedef struct pass_work {
+    void *plan;
+    const uint8_t **rows; /* (height) */
+    uint8_t *copies;
+} pass_work;
+
+/* How many rows at the end are so near to it that `across` might read beyond the image. */
+static int64_t near_end(const vt_image *in) {
+    const int64_t rows = 1 + VT_OVERRUN / vt_image_row_bytes(in);
+    return rows < in->height ? rows : in->height;
 }
 
-static void down_8(const vt_image *out, const vt_image *in, const vt_taps *taps) {
+static size_t plan_bytes(const vt_image *out, const vt_image *in, vt_filter filter) {
+    const size_t across = vt_plan_bytes(out->width, vt_taps_step(in->width, out->width, filter));
+    const size_t down = vt_plan_bytes(out->height, vt_taps_step(in->height, out->height, filter));
+    return vt_align(across > down ? across : down);
+}
+
+static void across_8(const vt_image *out, const vt_image *in, const vt_taps *taps, pass_work w) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
+    const int64_t bytes = vt_image_row_bytes(in);
+    for (int64_t y = 0; y < in->height; y++) w.rows[y] = vt_image_row(in, y);
+    for (int64_t y = in->height - near_end(in); y < in->height; y++) {
+        w.rows[y] = memcpy(w.copies, w.rows[y], (size_t)bytes);
+        w.copies += bytes + VT_OVERRUN;
+    }
+    kernels->plan_across(w.plan, in->channels, taps);
+    kernels->across(out->data, out->stride, w.rows, in->height, in->channels, taps, w.plan);
+}
+
+static void down_8(const vt_image *out, const vt_image *in, const vt_taps *taps, pass_work w) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
+    kernels->plan_down(w.plan, taps);
     for (int64_t y = 0; y < out->height; y++) {
         kernels->down(vt_image_row(out, y), vt_image_row(in, taps->start[y]), in->stride,
-                      vt_image_row_bytes(in), taps, y);
+                      vt_image_row_bytes(in), taps, y, w.plan);
     }
 }
 
@@ -107,12 +116,12 @@ static void down_wide(const vt_image *out, const vt_image *in, const vt_taps *ta
 typedef struct work {
     vt_taps *across, *down;
     vt_image middle; /* between the passes */
-    uint8_t *copies; /* of VT_ROWS rows */
+    pass_work pass;
 } work;
 
 static void pass_across(const vt_image *out, const vt_image *in, const work *w) {
     if (in->sample == VT_SAMPLE_U8) {
-        across_8(out, in, w->across, w->copies);
+        across_8(out, in, w->across, w->pass);
     } else {
         across_wide(out, in, w->across);
     }
@@ -120,7 +129,7 @@ static void pass_across(const vt_image *out, const vt_image *in, const work *w) 
 
 static void pass_down(const vt_image *out, const vt_image *in, const work *w) {
     if (in->sample == VT_SAMPLE_U8) {
-        down_8(out, in, w->down);
+        down_8(out, in, w->down, w->pass);
     } else {
         down_wide(out, in, w->down);
     }
@@ -163,25 +172,30 @@ static vt_status resample(const vt_image *out, const vt_image *in, vt_filter fil
                           vt_error *error) {
     vt_taps across, down;
     work w = {.middle = *in};
-    const size_t across_bytes = vt_taps_bytes(in->width, out->width, filter);
-    const size_t down_bytes = vt_taps_bytes(in->height, out->height, filter);
+    const size_t taps_across = vt_taps_bytes(in->width, out->width, filter);
+    const size_t taps_down = vt_taps_bytes(in->height, out->height, filter);
+    const size_t plan = plan_bytes(out, in, filter);
+    const size_t rows = vt_align((size_t)in->height * sizeof(void *));
+    const size_t copies = (size_t)(near_end(in) * (vt_image_row_bytes(in) + VT_OVERRUN));
     const bool down_first = is_down_first(out, in);
     w.middle.width = down_first ? in->width : out->width;
     w.middle.height = down_first ? out->height : in->height;
     w.middle.stride = (int64_t)vt_align((size_t)vt_image_row_bytes(&w.middle));
     const size_t middle_bytes = (size_t)(w.middle.height * w.middle.stride);
-    const size_t copy_bytes = (size_t)(VT_ROWS * (vt_image_row_bytes(in) + VT_OVERRUN));
     char *memory;
-    VT_TRY(
-        vt_scratch((void **)&memory, across_bytes + down_bytes + middle_bytes + copy_bytes, error));
-    w.middle.data = memory + across_bytes + down_bytes;
-    w.copies = (uint8_t *)w.middle.data + middle_bytes;
+    VT_TRY(vt_scratch((void **)&memory,
+                      taps_across + taps_down + plan + rows + vt_align(copies) + middle_bytes,
+                      error));
+    w.pass.plan = memory + taps_across + taps_down;
+    w.pass.rows = (const uint8_t **)(void *)((char *)w.pass.plan + plan);
+    w.pass.copies = (uint8_t *)w.pass.rows + rows;
+    w.middle.data = w.pass.copies + vt_align(copies);
     if (out->width != in->width) {
         vt_taps_fill(&across, memory, in->width, out->width, filter, small);
         w.across = &across;
     }
     if (out->height != in->height) {
-        vt_taps_fill(&down, memory + across_bytes, in->height, out->height, filter, small);
+        vt_taps_fill(&down, memory + taps_across, in->height, out->height, filter, small);
         w.down = &down;
     }
     run_passes(out, in, &w);

@@ -49,15 +49,15 @@ static double stretch(int64_t in_size, int64_t out_size) {
     return scale < 1.0 ? 1.0 : scale;
 }
 
-static int64_t room(int64_t in_size, int64_t out_size, vt_filter filter) {
+int64_t vt_taps_step(int64_t in_size, int64_t out_size, vt_filter filter) {
     const double support = filters[filter].support * stretch(in_size, out_size);
     const int64_t most = 2 * (int64_t)ceil(support) + 1;
     return ((most < in_size ? most : in_size) + 3) & ~(int64_t)3;
 }
 
 size_t vt_taps_bytes(int64_t in_size, int64_t out_size, vt_filter filter) {
-    const size_t weights = (size_t)(out_size * room(in_size, out_size, filter));
-    return vt_align(weights * 8) + 2 * vt_align(weights * 4) + 2 * vt_align((size_t)out_size * 4);
+    const size_t weights = (size_t)(out_size * vt_taps_step(in_size, out_size, filter));
+    return vt_align(weights * 8) + vt_align(weights * 4) + 2 * vt_align((size_t)out_size * 4);
 }
 
 static void *take(char **memory, size_t bytes) {
@@ -80,7 +80,6 @@ static void weigh(vt_taps *taps, int64_t i, double center, double support, doubl
     if (sum != 0) {
         for (int64_t k = 0; k < count; k++) weight[k] /= sum;
     }
-    for (int64_t k = count; k < taps->step; k++) weight[k] = 0;
     taps->start[i] = (int32_t)first;
     taps->count[i] = (int32_t)count;
 }
@@ -88,8 +87,10 @@ static void weigh(vt_taps *taps, int64_t i, double center, double support, doubl
 /* torch's: as many bits as let the largest weight fit 15. */
 static int small_bits(const vt_taps *taps) {
     double largest = 0;
-    for (int64_t i = 0; i < taps->size * taps->step; i++) {
-        if (taps->weight[i] > largest) largest = taps->weight[i];
+    for (int64_t i = 0; i < taps->size; i++) {
+        for (int64_t k = i * taps->step; k < i * taps->step + taps->count[i]; k++) {
+            if (taps->weight[k] > largest) largest = taps->weight[k];
+        }
     }
     int bits = 0;
     while (bits < 22 && (int)(0.5 + largest * (double)(1 << (bits + 1))) < 1 << 15) bits++;
@@ -98,14 +99,12 @@ static int small_bits(const vt_taps *taps) {
 
 static void round_weights(vt_taps *taps) {
     const double one = (double)(1 << taps->bits);
-    for (int64_t i = 0; i < taps->size * taps->step; i++) {
-        const double w = taps->weight[i];
-        taps->fixed[i] = (int32_t)(w * one + (w < 0 ? -0.5 : 0.5));
-    }
-    for (int64_t i = 0; i < taps->size * taps->step; i++) {
-        int16_t *high = taps->halves + i / 4 * 8 + i % 4;
-        high[0] = (int16_t)(taps->fixed[i] >> VT_LOW_BITS);
-        high[4] = (int16_t)(taps->fixed[i] & ((1 << VT_LOW_BITS) - 1));
+    memset(taps->fixed, 0, (size_t)(taps->size * taps->step) * sizeof *taps->fixed);
+    for (int64_t i = 0; i < taps->size; i++) {
+        for (int64_t k = i * taps->step; k < i * taps->step + taps->count[i]; k++) {
+            const double w = taps->weight[k];
+            taps->fixed[k] = (int32_t)(w * one + (w < 0 ? -0.5 : 0.5));
+        }
     }
 }
 
@@ -113,11 +112,10 @@ void vt_taps_fill(vt_taps *taps, void *memory, int64_t in_size, int64_t out_size
                   bool small) {
     char *rest = memory;
     taps->size = out_size;
-    taps->step = room(in_size, out_size, filter);
+    taps->step = vt_taps_step(in_size, out_size, filter);
     const size_t weights = (size_t)(out_size * taps->step);
     taps->weight = take(&rest, weights * 8);
     taps->fixed = take(&rest, weights * 4);
-    taps->halves = take(&rest, weights * 4);
     taps->start = take(&rest, (size_t)out_size * 4);
     taps->count = take(&rest, (size_t)out_size * 4);
     const double scale = (double)(float)in_size / (double)out_size;

@@ -17,22 +17,18 @@ typedef enum vt_filter {
     VT_FILTER_COUNT
 } vt_filter;
 
-/* A fixed weight is high * 2^VT_LOW_BITS + low: both fit 16 bits, so that a vector instruction
- * multiplies them by pixels and adds pairs. */
-enum { VT_LOW_BITS = 11 };
-
 typedef struct vt_taps {
-    int64_t size;    /* outputs */
-    int64_t step;    /* room for the weights of one output; a multiple of 4 */
-    int bits;        /* of the fraction of a fixed weight */
-    int32_t *start;  /* (size): the first input of an output */
-    int32_t *count;  /* (size): how many inputs it has */
-    double *weight;  /* (size, step); they sum to 1 */
-    int32_t *fixed;  /* (size, step): weight * 2^bits, rounded; 0 behind count */
-    int16_t *halves; /* (size, step / 4, 2, 4): of fixed, four high halves, then the low ones */
+    int64_t size;   /* outputs */
+    int64_t step;   /* room for the weights of one output; a multiple of 4 */
+    int bits;       /* of the fraction of a fixed weight: 22 at most */
+    int32_t *start; /* (size): the first input of an output */
+    int32_t *count; /* (size): how many inputs it has */
+    double *weight; /* (size, step): `count` of them sum to 1 */
+    int32_t *fixed; /* (size, step): weight * 2^bits, rounded; 0 behind count */
 } vt_taps;
 
-/* What vt_taps_fill needs. */
+/* The step that taps will have, and the memory that vt_taps_fill needs. */
+int64_t vt_taps_step(int64_t in_size, int64_t out_size, vt_filter filter);
 size_t vt_taps_bytes(int64_t in_size, int64_t out_size, vt_filter filter);
 
 /* Pillow's weights for resizing in_size pixels to out_size. small: weights of 16 bits, as torch has

@@ -74,30 +74,33 @@ static void check_samples(const vt_image_kernels *k, int64_t n) {
 /* Columns and rows of 30 x 30 pixels; `across` may read some bytes behind a row. */
 static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_t channels,
                              vt_filter filter) {
-    enum { SIDE = 30 };
+    enum { SIDE = 30, ROWS = 7 };
     const size_t bytes = SIDE * SIDE * (size_t)channels;
     const size_t row = (size_t)(out_size * channels);
-    uint8_t *in = random_bytes(bytes + VT_OVERRUN), *out[2] = {take(4 * row), take(4 * row)};
+    uint8_t *in = random_bytes(bytes + VT_OVERRUN), *out[2] = {take(ROWS * row), take(ROWS * row)};
     vt_taps taps;
     void *memory = take(vt_taps_bytes(SIDE, out_size, filter));
     vt_taps_fill(&taps, memory, SIDE, out_size, filter, out_size % 2 == 0);
-    const uint8_t *rows[VT_ROWS];
-    for (int r = 0; r < VT_ROWS; r++) rows[r] = in + (r + SIDE - VT_ROWS) * SIDE * channels;
+    void *plan = aligned_alloc(64, (vt_plan_bytes(taps.size, taps.step) + 63) & ~(size_t)63);
+    const uint8_t *rows[ROWS];
+    for (int r = 0; r < ROWS; r++) rows[r] = in + (r + SIDE - ROWS) * SIDE * channels;
     for (int i = 0; i < 2; i++) {
-        uint8_t *const to[VT_ROWS] = {out[i], out[i] + row, out[i] + 2 * row, out[i] + 3 * row};
-        (i == 0 ? &vt_image_kernels_ref : k)->across(to, rows, VT_ROWS, channels, &taps);
+        const vt_image_kernels *one = i == 0 ? &vt_image_kernels_ref : k;
+        one->plan_across(plan, channels, &taps);
+        one->across(out[i], (int64_t)row, rows, ROWS, channels, &taps, plan);
     }
-    check_same(out[0], out[1], 4 * row, "across", out_size);
+    check_same(out[0], out[1], ROWS * row, "across", out_size);
     for (int64_t y = 0; y < out_size; y++) {
         uint8_t down[2][SIDE * 8];
         const int64_t n = SIDE * channels, stride = SIDE * channels;
         for (int i = 0; i < 2; i++) {
-            (i == 0 ? &vt_image_kernels_ref : k)
-                ->down(down[i], in + taps.start[y] * stride, stride, n, &taps, y);
+            const vt_image_kernels *one = i == 0 ? &vt_image_kernels_ref : k;
+            one->plan_down(plan, &taps);
+            one->down(down[i], in + taps.start[y] * stride, stride, n, &taps, y, plan);
         }
         check_same(down[0], down[1], (size_t)n, "down", out_size);
     }
-    free(in), free(out[0]), free(out[1]), free(memory);
+    free(in), free(out[0]), free(out[1]), free(memory), free(plan);
 }
 
 static void check_kernels(const vt_image_kernels *k) {
