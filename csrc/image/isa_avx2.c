@@ -22,6 +22,7 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .across = across_avx2,
     .plan_down = plan_down_avx2,
     .down = down_avx2,
+    .reverse = reverse_avx2,
     .split = split_avx2,
     .merge = merge_avx2,
     .blend_even = blend_even_avx2,

@@ -24,6 +24,7 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .across = across_avx512,
     .plan_down = plan_down_avx512,
     .down = down_avx512,
+    .reverse = reverse_avx2,
     .split = split_avx512,
     .merge = merge_avx512,
     .blend_even = blend_even_avx512,

@@ -1,5 +1,6 @@
 /* The kernels in plain C. */
 #include <stdbool.h>
+#include <string.h>
 
 #include "image/kernels.h"
 
@@ -15,6 +16,7 @@ const vt_image_kernels vt_image_kernels_ref = {
     .across = across_plain,
     .plan_down = plan_down_plain,
     .down = down_plain,
+    .reverse = reverse_plain,
     .split = split_plain,
     .merge = merge_plain,
     .blend_even = blend_even,

@@ -31,6 +31,8 @@ typedef struct vt_standard {
     /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */ \
     X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps,     \
              int64_t i, const void *plan))                                                        \
+    /* n pixels of so many bytes each, in reversed order. */                                      \
+    X(reverse, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes))                       \
     /* Pixels of three channels to three planes, and back. */                                     \
     X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n))                              \
     X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n))                             \

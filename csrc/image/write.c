@@ -30,6 +30,7 @@ typedef struct work {
     const float *mean, *std;
     vt_standard *standard; /* (channels), for bytes */
     uint8_t *bytes;        /* (channels, width): planes of a row */
+    uint8_t *reversed;     /* (width, channels) */
     float *row, *other;    /* (channels, width) */
     int64_t channels, width;
 } work;
@@ -47,19 +48,15 @@ static void split_bytes(const work *w, const uint8_t *from) {
     }
 }
 
-static void reverse_bytes(uint8_t *row, int64_t n) {
-    for (int64_t i = 0; i < n / 2; i++) {
-        const uint8_t left = row[i];
-        row[i] = row[n - 1 - i];
-        row[n - 1 - i] = left;
-    }
-}
-
 static void row_of_bytes(float *const *planes, vt_write_source source, int64_t y, const work *w) {
-    split_bytes(w, vt_image_row(source.image, y));
+    const uint8_t *from = vt_image_row(source.image, y);
+    if (source.flip) {
+        vt_image_kernels_now()->reverse(w->reversed, from, w->width, w->channels);
+        from = w->reversed;
+    }
+    split_bytes(w, from);
     for (int64_t c = 0; c < w->channels; c++) {
-        uint8_t *plane = w->bytes + c * w->width;
-        if (source.flip) reverse_bytes(plane, w->width);
+        const uint8_t *plane = w->bytes + c * w->width;
         vt_image_kernels_now()->standardize(planes[c], plane, w->width, &w->standard[c]);
     }
 }
@@ -154,11 +151,12 @@ vt_status vt_image_write(void *out, bool bf16, vt_write_source one, const float 
     const size_t standards = vt_align((size_t)in->channels * sizeof *w.standard);
     char *memory;
     VT_TRY(vt_scratch((void **)&memory,
-                      standards + vt_align(samples) + 2 * vt_align(samples * sizeof(float)),
+                      standards + 2 * vt_align(samples) + 2 * vt_align(samples * sizeof(float)),
                       error));
     w.standard = (vt_standard *)(void *)memory;
     w.bytes = (uint8_t *)memory + standards;
-    w.row = (float *)(void *)(w.bytes + vt_align(samples));
+    w.reversed = w.bytes + vt_align(samples);
+    w.row = (float *)(void *)(w.reversed + vt_align(samples));
     w.other = w.row + vt_align(samples * sizeof(float)) / sizeof(float);
     for (int64_t c = 0; in->sample == VT_SAMPLE_U8 && c < in->channels; c++) {
         fill_standard(&w.standard[c], mean[c], std[c]);

@@ -43,6 +43,10 @@ static void check_planes(const vt_image_kernels *k, int64_t n) {
     const uint8_t *const planes[3] = {in, in + n, in + 2 * n};
     ref->merge(out[0], planes, n), k->merge(out[1], planes, n);
     check_same(out[0], out[1], 3 * size, "merge", n);
+    for (int64_t bytes = 1; bytes <= 3; bytes++) {
+        ref->reverse(out[0], in, n, bytes), k->reverse(out[1], in, n, bytes);
+        check_same(out[0], out[1], size * (size_t)bytes, "reverse", n);
+    }
     ref->luma(out[0], planes, n), k->luma(out[1], planes, n);
     check_same(out[0], out[1], size, "luma", n);
     for (int i = 0; i < 2; i++) {
