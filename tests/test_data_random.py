@@ -108,3 +108,23 @@ def test_a_batch_shares_nothing_with_its_first_item() -> None:
 
     assert first(random.batch) == first(random.batch) != first(random.item)
     assert random.epoch() is None
+
+
+def test_a_generator_is_given_out_again_only_when_nobody_holds_it() -> None:
+    def fresh(sample: int) -> np.random.Generator:
+        counter = np.array([0, 1, sample, 0], np.uint64)
+        key = np.array([9, 1], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+    def again(sample: int) -> np.random.Generator:
+        with random.item(9, 0, sample):
+            return random.generator()
+
+    held = [again(sample) for sample in range(6)]
+    assert len({id(generator) for generator in held}) == 6
+    inner = again(6).bit_generator
+    values = [generator.random(3) for generator in held]
+    assert np.array_equal(values, [fresh(sample).random(3) for sample in range(6)])
+    assert np.array_equal(inner.random_raw(3), fresh(6).bit_generator.random_raw(3))
+    again(7).random(3, np.float32)  # leaves half a number behind
+    assert np.array_equal(again(8).random(3, np.float32), fresh(8).random(3, np.float32))
