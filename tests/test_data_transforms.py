@@ -425,3 +425,13 @@ def test_to_tensor_and_normalize_in_one_pass_are_the_two(mode: str) -> None:
     assert np.array_equal(T.Compose([first, second])(img), second(first(img)))
     T.Compose([first, Noticed((0.4,), (0.3,)), second])(img)
     assert len(calls) == 1
+
+
+def test_a_list_of_transforms_may_be_changed_between_calls() -> None:
+    image = np.full((4, 4, 3), 100, np.uint8)
+    both = T.Compose([T.ToTensor(), T.Normalize((0.5,), (0.5,))])
+    before = both(image)
+    both.transforms.insert(0, T.RandomInvert(1.0))
+    assert np.allclose(both(image), -before)
+    both.transforms[-1].mean = (1.0,)
+    assert np.allclose(both(image), -before - 1)

@@ -13,9 +13,15 @@ enum {
     VT_CHUNK = 512   /* pixels that an operation splits into planes at once */
 };
 
+/* 1 / x as the sum of two numbers. */
+typedef struct vt_inverse {
+    float high, low;
+} vt_inverse;
+
 /* How a byte becomes a real number: (x / 255 - mean) / std in float, each step rounded. */
 typedef struct vt_standard {
-    float mean, std;
+    vt_inverse white, std; /* of 255 and of the standard deviation */
+    float mean;
     float table[256];
     bool exact; /* `standardize` computes just what is in the table, without looking there */
 } vt_standard;

@@ -9,12 +9,18 @@
 
 /* ---------------------------------------------------------------- the standardisation of bytes */
 
+static vt_inverse inverse_of(float x) {
+    const float high = 1.0f / x;
+    return (vt_inverse){high, (float)(1.0 / (double)x - (double)high)};
+}
+
 /* The fast formula is only taken where it gives, for all bytes, what two divisions give. */
 static void fill_standard(vt_standard *standard, float mean, float std) {
     uint8_t bytes[256];
     float fast[256];
     standard->mean = mean;
-    standard->std = std;
+    standard->white = inverse_of(255);
+    standard->std = inverse_of(std);
     standard->exact = true;
     for (int i = 0; i < 256; i++) {
         bytes[i] = (uint8_t)i;
@@ -27,6 +33,7 @@ static void fill_standard(vt_standard *standard, float mean, float std) {
 /* ---------------------------------------------------------------- rows */
 
 typedef struct work {
+    const vt_image_kernels *kernels;
     const float *mean, *std;
     vt_standard *standard; /* (channels), for bytes */
     uint8_t *bytes;        /* (channels, width): planes of a row */
@@ -38,7 +45,7 @@ typedef struct work {
 static void split_bytes(const work *w, const uint8_t *from) {
     if (w->channels == 3) {
         uint8_t *const planes[3] = {w->bytes, w->bytes + w->width, w->bytes + 2 * w->width};
-        vt_image_kernels_now()->split(planes, from, w->width);
+        w->kernels->split(planes, from, w->width);
         return;
     }
     for (int64_t c = 0; c < w->channels; c++) {
@@ -51,13 +58,13 @@ static void split_bytes(const work *w, const uint8_t *from) {
 static void row_of_bytes(float *const *planes, vt_write_source source, int64_t y, const work *w) {
     const uint8_t *from = vt_image_row(source.image, y);
     if (source.flip) {
-        vt_image_kernels_now()->reverse(w->reversed, from, w->width, w->channels);
+        w->kernels->reverse(w->reversed, from, w->width, w->channels);
         from = w->reversed;
     }
     split_bytes(w, from);
     for (int64_t c = 0; c < w->channels; c++) {
         const uint8_t *plane = w->bytes + c * w->width;
-        vt_image_kernels_now()->standardize(planes[c], plane, w->width, &w->standard[c]);
+        w->kernels->standardize(planes[c], plane, w->width, &w->standard[c]);
     }
 }
 
@@ -111,7 +118,7 @@ static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write
         }
         for (int64_t c = 0; bf16 && c < w->channels; c++) {
             uint16_t *to = (uint16_t *)out + c * area + y * w->width;
-            vt_image_kernels_now()->to_bf16(to, planes[c], w->width);
+            w->kernels->to_bf16(to, planes[c], w->width);
         }
     }
 }
@@ -146,7 +153,11 @@ vt_status vt_image_write(void *out, bool bf16, vt_write_source one, const float 
                          const float *std, const vt_write_mix *mix, vt_error *error) {
     VT_TRY(check(one, std, mix, error));
     const vt_image *in = one.image;
-    work w = {.mean = mean, .std = std, .channels = in->channels, .width = in->width};
+    work w = {.kernels = vt_image_kernels_now(),
+              .mean = mean,
+              .std = std,
+              .channels = in->channels,
+              .width = in->width};
     const size_t samples = (size_t)(in->channels * in->width);
     const size_t standards = vt_align((size_t)in->channels * sizeof *w.standard);
     char *memory;

@@ -9,6 +9,7 @@ colours are concerned. A size is (height, width), a number of pixels an int.
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -592,8 +593,8 @@ def to_normalized_tensor(
     channels = get_image_num_channels(pixels)
     return _vitc.write_image(
         pixels,
-        _per_channel(mean, channels),
-        _per_channel(std, channels),
+        _per_channel(tuple(mean), channels),
+        _per_channel(tuple(std), channels),
         flip=hflip,
         bf16=bf16,
         out=out,
@@ -604,9 +605,11 @@ def to_normalized_tensor(
     )
 
 
-def _per_channel(values: Sequence[float], channels: int) -> Array:
-    numbers = np.asarray(values, np.float32)
-    return np.repeat(numbers, channels) if numbers.size == 1 else numbers
+@lru_cache
+def _per_channel(values: tuple[float, ...], channels: int) -> Array:
+    numbers = np.array(values * channels if len(values) == 1 else values, np.float32)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def normalize(tensor: Array, mean: Sequence[float], std: Sequence[float]) -> Array:

@@ -37,7 +37,7 @@ def _philox(seed: int, family: int, *place: int) -> np.random.Philox:
     return stream
 
 
-def _state(seed: int, family: int, *place: int) -> dict[str, Any]:
+def _state(seed: int, family: int, *place: int) -> Any:
     """Of the stream before its first number."""
     # The lowest word counts the numbers drawn from this stream.
     counter = np.zeros(4, np.uint64)

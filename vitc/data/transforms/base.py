@@ -96,14 +96,23 @@ class Compose(Transform):
         for step in self.transforms:
             if not callable(step):
                 raise TypeError(f"a transform must be callable, got {step!r}")
+        self._joined: tuple[list[Step], list[Step]] = [], []
 
     def __call__(self, img: Any) -> Any:
-        steps = _joined(self.transforms)
+        steps = self._steps()
         if getattr(img, "mode", None) in ("L", "RGB") and _end_in_arrays(steps):
             img = np.asarray(img)  # once, instead of there and back in every step
         for step in steps:
             img = step(img)
         return img
+
+    def _steps(self) -> list[Step]:
+        """The transforms, joined; anew when someone has changed the list."""
+        known, joined = self._joined
+        if known != self.transforms:
+            joined = _joined(self.transforms)
+            self._joined = list(self.transforms), joined  # at once, for other threads
+        return joined
 
     def __repr__(self) -> str:
         return listed(type(self).__name__, self.transforms)

@@ -32,11 +32,13 @@ class ToTensor(Transform):
         return None
 
 
+_DEPTHS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16, "L": 8, "RGB": 8, "I;16": 16}
+
+
 def _depth(img: Any) -> int | None:
     """Bits per channel of an image of whole numbers, if they are 8 or 16."""
-    if isinstance(img, np.ndarray):
-        return {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(img.dtype)
-    return {"L": 8, "RGB": 8, "I;16": 16}.get(getattr(img, "mode", ""))
+    kind = img.dtype if isinstance(img, np.ndarray) else getattr(img, "mode", "")
+    return _DEPTHS.get(kind)
 
 
 class PILToTensor(Transform):
