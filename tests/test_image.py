@@ -182,15 +182,6 @@ def test_perspective_is_torchvisions(mode: str) -> None:
     assert np.array_equal(F.perspective(pixels, start, end, mode, (1, 2, 3)), np.asarray(theirs))
 
 
-@pytest.mark.parametrize("padding", F.PADDINGS)
-def test_borders_are_numpys(padding: str) -> None:
-    pixels = cut(9, 11, 7)
-    borders = ((2, 4), (1, 3), (0, 0))
-    options = {"constant_values": 6} if padding == "constant" else {}
-    expected = np.pad(pixels, borders, padding, **options)
-    assert np.array_equal(F.pad(pixels, (1, 2, 3, 4), 6, padding), expected)
-
-
 # ---------------------------------------------------------------------------------------- colour
 
 ENHANCERS = {

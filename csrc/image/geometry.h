@@ -27,25 +27,23 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
     }
 }
 
+#define VT_PIXEL_CASE(count, statement) \
+    case count: {                       \
+        enum { bytes = count };         \
+        statement;                      \
+        break;                          \
+    }
+
 /* `statement` with `bytes` as a constant where it is that of a usual pixel, for loops over pixels.
  */
 #define VT_WITH_PIXEL_BYTES(count, statement) \
     switch (count) {                          \
-        case 1: {                             \
-            enum { bytes = 1 };               \
-            statement;                        \
-            break;                            \
-        }                                     \
-        case 3: {                             \
-            enum { bytes = 3 };               \
-            statement;                        \
-            break;                            \
-        }                                     \
-        case 4: {                             \
-            enum { bytes = 4 };               \
-            statement;                        \
-            break;                            \
-        }                                     \
+        VT_PIXEL_CASE(1, statement)           \
+        VT_PIXEL_CASE(2, statement)           \
+        VT_PIXEL_CASE(3, statement)           \
+        VT_PIXEL_CASE(4, statement)           \
+        VT_PIXEL_CASE(6, statement)           \
+        VT_PIXEL_CASE(12, statement)          \
         default: {                            \
             const int64_t bytes = (count);    \
             statement;                        \
@@ -54,6 +52,21 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
 
 /* The whole number below; -1 for what is negative. */
 static inline int64_t vt_place(double x) { return x < 0 ? -1 : (int64_t)x; }
+
+/* Where place i is in a row of n that is mirrored at its first and last place, again and again. */
+static inline int64_t vt_mirror(int64_t i, int64_t n) {
+    const int64_t period = n > 1 ? 2 * (n - 1) : 1, at = (i % period + period) % period;
+    return at < n ? at : period - at;
+}
+
+/* The same, mirrored at its ends: the first and the last place come twice. */
+static inline int64_t vt_mirror_edge(int64_t i, int64_t n) {
+    const int64_t period = 2 * n, at = (i % period + period) % period;
+    return at < n ? at : period - 1 - at;
+}
+
+/* out (width, height) from in (height, width), rows becoming columns; either may be upside down. */
+void vt_image_transpose(const vt_image *out, const vt_image *in);
 
 /* Nearest neighbours under x_in = a[0] x + a[2], y_in = a[4] y + a[5]. Pixels of the result that
  * come from outside of the image are left alone. */

@@ -6,7 +6,7 @@
 
 /* clang-format off */
 #define VT_IMAGE_OPERATIONS(X)                                                                     \
-    X(resize) X(flip) X(affine) X(perspective)                                                     \
+    X(resize) X(flip) X(rot90) X(pad) X(affine) X(perspective)                                     \
     X(brightness) X(contrast) X(saturation) X(hue) X(grayscale) X(sharpness)                       \
     X(invert) X(solarize) X(solarize_add) X(posterize) X(gamma) X(equalize) X(autocontrast)\
     X(box_blur)

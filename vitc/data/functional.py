@@ -51,6 +51,13 @@ def interpolation_mode(value: Any) -> InterpolationMode:
     return InterpolationMode(name)
 
 
+def padding_kind(mode: str) -> str:
+    """The mode itself. Raises `ValueError` unless it is one of `PADDINGS`."""
+    if mode not in PADDINGS:
+        raise ValueError(f"padding_mode is {mode!r}, expected one of {', '.join(PADDINGS)}")
+    return mode
+
+
 def pair(size: Size, what: str = "size") -> tuple[int, int]:
     """size as (height, width). Raises `ValueError` unless it is one or two numbers above 0."""
     sizes = (size,) if isinstance(size, int) else tuple(size)
@@ -116,17 +123,17 @@ def resized_shape(
 
 
 def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
-    """A rectangle of the image; black where it sticks out. Of an array it may be a view."""
-    if not images.is_array(img):
-        return img.crop((left, top, left + width, top + height))
+    """A rectangle of the image; black where it sticks out.
+
+    Of an array it is a view, which costs nothing, unless it sticks out.
+    """
     bottom, right = top + height, left + width
+    if not images.is_array(img):
+        return img.crop((left, top, right, bottom))
     inside = img[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if inside.shape[:2] == (height, width):
         return inside
-    out = np.zeros((height, width, *img.shape[2:]), img.dtype)
-    y, x = max(-top, 0), max(-left, 0)
-    out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return out
+    return pad(img, (-left, -top, right - img.shape[1], bottom - img.shape[0]))
 
 
 def center_crop(
@@ -162,23 +169,12 @@ def pad(img: Any, padding: Size, fill: Fill = 0, padding_mode: str = "constant")
     """The image with a border.
 
     padding: one number for all edges, (left and right, top and bottom), or (left, top, right,
-    bottom). fill: the border's value, or one per channel. padding_mode: "constant", or what the
-    border is made from: "edge", "reflect" (without the edge itself) or "symmetric" (with it).
+    bottom); where it is below 0 the image is cut off, and then continued. fill: the border's value,
+    or one per channel. padding_mode: "constant", or what the border is made from: "edge", "reflect"
+    (without the edge itself) or "symmetric" (with it).
     """
-    left, top, right, bottom = _borders(padding)
-    pixels = images.pixels_of(img)
-    height, width = pixels.shape[:2]
-    if padding_mode != "constant":
-        borders = ((top, bottom), (left, right), (0, 0))[: pixels.ndim]
-        return images.like(np.pad(pixels, borders, padding_mode), img)  # type: ignore[call-overload]
-    out = np.empty((top + height + bottom, left + width + right, *pixels.shape[2:]), pixels.dtype)
-    out[...] = (
-        np.asarray(_fill(fill, img)).astype(pixels.dtype)
-        if pixels.ndim == 3
-        else _fill(fill, img)[0]
-    )
-    out[top : top + height, left : left + width] = pixels
-    return images.like(out, img)
+    mode = PADDINGS.index(padding_kind(padding_mode))
+    return images.apply("pad", img, *_borders(padding), mode, *_fill(fill, img))
 
 
 def _borders(padding: Size) -> tuple[int, int, int, int]:
@@ -351,7 +347,12 @@ def _homography(
 
 def rot90(img: Any, k: int = 1) -> Any:
     """The image turned by k quarters of a turn against the clock, as numpy.rot90."""
-    return images.like(np.rot90(images.pixels_of(img), k), img)
+    quarters = k % 4
+    if quarters == 0:
+        return img
+    if quarters == 2:
+        return images.apply("flip", img, True, True)
+    return images.apply("rot90", img, quarters == 3)
 
 
 def elastic_transform(

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from vitc.data import functional as F
-
 Range = tuple[float, float]
 
 
@@ -18,12 +16,6 @@ def antialiased(antialias: bool | None) -> bool | None:
     if antialias is False:
         raise ValueError("antialias=False: images are always antialiased when shrunk")
     return antialias
-
-
-def padding_kind(mode: str) -> str:
-    if mode not in F.PADDINGS:
-        raise ValueError(f"padding_mode is {mode!r}, expected one of {', '.join(F.PADDINGS)}")
-    return mode
 
 
 def bounds(

@@ -4,7 +4,7 @@ from typing import Any
 
 from vitc.data import functional as F
 from vitc.data.functional import Fill, Size
-from vitc.data.transforms.arguments import antialiased, at_least, padding_kind
+from vitc.data.transforms.arguments import antialiased, at_least
 from vitc.data.transforms.base import Transform
 
 
@@ -57,7 +57,7 @@ class CenterCropOrPad(Transform):
 
     def __init__(self, size: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.size, self.fill = F.pair(size), fill
-        self.padding_mode = padding_kind(padding_mode)
+        self.padding_mode = F.padding_kind(padding_mode)
 
     def __call__(self, img: Any) -> Any:
         return F.center_crop(img, self.size, self.fill, self.padding_mode)
@@ -106,7 +106,7 @@ class Pad(Transform):
 
     def __init__(self, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.padding, self.fill = padding, fill
-        self.padding_mode = padding_kind(padding_mode)
+        self.padding_mode = F.padding_kind(padding_mode)
 
     def __call__(self, img: Any) -> Any:
         F.dimensions(img)

@@ -15,7 +15,6 @@ from vitc.data.transforms.arguments import (
     around_zero,
     at_least,
     bounds,
-    padding_kind,
     positive,
     probability,
 )
@@ -151,7 +150,7 @@ class RandomCrop(RandomTransform):
     ) -> None:
         self.size = F.pair(size)
         self.padding, self.pad_if_needed, self.fill = padding, pad_if_needed, fill
-        self.padding_mode = padding_kind(padding_mode)
+        self.padding_mode = F.padding_kind(padding_mode)
 
     def __call__(self, img: Any) -> Any:
         return super().__call__(self.padded(img))
@@ -194,7 +193,7 @@ class RandomCropOrPad(RandomTransform):
 
     def __init__(self, size: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.size, self.fill = F.pair(size), fill
-        self.padding_mode = padding_kind(padding_mode)
+        self.padding_mode = F.padding_kind(padding_mode)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[int, ...]:
         """(top, left); below 0 it is how much is padded there."""
