@@ -67,6 +67,9 @@ def test_a_level_is_taken_and_no_kernel_is_above_it(level: str) -> None:
     used = {ORDER.index(kernel) for kernel in config["kernels"].values()}
     best = CONFIG["best_isa"] if level == "native" else level
     assert max(used) == ORDER.index(best)
+    # Those of images need more of AVX-512 than the others.
+    some = best == "avx512" and not {"avx512vbmi", "avx512vnni"} <= set(config["features"].split())
+    assert config["image_kernels"] == ("avx2" if some else best)
 
 
 def test_without_a_wish_it_is_native() -> None:

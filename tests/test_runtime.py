@@ -102,6 +102,7 @@ def test_show_config_tells_versions_levels_threads_and_each_kernel() -> None:
     assert config["isa"] in told["instruction set"]
     assert told["instruction set"].endswith(", ".join(config["isas"]))
     assert told["CPU features"] == (config["features"] or "none that the kernels use")
+    assert told["images"] == f"{config['image_kernels']} kernels"
     assert told["threads"] == f"{vitc.get_num_threads()} (OpenMP)"
     kernels = {
         kernel: name.removesuffix(" kernels")

@@ -67,6 +67,7 @@ def config_text() -> str:
     }
     for level in dict.fromkeys(c["kernels"].values()):
         rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
+    rows["images"] = f"{c['image_kernels']} kernels"
     rows["float64"] = "ref kernels, plain C products"
     return "\n".join(["vitc", *(_row(name, value) for name, value in rows.items())])
 

@@ -11,9 +11,9 @@ vt_status vt_factor(float *factor, vt_numbers numbers, const char *name, vt_erro
 
 static void luma_8(uint8_t *grey, const uint8_t *rgb, int64_t n) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
-    uint8_t planes[3][VT_CHUNK], *const to[3] = {planes[0], planes[1], planes[2]};
-    for (int64_t i = 0; i < n; i += VT_CHUNK) {
-        const int64_t some = n - i < VT_CHUNK ? n - i : VT_CHUNK;
+    uint8_t planes[3][VT_IMAGE_CHUNK], *const to[3] = {planes[0], planes[1], planes[2]};
+    for (int64_t i = 0; i < n; i += VT_IMAGE_CHUNK) {
+        const int64_t some = n - i < VT_IMAGE_CHUNK ? n - i : VT_IMAGE_CHUNK;
         kernels->split(to, rgb + 3 * i, some);
         kernels->luma(grey + i, (const uint8_t *const *)to, some);
     }

@@ -17,10 +17,10 @@ static uint64_t sum_of_bytes(const uint8_t *row, int64_t n) {
 }
 
 static double row_sum(const vt_image *in, int64_t y) {
-    float chunk[VT_CHUNK];
+    float chunk[VT_IMAGE_CHUNK];
     double sum = 0;
-    for (int64_t x = 0; x < in->width; x += VT_CHUNK) {
-        const int64_t n = in->width - x < VT_CHUNK ? in->width - x : VT_CHUNK;
+    for (int64_t x = 0; x < in->width; x += VT_IMAGE_CHUNK) {
+        const int64_t n = in->width - x < VT_IMAGE_CHUNK ? in->width - x : VT_IMAGE_CHUNK;
         vt_grey_row(chunk, in, y, x, n);
         sum += in->sample == VT_SAMPLE_U8 ? (double)sum_of_bytes((const uint8_t *)(void *)chunk, n)
                                           : sum_of(chunk, n, in->sample);

@@ -22,11 +22,11 @@ static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers
         }
         return VT_OK;
     }
-    float chunk[VT_CHUNK];
+    float chunk[VT_IMAGE_CHUNK];
     for (int64_t y = 0; y < in->height; y++) {
         char *to = vt_image_row(out, y);
-        for (int64_t x = 0; x < in->width; x += VT_CHUNK) {
-            const int64_t n = in->width - x < VT_CHUNK ? in->width - x : VT_CHUNK;
+        for (int64_t x = 0; x < in->width; x += VT_IMAGE_CHUNK) {
+            const int64_t n = in->width - x < VT_IMAGE_CHUNK ? in->width - x : VT_IMAGE_CHUNK;
             vt_grey_row(chunk, in, y, x, n);
             for (int64_t i = 0; i < n * out->channels; i++, to += bytes) {
                 vt_copy_pixel(to, (const char *)chunk + i / out->channels * bytes, bytes);

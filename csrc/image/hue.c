@@ -7,11 +7,11 @@
 
 static void turn_8(uint8_t *out, const uint8_t *rgb, int64_t n, int steps) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
-    uint8_t in_planes[3][VT_CHUNK], out_planes[3][VT_CHUNK];
+    uint8_t in_planes[3][VT_IMAGE_CHUNK], out_planes[3][VT_IMAGE_CHUNK];
     uint8_t *const split[3] = {in_planes[0], in_planes[1], in_planes[2]};
     uint8_t *const turned[3] = {out_planes[0], out_planes[1], out_planes[2]};
-    for (int64_t i = 0; i < n; i += VT_CHUNK) {
-        const int64_t some = n - i < VT_CHUNK ? n - i : VT_CHUNK;
+    for (int64_t i = 0; i < n; i += VT_IMAGE_CHUNK) {
+        const int64_t some = n - i < VT_IMAGE_CHUNK ? n - i : VT_IMAGE_CHUNK;
         kernels->split(split, rgb + 3 * i, some);
         kernels->turn_hue(turned, (const uint8_t *const *)split, some, steps);
         kernels->merge(out + 3 * i, (const uint8_t *const *)turned, some);

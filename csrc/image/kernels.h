@@ -9,8 +9,8 @@
 #include "image/taps.h"
 
 enum {
-    VT_OVERRUN = 64, /* bytes behind a row that `across` may read */
-    VT_CHUNK = 512   /* pixels that an operation splits into planes at once */
+    VT_OVERRUN = 64,     /* bytes behind a row that `across` may read */
+    VT_IMAGE_CHUNK = 512 /* pixels that an operation splits into planes at once */
 };
 
 /* 1 / x as the sum of two numbers. */
@@ -69,8 +69,10 @@ static inline size_t vt_plan_bytes(int64_t size, int64_t step) {
 /* Those of the instruction set in use. */
 const vt_image_kernels *vt_image_kernels_now(void);
 
-/* The tables; the vector ones are empty where the compiler has none. That of AVX-512 needs VBMI
- * and VNNI. */
+/* Its name: that of AVX-512 needs VBMI and VNNI, and so may be below that of other kernels. */
+const char *vt_image_kernels_level(void);
+
+/* The tables; the vector ones are empty where the compiler has none. */
 extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2, vt_image_kernels_avx512;
 
 #endif

@@ -4,11 +4,11 @@
 
 static void saturate_8(uint8_t *out, const uint8_t *rgb, int64_t n, float factor) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
-    uint8_t planes[3][VT_CHUNK], grey[VT_CHUNK];
+    uint8_t planes[3][VT_IMAGE_CHUNK], grey[VT_IMAGE_CHUNK];
     uint8_t *const to[3] = {planes[0], planes[1], planes[2]};
     const uint8_t *const from[3] = {planes[0], planes[1], planes[2]};
-    for (int64_t i = 0; i < n; i += VT_CHUNK) {
-        const int64_t some = n - i < VT_CHUNK ? n - i : VT_CHUNK;
+    for (int64_t i = 0; i < n; i += VT_IMAGE_CHUNK) {
+        const int64_t some = n - i < VT_IMAGE_CHUNK ? n - i : VT_IMAGE_CHUNK;
         kernels->split(to, rgb + 3 * i, some);
         kernels->luma(grey, from, some);
         for (int p = 0; p < 3; p++) kernels->blend(planes[p], grey, planes[p], some, factor);

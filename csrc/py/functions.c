@@ -2,6 +2,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "image/kernels.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -183,11 +184,12 @@ static PyObject *config(PyObject *module, PyObject *unused) {
 #else
     PyObject *openmp = Py_False;
 #endif
-    return Py_BuildValue(
-        "{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N}", "isa", vt_isa_name(vt_isa_selected()), "best_isa",
-        vt_isa_name(vt_isa_best()), "isas", available_isas(), "features", vt_cpu_features(),
-        "onednn", vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False, "openmp",
-        openmp, "threads", vt_default_threads(), "kernels", kernel_slots());
+    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N,s:s}", "isa",
+                         vt_isa_name(vt_isa_selected()), "best_isa", vt_isa_name(vt_isa_best()),
+                         "isas", available_isas(), "features", vt_cpu_features(), "onednn",
+                         vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False,
+                         "openmp", openmp, "threads", vt_default_threads(), "kernels",
+                         kernel_slots(), "image_kernels", vt_image_kernels_level());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {

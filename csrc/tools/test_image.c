@@ -108,7 +108,7 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
 }
 
 static void check_kernels(const vt_image_kernels *k) {
-    static const int64_t sizes[] = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 100, VT_CHUNK};
+    static const int64_t sizes[] = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 100, VT_IMAGE_CHUNK};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_planes(k, sizes[i]);
         check_samples(k, sizes[i]);
