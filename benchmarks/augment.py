@@ -1,15 +1,18 @@
 """Augmentation on one core: vitc against what people use now, side by side.
 
-    python benchmarks/augment.py [--rounds 15] [--only jitter] [--out results/FILE.json]
+    python benchmarks/augment.py [--rounds 15] [--only jitter] [--out results/FILE.json | --add ...]
     python benchmarks/augment.py --count results/FILE.json
 
 Photographs of scikit-image, as JPEGs of 500 x 375 pixels and quality 92. Every library starts from
 what it decodes to: torchvision v1 and timm from Pillow images, torchvision v2 from uint8 tensors,
 the others from arrays. In each round all libraries take turns in a random order; what counts is the
 ratio of the processor times of one round, and its median and quartiles over the rounds: above 1,
-vitc is the faster. AlbumentationsX and kornia-rs take part where they are installed; Pillow-SIMD
-takes Pillow's place in an environment of its own. Only torchvision v1 and timm give the same pixels
-as vitc.
+vitc is the faster. AlbumentationsX and kornia-rs take part where they are installed. Pillow-SIMD
+takes Pillow's place in an environment of its own; --add puts its figures beside those of an earlier
+--out. Only torchvision v1 and timm, on Pillow itself, give the same pixels as vitc. OpenCV below
+AlbumentationsX does not average what it leaves out in shrinking, unless told to ("area"), and
+neither does kornia-rs with "bilinear": they read fewer pixels, and show patterns that are not
+there.
 
 --count: instructions per call of the core on AVX2, by valgrind's callgrind: to be compared without
 noise.
@@ -20,7 +23,6 @@ import importlib.util
 import io
 import json
 import os
-import platform
 import random
 import re
 import statistics
@@ -33,10 +35,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from race import versions
 
 ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+PACKAGES = (
+    *("vitc", "pillow", "pillow-simd", "torch", "torchvision", "timm"),
+    *("albumentationsx", "opencv-python-headless", "kornia-rs"),
+)
 Calls = dict[str, Callable[[], Any]]  # by library
 
 
@@ -79,39 +86,44 @@ class Libraries:
         from PIL import Image
 
         import vitc.data
-        from vitc.data import transforms
+        from vitc.data import random, transforms
 
         self.vitc, self.timm, self.v1, self.v2, self.torch = transforms, timm.data, v1, v2, torch
         self.create_transform = vitc.data.create_transform
         self.jpegs = photographs()
+        self.generator = random.generator
         self.decode = vitc.data.Decoder("RGB", value_range="dtype")
         self.open = lambda data: Image.open(io.BytesIO(data)).convert("RGB")
         self.pillow = [self.open(data) for data in self.jpegs]
         self.small = [image.resize((224, 224)) for image in self.pillow]
 
+    @staticmethod
+    def arrays(images: list[Any]) -> list[np.ndarray]:
+        return [np.asarray(image) for image in images]
+
+    def tensors(self, images: list[Any]) -> list[Any]:
+        planes = [array.transpose(2, 0, 1).copy() for array in self.arrays(images)]
+        return [self.torch.from_numpy(array) for array in planes]
+
     def pair(self, name: str, *args: Any, small: bool = True, **options: Any) -> Calls:
         """A transform that the libraries have by one name."""
         images = self.small if small else self.pillow
-        arrays = [np.asarray(image) for image in images]
-        tensors = [self.torch.from_numpy(a.transpose(2, 0, 1).copy()) for a in arrays]
         theirs = {k: self.v1.InterpolationMode(v) for k, v in options.items()}
         return {
-            "vitc": over(getattr(self.vitc, name)(*args, **options), arrays),
+            "vitc": over(getattr(self.vitc, name)(*args, **options), self.arrays(images)),
             "torchvision": over(getattr(self.v1, name)(*args, **theirs), images),
-            "torchvision v2": over(getattr(self.v2, name)(*args, **theirs), tensors),
+            "torchvision v2": over(getattr(self.v2, name)(*args, **theirs), self.tensors(images)),
         }
 
     def normalise(self) -> Calls:
-        arrays = [np.asarray(image) for image in self.small]
-        tensors = [self.torch.from_numpy(a.transpose(2, 0, 1).copy()) for a in arrays]
         return {
-            "vitc": over(self.tail(self.vitc), arrays),
+            "vitc": over(self.tail(self.vitc), self.arrays(self.small)),
             "torchvision": over(self.tail(self.v1), self.small),
             "torchvision v2": over(
                 self.v2.Compose(
                     [self.v2.ToDtype(self.torch.float32, scale=True), self.v2.Normalize(MEAN, STD)]
                 ),
-                tensors,
+                self.tensors(self.small),
             ),
         }
 
@@ -133,35 +145,92 @@ class Libraries:
 
     def timm_training(self) -> Calls:
         options = {"is_training": True, "auto_augment": "rand-m9-inc1"}
-        arrays = [np.asarray(image) for image in self.pillow]
         return {
-            "vitc": over(self.create_transform(224, **options), arrays),
+            "vitc": over(self.create_transform(224, **options), self.arrays(self.pillow)),
             "timm": over(self.timm.create_transform(224, **options), self.pillow),
         }
 
 
-def others(images: list[np.ndarray]) -> dict[str, Calls]:
-    """What AlbumentationsX and kornia-rs have of the workloads."""
-    found: dict[str, Calls] = {}
+def others(lib: Libraries) -> dict[tuple[str, str], Callable[[], Any]]:
+    """What AlbumentationsX and kornia-rs have of the workloads, by workload and library."""
+    found = {}
     if importlib.util.find_spec("albumentations"):
-        import albumentations as A
-
-        steps = {
-            "crop bilinear": A.RandomResizedCrop((224, 224)),
-            "jitter": A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (0, 0), p=1),
-            "normalise": A.Normalize(MEAN, STD),
-        }
-        for name, step in steps.items():
-            call = over(lambda image, step=step: step(image=image), images)
-            found.setdefault(name, {})["albumentations"] = call
+        found |= albumentations_calls(lib)
     if importlib.util.find_spec("kornia_rs"):
-        import kornia_rs
-
-        resize = getattr(kornia_rs, "resize", None) or kornia_rs.imgproc.resize
-        crops = [np.ascontiguousarray(image[40:340, 50:380]) for image in images]
-        call = over(lambda image: resize(image, (224, 224), "bilinear"), crops)
-        found.setdefault("crop bilinear", {})["kornia-rs (fixed crop)"] = call
+        found |= kornia_calls(lib)
     return found
+
+
+def albumentations_calls(lib: Libraries) -> dict[tuple[str, str], Callable[[], Any]]:
+    import albumentations as A
+    import cv2
+    from albumentations.pytorch import ToTensorV2
+
+    cv2.setNumThreads(1)
+    size, level = (224, 224), (0.8, 1.2)
+    crop, tail = A.RandomResizedCrop(size), [A.Normalize(MEAN, STD), ToTensorV2()]
+    averaging = A.RandomResizedCrop(size, area_for_downscale="image")
+    bicubic = A.RandomResizedCrop(size, interpolation=cv2.INTER_CUBIC)
+    jitter = A.ColorJitter(level, level, level, (0, 0), p=1)
+    article = A.Compose([crop, A.HorizontalFlip(), jitter, *tail])
+    evaluation = A.Compose([A.SmallestMaxSize(256), A.CenterCrop(*size), *tail])
+
+    def calls(step: Any, images: list[Any]) -> Callable[[], None]:
+        return over(lambda image: step(image=image), images)
+
+    def decoded(step: Any) -> Callable[[], None]:
+        def call(data: bytes) -> Any:
+            return step(image=cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+
+        return over(call, lib.jpegs)
+
+    arrays, small = lib.arrays(lib.pillow), lib.arrays(lib.small)
+    x, area = "albumentations", "albumentations (area)"
+    return {
+        ("crop bilinear", x): calls(crop, arrays),
+        ("crop bilinear", area): calls(averaging, arrays),
+        ("crop bicubic", x): calls(bicubic, arrays),
+        ("jitter", x): calls(jitter, small),
+        ("jitter with hue", x): calls(A.ColorJitter(level, level, level, (-0.1, 0.1), p=1), small),
+        ("normalise", x): calls(A.Compose(tail), small),
+        ("article, with decoding", x): decoded(article),
+        ("evaluation, with decoding", x): decoded(evaluation),
+    }
+
+
+def kornia_calls(lib: Libraries) -> dict[tuple[str, str], Callable[[], Any]]:
+    """It has no crop of random size: vitc draws one for it."""
+    import kornia_rs
+
+    drawn = lib.vitc.RandomResizedCrop(224)
+    jitter = kornia_rs.augmentations.ColorJitter(0.2, 0.2, 0.2)
+    hue = kornia_rs.augmentations.ColorJitter(0.2, 0.2, 0.2, 0.1)
+    wrap, write = kornia_rs.image.Image.from_numpy, kornia_rs.pipeline.resize_normalize_to_tensor
+
+    def crop(mode: str) -> Callable[[Any], Any]:
+        def call(image: Any) -> Any:
+            top, left, height, width, _ = drawn.draw(image, lib.generator())
+            part = np.ascontiguousarray(image[top : top + height, left : left + width])
+            return kornia_rs.imgproc.resize(part, (224, 224), mode)
+
+        return call
+
+    arrays, small = lib.arrays(lib.pillow), lib.arrays(lib.small)
+    return {
+        ("crop bilinear", "kornia-rs"): over(crop("bilinear"), arrays),
+        ("crop bicubic", "kornia-rs"): over(crop("bicubic"), arrays),
+        ("jitter", "kornia-rs"): over(lambda image: jitter(wrap(image)).numpy(), small),
+        ("jitter with hue", "kornia-rs"): over(lambda image: hue(wrap(image)).numpy(), small),
+        ("normalise", "kornia-rs"): over(lambda i: write(i, (224, 224), MEAN, STD), small),
+    }
+
+
+def renamed(library: str) -> str:
+    """torchvision v1 and timm are as fast as the Pillow below them."""
+    import PIL
+
+    simd = library in ("torchvision", "timm") and "post" in PIL.__version__
+    return f"{library} on Pillow-SIMD" if simd else library
 
 
 def workloads() -> dict[str, Calls]:
@@ -180,9 +249,12 @@ def workloads() -> dict[str, Calls]:
             lambda t: lib.tail(t, t.Resize(256), t.CenterCrop(224))
         ),
     }
-    for name, calls in others([np.asarray(image) for image in lib.pillow]).items():
-        table[name] |= calls
-    return table
+    for (name, library), call in others(lib).items():
+        table[name][library] = call
+    return {
+        name: {renamed(library): call for library, call in calls.items()}
+        for name, calls in table.items()
+    }
 
 
 # ---------------------------------------------------------------- the race
@@ -231,6 +303,12 @@ COUNTED: dict[str, tuple[str, tuple[float, ...]]] = {
     "autocontrast": ("autocontrast", ()),
     "box blur": ("box_blur", (1.0,)),
 }
+WRITTEN: dict[str, dict[str, Any]] = {
+    "normalise": {},
+    "normalise and flip": {"flip": True},
+    "normalise and mix": {"mixed": True, "lam": 0.3, "box": (0, 0, 224, 224)},
+    "normalise to bf16": {"bf16": True},
+}
 
 
 def run_counted() -> None:
@@ -244,14 +322,20 @@ def run_counted() -> None:
     for name, (operation, numbers) in COUNTED.items():
         for _ in range(2):
             _vitc.image(operation, crop if name.startswith("crop") else small, *numbers)
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    for options in WRITTEN.values():
+        other = small[::-1].copy() if options.pop("mixed", False) else None
+        for _ in range(2):
+            _vitc.write_image(small, mean, std, other=other, **options)
 
 
 def count() -> dict[str, int]:
     """Instructions per call."""
-    entry = "vt_py_image"
+    entries = ("vt_py_image", "vt_py_write_image")
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
+        for entry in entries:
+            command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
         subprocess.run(
             [*command, sys.executable, __file__, "--counted"],
             env={**os.environ, "VITC_ISA": "avx2"},
@@ -260,7 +344,7 @@ def count() -> dict[str, int]:
         parts = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
         totals = [re.search(r"^(?:totals|summary): (\d+)", p.read_text(), re.M) for p in parts]
     costs = [int(found[1]) for found in totals if found and int(found[1])]
-    return dict(zip(COUNTED, costs[1::2], strict=True))
+    return dict(zip([*COUNTED, *WRITTEN], costs[1::2], strict=True))
 
 
 # ---------------------------------------------------------------- main
@@ -271,6 +355,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="workloads whose name has this in it")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--add", type=Path, help="an earlier --out to be added to")
     parser.add_argument("--count", type=Path, help="write instruction counts and end")
     parser.add_argument("--counted", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -288,8 +373,14 @@ def main() -> None:
             print(f"{name:32} {library:24} {figures['us']:8.0f} us", end="")
             print(f"  x {figures['ratio']:.2f} ({figures['low']:.2f} to {figures['high']:.2f})")
     if options.out:
-        report = {"processor": platform.processor(), "results": results}
+        report = {"versions": versions(*PACKAGES), "results": results}
         options.out.write_text(json.dumps(report, indent=2) + "\n")
+    if options.add:
+        report = json.loads(options.add.read_text())
+        report["versions"] = versions(*PACKAGES) | report["versions"]
+        for name, libraries in results.items():
+            report["results"][name] = libraries | report["results"][name]
+        options.add.write_text(json.dumps(report, indent=2) + "\n")
     return None
 
 

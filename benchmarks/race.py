@@ -279,12 +279,12 @@ def save_weights(model_name: str, folder: str) -> str:
     return path
 
 
-def versions() -> dict[str, str]:
+def versions(*names: str) -> dict[str, str]:
+    """Of the packages that are installed; and the processor."""
     from importlib import metadata
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    names = ("vitc", "torch", "timm", "onnxruntime", "openvino")
     installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
     found = {name: metadata.version(name) for name in names if name in installed}
     return {**found, "cpu": cpu, "python": platform.python_version()}
@@ -317,7 +317,12 @@ def main() -> None:
             )
         results += rows
     if args.out:
-        report = {**versions(), "threads": args.threads, "rounds": args.rounds, "results": results}
+        report = {
+            **versions("vitc", "torch", "timm", "onnxruntime", "openvino"),
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "results": results,
+        }
         Path(args.out).write_text(json.dumps(report, indent=1) + "\n")
 
 

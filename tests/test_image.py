@@ -1,6 +1,7 @@
 """Operations of csrc/image against Pillow (0 differing pixels on bytes), torch and NumPy.
 
-Pictures are scikit-image's photographs, whole and cut to odd sizes down to one pixel. Images of
+Pictures are scikit-image's photographs and ELPV's solar cells, whole, and noise of odd sizes down to
+one pixel. Images of
 more channels are compared channel by channel with Pillow's grey ones, images of 16 bits and of real
 numbers with Pillow's modes I;16 and F.
 """
@@ -8,6 +9,7 @@ numbers with Pillow's modes I;16 and F.
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from vitc import _vitc
 from vitc.data import functional as F
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "moon", "page")
+CELLS = ("cell0001.png", "cell0006.png")
 SIZES = ((1, 1), (1, 9), (13, 1), (2, 3), (17, 31), (64, 33))
 TARGETS = ((24, 24), (1, 1), (7, 90), (100, 41), (64, 11))
 FACTORS = (0.0, 0.3, 1.0, 1.7, 5.0)
@@ -32,6 +35,11 @@ FACTORS = (0.0, 0.3, 1.0, 1.7, 5.0)
 
 def photograph(name: str, step: int = 3) -> np.ndarray:
     return np.ascontiguousarray(getattr(data, name)()[::step, ::step])
+
+
+def solar_cell(name: str, step: int = 3) -> np.ndarray:
+    file = files("elpv_dataset") / "data" / "images" / name
+    return np.ascontiguousarray(np.asarray(Image.open(str(file)))[::step, ::step])
 
 
 def cut(height: int, width: int, channels: int | None = 3, seed: int = 0) -> np.ndarray:
@@ -43,6 +51,7 @@ def cut(height: int, width: int, channels: int | None = 3, seed: int = 0) -> np.
 
 IMAGES = [
     *(pytest.param(photograph(name), id=name) for name in PHOTOGRAPHS),
+    *(pytest.param(solar_cell(name), id=name) for name in CELLS),
     *(pytest.param(cut(*size), id=f"{size} RGB") for size in SIZES),
     *(pytest.param(cut(*size, None), id=f"{size} L") for size in SIZES),
 ]
