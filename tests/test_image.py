@@ -400,14 +400,15 @@ def test_views_are_images_too() -> None:
 
 
 def test_every_level_computes_the_same() -> None:
-    """This file again at every instruction set, without the long test and this one."""
+    """This file and those named at every instruction set, without the long test and this one."""
+    files = (__file__, "tests/test_data_blur.py")
     if os.environ.get("VITC_ISA"):
         return
     for level in ("ref", "avx2"):
         if level in _vitc.config()["isas"]:
             command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
             done = subprocess.run(
-                [*command, __file__],
+                [*command, *files],
                 cwd=Path(__file__).parents[1],
                 env={**os.environ, "VITC_ISA": level},
                 capture_output=True,

@@ -16,6 +16,8 @@
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
 #include "image/hue_avx2.inc"
+#include "image/blur.inc"
+#include "image/blur_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
     .plan_across = plan_across_avx2,
@@ -33,6 +35,9 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .look_up = look_up_avx2,
     .standardize = standardize_avx2,
     .to_bf16 = to_bf16,
+    .to_float = to_float,
+    .to_bytes = to_bytes,
+    .convolve = convolve_avx2,
 };
 
 #else

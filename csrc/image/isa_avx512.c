@@ -18,6 +18,8 @@
 #include "image/colour_avx512.inc"
 #include "image/across_avx512.inc"
 #include "image/down_avx512.inc"
+#include "image/blur.inc"
+#include "image/blur_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx512 = {
     .plan_across = plan_across_avx512,
@@ -35,6 +37,9 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .look_up = look_up_avx512,
     .standardize = standardize_avx512,
     .to_bf16 = to_bf16,
+    .to_float = to_float,
+    .to_bytes = to_bytes,
+    .convolve = convolve_avx2,
 };
 
 #else

@@ -8,6 +8,7 @@
 #include "image/down.inc"
 #include "image/colour.inc"
 #include "image/hue.inc"
+#include "image/blur.inc"
 
 static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
 
@@ -27,4 +28,7 @@ const vt_image_kernels vt_image_kernels_ref = {
     .look_up = look_up_plain,
     .standardize = standardize_plain,
     .to_bf16 = to_bf16,
+    .to_float = to_float,
+    .to_bytes = to_bytes,
+    .convolve = convolve_plain,
 };

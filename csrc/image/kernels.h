@@ -52,6 +52,12 @@ typedef struct vt_standard {
     /* Planes red, green, blue with the hue turned by `steps` of 255. */                          \
     X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps))            \
     X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table))                \
+    /* Bytes to real numbers, and those from 0 to 255 rounded back, halves to the even number. */ \
+    X(to_float, (float *out, const uint8_t *in, int64_t n))                                       \
+    X(to_bytes, (uint8_t *out, const float *in, int64_t n))                                       \
+    /* n sums of weight[|k|] in[k][i] over k from -reach to reach. */                             \
+    X(convolve,                                                                                   \
+      (float *out, const float *const *in, const float *weight, int64_t reach, int64_t n))        \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))       \
     X(to_bf16, (uint16_t *out, const float *in, int64_t n))
 

@@ -75,6 +75,33 @@ static void check_samples(const vt_image_kernels *k, int64_t n) {
     free(in), free(base), free(table), free(out[0]), free(out[1]);
 }
 
+/* n sums of 2 reach + 1 rows, each of which ends where its memory ends; bytes to floats and back.
+ */
+static void check_sums(const vt_image_kernels *k, int64_t n) {
+    enum { REACH = 3 };
+    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const size_t size = (size_t)n;
+    const float weight[REACH + 1] = {0.4f, 0.2f, 0.09f, 0.01f};
+    uint8_t *bytes[2] = {random_bytes(size), take(size)};
+    float *row[2 * REACH + 1], *out[2] = {take(size * sizeof **out), take(size * sizeof **out)};
+    for (int i = 0; i <= 2 * REACH; i++) {
+        row[i] = take(size * sizeof *row[i]);
+        for (int64_t j = 0; j < n; j++) row[i][j] = (float)(uniform() * 255);
+    }
+    const float *const *middle = (const float *const *)row + REACH;
+    for (int reach = 0; reach <= REACH; reach++) {
+        ref->convolve(out[0], middle, weight, reach, n),
+            k->convolve(out[1], middle, weight, reach, n);
+        check_same(out[0], out[1], size * sizeof **out, "convolve", n);
+    }
+    ref->to_float(out[0], bytes[0], n), k->to_float(out[1], bytes[0], n);
+    check_same(out[0], out[1], size * sizeof **out, "to_float", n);
+    ref->to_bytes(bytes[0], row[0], n), k->to_bytes(bytes[1], row[0], n);
+    check_same(bytes[0], bytes[1], size, "to_bytes", n);
+    for (int i = 0; i <= 2 * REACH; i++) free(row[i]);
+    free(bytes[0]), free(bytes[1]), free(out[0]), free(out[1]);
+}
+
 /* Columns and rows of 30 x 30 pixels; `across` may read some bytes behind a row. */
 static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_t channels,
                              vt_filter filter) {
@@ -112,6 +139,7 @@ static void check_kernels(const vt_image_kernels *k) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_planes(k, sizes[i]);
         check_samples(k, sizes[i]);
+        check_sums(k, sizes[i]);
     }
     for (vt_filter filter = VT_FILTER_BILINEAR; filter < VT_FILTER_COUNT; filter++) {
         for (int64_t channels = 1; channels <= 7; channels++) {
@@ -188,6 +216,9 @@ static const tried calls[] = {
     {"posterize", 1, {3}, false},
     {"gamma", 2, {0.5, 1}, false},
     {"equalize", 0, {0}, false},
+    {"gaussian_blur", 4, {3, 5, 0.7, 2}, false},
+    {"gaussian_blur", 4, {41, 1, 9, 0.1}, false},
+    {"gaussian_blur", 4, {7, 181, 0.2, 40}, false},
     {"box_blur", 1, {1.3}, false},
     {"box_blur", 1, {40}, false},
     {"autocontrast", 0, {0}, false},
