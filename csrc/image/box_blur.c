@@ -1,19 +1,19 @@
 /* Nearly a Gaussian blur: three boxes in each direction, whose ends count in part. Gwosdek et al.,
  * "Theoretical foundations of Gaussian convolution by extended box filtering" (SSVM 2011), in
- * Pillow's fixed point: weights of 24 bits, bytes between the passes, edges repeated. */
+ * Pillow's fixed point: weights of 24 bits, whole numbers between the passes, edges repeated. Real
+ * numbers have weights and sums in double.
+ *
+ * A tile has `wide` samples side by side, to be blurred down: some columns, or some rows turned on
+ * their side, which makes both directions one. */
 #include <math.h>
 
 #include "base/memory.h"
 #include "base/scratch.h"
-#include "image/colour.h"
+#include "image/geometry.h"
+#include "image/kernels.h"
 #include "image/operations.h"
 
-enum { PASSES = 3, MOST_RADIUS = 10000 };
-
-typedef struct box {
-    int64_t radius;     /* whole pixels to each side */
-    uint32_t near, far; /* weights of those, and of the two beyond */
-} box;
+enum { PASSES = 3, MOST_RADIUS = 10000, COLUMNS = 128, ROWS = 32 };
 
 /* In float, as Pillow: [7], [11] and [14] of the paper. */
 static float box_radius(float sigma) {
@@ -24,65 +24,89 @@ static float box_radius(float sigma) {
     return whole + above / (6 * (variance - (whole + 1) * (whole + 1)));
 }
 
-static box box_of(float radius) {
-    box b = {.radius = (int64_t)radius, .near = (uint32_t)((float)(1 << 24) / (radius * 2 + 1))};
-    b.far = ((1 << 24) - (uint32_t)(b.radius * 2 + 1) * b.near) / 2;
+static vt_box box_of(float radius) {
+    vt_box b = {.radius = (int64_t)radius};
+    const int64_t size = b.radius * 2 + 1;
+    b.near = (uint32_t)((float)(1 << 24) / (radius * 2 + 1));
+    b.far = ((1 << 24) - (uint32_t)size * b.near) / 2;
+    b.real_near = 1 / ((double)radius * 2 + 1);
+    b.real_far = (1 - (double)size * b.real_near) / 2;
     return b;
 }
 
-/* `n` places `step` bytes apart, each of `wide` samples that are blurred side by side. */
-typedef struct lines {
-    int64_t n, step, wide;
-} lines;
+typedef void (*box_pass)(void *out, const void *in, int64_t n, int64_t wide, const vt_box *box,
+                         void *sum);
 
-/* The sum of the box around the place before the first one. */
-static void start_sums(uint32_t *sum, const uint8_t *in, lines l, int64_t radius) {
-    const int64_t seen = radius < l.n ? radius : l.n - 1;
-    for (int64_t i = 0; i < l.wide; i++) sum[i] = (uint32_t)(radius + 1) * in[i];
-    for (int64_t x = 0; x < seen; x++) {
-        for (int64_t i = 0; i < l.wide; i++) sum[i] += in[x * l.step + i];
-    }
-    const uint8_t *last = in + (l.n - 1) * l.step;
-    for (int64_t i = 0; i < l.wide; i++) sum[i] += (uint32_t)(radius - seen) * last[i];
+static box_pass pass_of(vt_sample sample) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
+    const box_pass pass[VT_SAMPLE_COUNT] = {kernels->box_bytes, kernels->box_words,
+                                            kernels->box_reals};
+    return pass[sample];
 }
 
-static void blur_lines(uint8_t *restrict out, const uint8_t *restrict in, lines l, box b,
-                       uint32_t *restrict sum) {
-    start_sums(sum, in, l, b.radius);
-    for (int64_t x = 0; x < l.n; x++) {
-        const int64_t before = x - b.radius - 1, after = x + b.radius, last = l.n - 1;
-        const uint8_t *left = in + (before < 0 ? 0 : before) * l.step;
-        const uint8_t *entering = in + (after < last ? after : last) * l.step;
-        const uint8_t *right = in + (after + 1 < last ? after + 1 : last) * l.step;
-        uint8_t *to = out + x * l.step;
-        for (int64_t i = 0; i < l.wide; i++) {
-            sum[i] += (uint32_t)entering[i] - left[i];
-            const uint32_t ends = (uint32_t)left[i] + right[i];
-            to[i] = (uint8_t)((sum[i] * b.near + ends * b.far + (1u << 23)) >> 24);
-        }
+typedef struct work {
+    box_pass pass;
+    vt_box box;
+    void *tile, *blurred, *sum;
+} work;
+
+static void blur_tile(const work *w, int64_t n, int64_t wide) {
+    w->pass(w->blurred, w->tile, n, wide, &w->box, w->sum);
+    w->pass(w->tile, w->blurred, n, wide, &w->box, w->sum);
+    w->pass(w->blurred, w->tile, n, wide, &w->box, w->sum);
+}
+
+/* An image that fills a tile. */
+static vt_image tile_image(void *tile, int64_t height, int64_t width, const vt_image *like) {
+    vt_image image = *like;
+    image.data = tile;
+    image.height = height;
+    image.width = width;
+    image.stride = vt_image_row_bytes(&image);
+    return image;
+}
+
+static void blur_across(const vt_image *out, const vt_image *in, const work *w, int64_t rows) {
+    for (int64_t y = 0; y < in->height; y += rows) {
+        vt_image to = *out, from = *in;
+        to.data = vt_image_row(out, y);
+        from.data = vt_image_row(in, y);
+        to.height = from.height = in->height - y < rows ? in->height - y : rows;
+        const vt_image tile = tile_image(w->tile, in->width, from.height, in);
+        const vt_image blurred = tile_image(w->blurred, in->width, from.height, in);
+        vt_image_transpose(&tile, &from);
+        blur_tile(w, in->width, from.height * in->channels);
+        vt_image_transpose(&to, &blurred);
     }
 }
 
-static void blur_across(const vt_image *image, box b, uint8_t *spare, uint32_t *sum) {
-    const lines l = {image->width, image->channels, image->channels};
-    const size_t bytes = (size_t)vt_image_row_bytes(image);
-    for (int64_t y = 0; y < image->height; y++) {
-        uint8_t *row = vt_image_row(image, y);
-        for (int pass = 0; pass < PASSES; pass++) {
-            blur_lines(pass % 2 == 0 ? spare : row, pass % 2 == 0 ? row : spare, l, b, sum);
-        }
-        memcpy(row, spare, bytes);
+static void blur_down(const vt_image *image, const work *w) {
+    vt_image columns = *image;
+    columns.channels = 1;
+    const int64_t samples = image->width * image->channels;
+    for (int64_t x = 0; x < samples; x += COLUMNS) {
+        columns.data = (char *)image->data + x * vt_image_pixel_bytes(&columns);
+        columns.width = samples - x < COLUMNS ? samples - x : COLUMNS;
+        const vt_image tile = tile_image(w->tile, columns.height, columns.width, &columns);
+        const vt_image blurred = tile_image(w->blurred, columns.height, columns.width, &columns);
+        vt_image_copy(&tile, &columns);
+        blur_tile(w, columns.height, columns.width);
+        vt_image_copy(&columns, &blurred);
     }
 }
 
-/* The rows of a result have no gaps. */
-static void blur_down(const vt_image *image, box b, uint8_t *spare, uint32_t *sum) {
-    const lines l = {image->height, image->stride, vt_image_row_bytes(image)};
-    for (int pass = 0; pass < PASSES; pass++) {
-        uint8_t *data = image->data;
-        blur_lines(pass % 2 == 0 ? spare : data, pass % 2 == 0 ? data : spare, l, b, sum);
-    }
-    memcpy(image->data, spare, (size_t)(image->height * image->stride));
+/* Two tiles and the sums of one, for tiles of `rows` rows or COLUMNS columns. */
+static vt_status take_memory(work *w, const vt_image *image, int64_t rows, vt_error *error) {
+    const int64_t across = rows * image->channels, sums = across > COLUMNS ? across : COLUMNS;
+    const int64_t lying = image->width * across, standing = image->height * COLUMNS;
+    const int64_t most = lying > standing ? lying : standing;
+    const size_t tile = vt_align((size_t)most * vt_sample_size(image->sample));
+    char *memory;
+    VT_TRY(vt_scratch((void **)&memory, 2 * tile + (size_t)sums * sizeof(double), error));
+    w->tile = memory;
+    w->blurred = memory + tile;
+    w->sum = memory + 2 * tile;
+    return VT_OK;
 }
 
 static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers, vt_error *error) {
@@ -90,18 +114,17 @@ static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers
     if (!(sigma >= 0 && sigma <= MOST_RADIUS)) {
         return vt_fail(error, VT_VALUE, "radius is %g, expected 0 to %d", sigma, MOST_RADIUS);
     }
-    if (in->sample != VT_SAMPLE_U8) {
-        return vt_fail(error, VT_TYPE, "box_blur takes uint8, got %s", vt_sample_name(in->sample));
-    }
     const float radius = box_radius((float)sigma);
-    vt_image_copy(out, in);
-    if (radius == 0) return VT_OK;
-    const size_t area = vt_align((size_t)(out->height * out->stride));
-    uint8_t *spare;
-    VT_TRY(vt_scratch((void **)&spare, area + (size_t)out->stride * sizeof(uint32_t), error));
-    uint32_t *sum = (uint32_t *)(void *)(spare + area);
-    blur_across(out, box_of(radius), spare, sum);
-    blur_down(out, box_of(radius), spare, sum);
+    if (radius == 0) {
+        vt_image_copy(out, in);
+        return VT_OK;
+    }
+    const int64_t fitting = COLUMNS / in->channels;
+    const int64_t rows = fitting < 1 ? 1 : fitting < ROWS ? fitting : ROWS;
+    work w = {.pass = pass_of(in->sample), .box = box_of(radius)};
+    VT_TRY(take_memory(&w, in, rows, error));
+    blur_across(out, in, &w, rows);
+    blur_down(out, &w);
     return VT_OK;
 }
 

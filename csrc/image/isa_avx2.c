@@ -18,6 +18,8 @@
 #include "image/hue_avx2.inc"
 #include "image/blur.inc"
 #include "image/blur_avx2.inc"
+#include "image/box.inc"
+#include "image/box_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
     .plan_across = plan_across_avx2,
@@ -33,6 +35,9 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .smooth = smooth,
     .turn_hue = turn_hue_avx2,
     .look_up = look_up_avx2,
+    .box_bytes = box_bytes_avx2,
+    .box_words = box_words,
+    .box_reals = box_reals,
     .standardize = standardize_avx2,
     .to_bf16 = to_bf16,
     .to_float = to_float,

@@ -20,6 +20,8 @@
 #include "image/down_avx512.inc"
 #include "image/blur.inc"
 #include "image/blur_avx2.inc"
+#include "image/box.inc"
+#include "image/box_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx512 = {
     .plan_across = plan_across_avx512,
@@ -35,6 +37,9 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .smooth = smooth,
     .turn_hue = turn_hue_avx2,
     .look_up = look_up_avx512,
+    .box_bytes = box_bytes_avx2,
+    .box_words = box_words,
+    .box_reals = box_reals,
     .standardize = standardize_avx512,
     .to_bf16 = to_bf16,
     .to_float = to_float,

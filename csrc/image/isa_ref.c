@@ -9,6 +9,7 @@
 #include "image/colour.inc"
 #include "image/hue.inc"
 #include "image/blur.inc"
+#include "image/box.inc"
 
 static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
 
@@ -26,6 +27,9 @@ const vt_image_kernels vt_image_kernels_ref = {
     .smooth = smooth,
     .turn_hue = turn_hue,
     .look_up = look_up_plain,
+    .box_bytes = box_bytes_plain,
+    .box_words = box_words,
+    .box_reals = box_reals,
     .standardize = standardize_plain,
     .to_bf16 = to_bf16,
     .to_float = to_float,

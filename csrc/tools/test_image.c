@@ -102,6 +102,21 @@ static void check_sums(const vt_image_kernels *k, int64_t n) {
     free(bytes[0]), free(bytes[1]), free(out[0]), free(out[1]);
 }
 
+/* Boxes of bytes, down a tile of n samples side by side. */
+static void check_box(const vt_image_kernels *k, int64_t n, int64_t radius) {
+    enum { DOWN = 20 };
+    const size_t size = (size_t)n;
+    const vt_box box = {.radius = radius,
+                        .near = (1u << 24) / (uint32_t)(2 * radius + 2),
+                        .far = (1u << 24) / (uint32_t)(4 * radius + 4)};
+    uint8_t *in = random_bytes(DOWN * size), *out[2] = {take(DOWN * size), take(DOWN * size)};
+    void *sum = take(size * sizeof(double));
+    vt_image_kernels_ref.box_bytes(out[0], in, DOWN, n, &box, sum);
+    k->box_bytes(out[1], in, DOWN, n, &box, sum);
+    check_same(out[0], out[1], DOWN * size, "box_bytes", n);
+    free(in), free(out[0]), free(out[1]), free(sum);
+}
+
 /* Columns and rows of 30 x 30 pixels; `across` may read some bytes behind a row. */
 static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_t channels,
                              vt_filter filter) {
@@ -140,6 +155,9 @@ static void check_kernels(const vt_image_kernels *k) {
         check_planes(k, sizes[i]);
         check_samples(k, sizes[i]);
         check_sums(k, sizes[i]);
+        for (int64_t radius = 0; radius < 300; radius = 5 * radius + 3) {
+            check_box(k, sizes[i], radius);
+        }
     }
     for (vt_filter filter = VT_FILTER_BILINEAR; filter < VT_FILTER_COUNT; filter++) {
         for (int64_t channels = 1; channels <= 7; channels++) {

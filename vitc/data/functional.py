@@ -475,7 +475,7 @@ def equalize(img: Any) -> Any:
 def box_blur(img: Any, radius: float) -> Any:
     """A blur by three boxes in a row, nearly Gaussian of standard deviation radius: Pillow's.
 
-    Of 8-bit images; `gaussian_blur` takes all.
+    16-bit levels are rounded between the passes as Pillow rounds bytes, floats to float32.
     """
     return images.apply("box_blur", img, radius)
 
