@@ -22,6 +22,7 @@ from oracle import timm  # noqa: F401  makes torchvision importable
 
 # isort: split
 from torchvision.transforms import functional as TF
+from torchvision.transforms.v2 import functional as V2
 
 from vitc import _vitc
 from vitc.data import functional as F
@@ -322,6 +323,42 @@ def test_maps_of_levels_of_16_bits_and_real_numbers_are_the_formulas() -> None:
     assert np.abs(F.autocontrast(deep) - np.floor(stretched)).max() <= 1
 
 
+@pytest.mark.parametrize("bits", [0, 1, 3, 8])
+def test_posterized_real_numbers_are_torchvisions(bits: int) -> None:
+    unit = np.random.default_rng(8).random((20, 30, 3)).astype(np.float32)
+    unit[0, :3] = [[0, 0.5, 1], [0.25, 0.75, 1 - 2**-24], [2**-8, 2**-9, 1.5]]
+    theirs = V2.posterize(torch.from_numpy(unit), bits).numpy()
+    assert np.array_equal(F.posterize(unit, bits), theirs)
+
+
+def equalized(levels: np.ndarray) -> np.ndarray:
+    """A channel of 0 to 65535: the share of darker pixels among all but the lightest, rounded, in
+    whole numbers of any length."""
+    flat = np.sort(levels.ravel())
+    darker, of = np.searchsorted(flat, levels).astype(object), int((flat != flat[-1]).sum())
+    return levels if of == 0 else ((2 * 65535 * darker + of) // (2 * of)).astype(int)
+
+
+def test_equalized_16_bits_and_real_numbers_are_the_formula() -> None:
+    """Oracle: sorting, in NumPy; equal to the bit, floats divided by 65535."""
+    rng = np.random.default_rng(7)
+    few, dark = rng.integers(0, 9, (20, 30, 3)) * 7000, rng.integers(0, 300, (17, 5, 3)) ** 2 // 9
+    for image in (few, dark, rng.integers(0, 65536, (300, 290, 2)), np.full((3, 4, 1), 1234)):
+        planes = np.stack([equalized(plane) for plane in np.moveaxis(image, 2, 0)], 2)
+        assert np.array_equal(F.equalize(image.astype(np.uint16)), planes)
+        unit = image.astype(np.float32) / np.float32(65535)
+        assert np.array_equal(F.equalize(unit), planes.astype(np.float32) / np.float32(65535))
+    outside = np.float32([[-1, 0, 0.5, 1, 7]])
+    assert np.array_equal(F.equalize(outside), F.equalize(outside.clip(0, 1)))
+
+
+def test_equalized_bytes_are_nearly_those_of_16_bits() -> None:
+    """Oracle: Pillow, whose steps are whole numbers of pixels: a hundredth of white apart."""
+    pixels = photograph("coffee", 1)
+    deep = F.equalize(pixels.astype(np.uint16) * 257) / 257
+    assert np.abs(deep - np.asarray(TF.equalize(pillow(pixels)))).max() < 2.55
+
+
 def test_sharpness_of_real_numbers_is_the_formula() -> None:
     """Oracle: a convolution in double; tolerance: float32 sums of 13."""
     unit = np.random.default_rng(6).random((12, 15, 4)).astype(np.float32)
@@ -454,8 +491,11 @@ WRONG = [
     (lambda: F.rotate(cut(4, 4), 9, "lanczos"), ValueError, "expected nearest, bilinear or"),
     (lambda: F.rotate(cut(4, 4), 9, fill=(1, 2)), ValueError, "fill is (1, 2)"),
     (lambda: F.posterize(cut(4, 4), 9), ValueError, "bits is 9, expected a whole number"),
-    (lambda: F.posterize(np.zeros((4, 4), np.float32), 3), TypeError, "whole numbers, got float32"),
-    (lambda: F.equalize(np.zeros((4, 4), np.uint16)), TypeError, "takes uint8, got uint16"),
+    (
+        lambda: F.posterize(np.zeros((4, 4), np.float32), 33),
+        ValueError,
+        "a whole number from 0 to 32",
+    ),
     (lambda: F.adjust_gamma(cut(4, 4), -1), ValueError, "gamma is -1, expected 0 or more"),
     (lambda: _vitc.image("blur", cut(4, 4)), ValueError, "no operation on images named 'blur'"),
     (lambda: _vitc.image("flip", cut(4, 4), 1), TypeError, "takes 2 numbers (across down), got 1"),

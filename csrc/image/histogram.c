@@ -122,13 +122,71 @@ static void equalized(levels *channel) {
     }
 }
 
+/* The same for 16 bits, and real numbers in as many steps. A step may be a fraction of a pixel: few
+ * images have 65535 pixels, and then whole steps would leave all others as they are. */
+enum { FINE_LEVELS = 65536 };
+
+static inline int fine_level(const void *row, int64_t i, vt_sample sample) {
+    const float level = vt_read(row, i, sample), white = (float)vt_sample_white(sample);
+    if (sample == VT_SAMPLE_U16) return (int)level;
+    return (int)((level > 0 ? level < white ? level : white : 0) * (FINE_LEVELS - 1) + 0.5f);
+}
+
+static void count_fine_levels(int64_t *count, const vt_image *in, int64_t c) {
+    memset(count, 0, FINE_LEVELS * sizeof *count);
+    for (int64_t y = 0; y < in->height; y++) {
+        const void *row = vt_image_row(in, y);
+        for (int64_t x = 0; x < in->width; x++) {
+            count[fine_level(row, x * in->channels + c, in->sample)]++;
+        }
+    }
+}
+
+/* Counts become levels, the darkest 0 and the lightest the last one; false where they are one. */
+static bool equalize_fine_levels(int64_t *count, int64_t pixels) {
+    int last = FINE_LEVELS - 1;
+    while (count[last] == 0) last--;
+    const int64_t steps = pixels - count[last], most = FINE_LEVELS - 1;
+    int64_t darker = 0;
+    for (int i = 0; steps > 0 && i <= last; i++) {
+        const int64_t here = count[i];
+        count[i] = (2 * most * darker + steps) / (2 * steps);
+        darker += here;
+    }
+    return steps > 0;
+}
+
+static void write_fine_levels(const vt_image *out, const vt_image *in, int64_t c,
+                              const int64_t *level) {
+    const float unit = in->sample == VT_SAMPLE_F32 ? FINE_LEVELS - 1 : 1;
+    for (int64_t y = 0; y < in->height; y++) {
+        const void *row = vt_image_row(in, y);
+        void *to = vt_image_row(out, y);
+        for (int64_t x = 0; x < in->width; x++) {
+            const int64_t i = x * in->channels + c;
+            vt_write(to, i, in->sample, (float)level[fine_level(row, i, in->sample)] / unit);
+        }
+    }
+}
+
+static vt_status equalize_fine(const vt_image *out, const vt_image *in, vt_error *error) {
+    int64_t *level;
+    VT_TRY(vt_scratch((void **)&level, FINE_LEVELS * sizeof *level, error));
+    vt_image_copy(out, in);
+    for (int64_t c = 0; c < in->channels; c++) {
+        count_fine_levels(level, in, c);
+        if (equalize_fine_levels(level, in->height * in->width)) {
+            write_fine_levels(out, in, c, level);
+        }
+    }
+    return VT_OK;
+}
+
 static vt_status equalize(const vt_image *out, const vt_image *in, vt_numbers numbers,
                           vt_error *error) {
     (void)numbers;
-    if (in->sample != VT_SAMPLE_U8) {
-        return vt_fail(error, VT_TYPE, "equalize takes uint8, got %s", vt_sample_name(in->sample));
-    }
-    return by_tables(out, in, equalized, error);
+    if (in->sample == VT_SAMPLE_U8) return by_tables(out, in, equalized, error);
+    return equalize_fine(out, in, error);
 }
 
 const vt_image_op vt_image_op_equalize = {"equalize", "", NULL, equalize};

@@ -99,17 +99,16 @@ static vt_status solarize_add(const vt_image *out, const vt_image *in, vt_number
 const vt_image_op vt_image_op_solarize_add = {"solarize_add", "addition threshold", NULL,
                                               solarize_add};
 
+/* Of real numbers torchvision's: white is no level of its own, but the highest of 2^bits. */
 static double posterized(double level, double white, const double *bits) {
-    const double step = (white + 1) / exp2(bits[0]);
-    return floor(level / step) * step;
+    const double step = (white == 1 ? 1 : white + 1) / exp2(bits[0]);
+    const double most = step * (exp2(bits[0]) - 1), below = floor(level / step) * step;
+    return below < most ? below : most;
 }
 
 static vt_status posterize(const vt_image *out, const vt_image *in, vt_numbers numbers,
                            vt_error *error) {
     const double bits = numbers.value[0], most = 8.0 * (double)vt_sample_size(in->sample);
-    if (in->sample == VT_SAMPLE_F32) {
-        return vt_fail(error, VT_TYPE, "posterize takes whole numbers, got float32");
-    }
     if (!(bits >= 0 && bits <= most && bits == floor(bits))) {
         return vt_fail(error, VT_VALUE, "bits is %g, expected a whole number from 0 to %g", bits,
                        most);

@@ -448,7 +448,10 @@ def invert(img: Any) -> Any:
 
 
 def posterize(img: Any, bits: int) -> Any:
-    """The upper `bits` bits (0 to 8, of 16-bit images to 16) of each level, the others 0."""
+    """The upper `bits` bits (0 to 8, of 16-bit images to 16) of each level, the others 0.
+
+    Floating point from 0 to 1 gets the lowest level of each of 2 ** bits equal ranges.
+    """
     return images.apply_to_colours("posterize", img, bits)
 
 
@@ -468,7 +471,11 @@ def autocontrast(img: Any) -> Any:
 
 
 def equalize(img: Any) -> Any:
-    """Every channel's levels, of 8 bits, redistributed so that they become equally frequent."""
+    """Every channel's levels redistributed so that they become equally frequent.
+
+    The new level is the share of darker pixels: of 8 bits in Pillow's whole numbers; of 16 bits,
+    and of floating point from 0 to 1 as rounded to 16 bits, to the nearest of 65,536 levels.
+    """
     return images.apply_to_colours("equalize", img)
 
 
