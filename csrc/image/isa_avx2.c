@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "image/kernels.h"
+#include "image/sample.h"
 
 #if defined(__AVX2__)
 
@@ -20,6 +21,8 @@
 #include "image/blur_avx2.inc"
 #include "image/box.inc"
 #include "image/box_avx2.inc"
+#include "image/warp.inc"
+#include "image/warp_avx2.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
     .plan_across = plan_across_avx2,
@@ -38,6 +41,7 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .box_bytes = box_bytes_avx2,
     .box_words = box_words,
     .box_reals = box_reals,
+    .bilinear = bilinear_avx2,
     .standardize = standardize_avx2,
     .to_bf16 = to_bf16,
     .to_float = to_float,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "image/kernels.h"
+#include "image/sample.h"
 
 #include "image/across.inc"
 #include "image/down.inc"
@@ -10,6 +11,7 @@
 #include "image/hue.inc"
 #include "image/blur.inc"
 #include "image/box.inc"
+#include "image/warp.inc"
 
 static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
 
@@ -30,6 +32,7 @@ const vt_image_kernels vt_image_kernels_ref = {
     .box_bytes = box_bytes_plain,
     .box_words = box_words,
     .box_reals = box_reals,
+    .bilinear = bilinear_plain,
     .standardize = standardize_plain,
     .to_bf16 = to_bf16,
     .to_float = to_float,

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/image.h"
 #include "image/taps.h"
 
 enum {
@@ -74,6 +75,8 @@ typedef struct vt_box {
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
     X(box_reals,                                                                                   \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
+    /* n pixels from the places (x[i], y[i]); those from outside of the image are left alone. */   \
+    X(bilinear, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))      \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
     X(to_bf16, (uint16_t *out, const float *in, int64_t n))
 

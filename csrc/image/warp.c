@@ -1,11 +1,11 @@
 /* Affine maps and perspective: each pixel of the result asks where it comes from, (x, y) meaning
  * the middle of a pixel. Without antialiasing, as Pillow's Image.transform; what comes from outside
  * of the image is filled. */
-#include <math.h>
-
+#include "base/scratch.h"
 #include "image/geometry.h"
+#include "image/kernels.h"
 #include "image/operations.h"
-#include "image/taps.h"
+#include "image/sample.h"
 
 enum { HEIGHT, WIDTH, FILTER, MATRIX };
 
@@ -85,116 +85,83 @@ static void stepped_affine(const vt_image *out, const vt_image *in, const double
 
 /* ---------------------------------------------------------------- any filter, by place */
 
-static inline double sample_at(const vt_image *in, int64_t x, int64_t y, int64_t c) {
-    const void *row = vt_image_row(in, y);
-    const int64_t i = x * in->channels + c;
-    switch (in->sample) {
-        case VT_SAMPLE_U8: return ((const uint8_t *)row)[i];
-        case VT_SAMPLE_U16: return ((const uint16_t *)row)[i];
-        default: return (double)((const float *)row)[i];
-    }
-}
-
-static inline int64_t clip(int64_t i, int64_t size) { return i < 0 ? 0 : i < size ? i : size - 1; }
-
-/* The points around a place: columns and rows from (x, y) on, and how far from the second (of four)
- * or first (of two) it is. Beyond an edge there is the edge. */
-typedef struct around {
-    int64_t x[4], y[4];
-    double dx, dy;
-} around;
-
-static around around_place(const vt_image *in, double x, double y, int points) {
-    x -= 0.5;
-    y -= 0.5;
-    const int64_t left = (int64_t)floor(x), top = (int64_t)floor(y), before = points / 2 - 1;
-    around a = {.dx = x - (double)left, .dy = y - (double)top};
-    for (int i = 0; i < points; i++) {
-        a.x[i] = clip(left - before + i, in->width);
-        a.y[i] = clip(top - before + i, in->height);
-    }
-    return a;
-}
-
-static inline double line(double a, double b, double d) { return a + (b - a) * d; }
-
 static inline double cubic(const double v[4], double d) {
     const double p1 = v[1], p2 = -v[0] + v[2], p3 = 2 * (v[0] - v[1]) + v[2] - v[3];
     const double p4 = -v[0] + v[1] - v[2] + v[3];
     return p1 + d * (p2 + d * (p3 + d * p4));
 }
 
-static double bilinear_at(const vt_image *in, const around *a, int64_t c) {
-    const double above =
-        line(sample_at(in, a->x[0], a->y[0], c), sample_at(in, a->x[1], a->y[0], c), a->dx);
-    const double below =
-        line(sample_at(in, a->x[0], a->y[1], c), sample_at(in, a->x[1], a->y[1], c), a->dx);
-    return line(above, below, a->dy);
-}
-
-static double bicubic_at(const vt_image *in, const around *a, int64_t c) {
+static double bicubic_at(const vt_image *in, const vt_around *a, int64_t c) {
     double rows[4];
     for (int j = 0; j < 4; j++) {
         double v[4];
-        for (int i = 0; i < 4; i++) v[i] = sample_at(in, a->x[i], a->y[j], c);
+        for (int i = 0; i < 4; i++) v[i] = vt_sample_at(in, a->x[i], a->y[j], c);
         rows[j] = cubic(v, a->dx);
     }
     return cubic(rows, a->dy);
 }
 
-/* Real numbers as they are; whole ones cut, without fraction. */
-static void put(char *pixel, const vt_image *in, int64_t c, double value) {
-    const double white = vt_sample_white(in->sample);
-    const double cut = value > 0 ? value < white ? value : white : 0;
-    switch (in->sample) {
-        case VT_SAMPLE_U8: ((uint8_t *)pixel)[c] = (uint8_t)cut; break;
-        case VT_SAMPLE_U16: ((uint16_t *)(void *)pixel)[c] = (uint16_t)cut; break;
-        default: ((float *)(void *)pixel)[c] = (float)value;
-    }
-}
-
-static void pixel_at(char *to, const vt_image *in, double x, double y, vt_filter filter) {
-    if (filter == VT_FILTER_NEAREST) {
-        const int64_t bytes = vt_image_pixel_bytes(in);
-        vt_copy_pixel(to, (const char *)vt_image_row(in, (int64_t)y) + (int64_t)x * bytes, bytes);
-        return;
-    }
-    const bool is_cubic = filter == VT_FILTER_BICUBIC;
-    const around a = around_place(in, x, y, is_cubic ? 4 : 2);
-    for (int64_t c = 0; c < in->channels; c++) {
-        put(to, in, c, is_cubic ? bicubic_at(in, &a, c) : bilinear_at(in, &a, c));
-    }
-}
-
-static void place(double *x, double *y, const mapping *map, int64_t j, int64_t i) {
-    const double *m = map->m, column = (double)j + 0.5, row = (double)i + 0.5;
-    *x = m[0] * column + m[1] * row + m[2];
-    *y = m[3] * column + m[4] * row + m[5];
-    if (map->is_perspective) {
-        *x /= m[6] * column + m[7] * row + 1;
-        *y /= m[6] * column + m[7] * row + 1;
-    }
-}
-
-static void warp_by_place(const vt_image *out, const vt_image *in, const mapping *map,
-                          vt_filter filter) {
+static void bicubic_row(void *out, const vt_image *in, const double *x, const double *y,
+                        int64_t n) {
     const int64_t bytes = vt_image_pixel_bytes(in);
-    for (int64_t i = 0; i < out->height; i++) {
-        char *to = vt_image_row(out, i);
-        for (int64_t j = 0; j < out->width; j++) {
-            double x, y;
-            place(&x, &y, map, j, i);
-            if (x >= 0 && x < (double)in->width && y >= 0 && y < (double)in->height) {
-                pixel_at(to + j * bytes, in, x, y, filter);
-            }
+    for (int64_t i = 0; i < n; i++) {
+        if (!vt_is_inside(in, x[i], y[i])) continue;
+        const vt_around a = vt_around_place(in, x[i], y[i], 4);
+        char *pixel = (char *)out + i * bytes;
+        for (int64_t c = 0; c < in->channels; c++) {
+            vt_sample_put(pixel, in, c, bicubic_at(in, &a, c));
         }
     }
+}
+
+static void nearest_row(void *out, const vt_image *in, const double *x, const double *y,
+                        int64_t n) {
+    const int64_t bytes = vt_image_pixel_bytes(in);
+    for (int64_t i = 0; i < n; i++) {
+        if (!vt_is_inside(in, x[i], y[i])) continue;
+        const char *from = (const char *)vt_image_row(in, (int64_t)y[i]) + (int64_t)x[i] * bytes;
+        vt_copy_pixel((char *)out + i * bytes, from, bytes);
+    }
+}
+
+/* Where the pixels of row i come from. */
+static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_t n) {
+    const double *m = map->m, row = (double)i + 0.5;
+    for (int64_t j = 0; j < n; j++) {
+        const double column = (double)j + 0.5;
+        x[j] = m[0] * column + m[1] * row + m[2];
+        y[j] = m[3] * column + m[4] * row + m[5];
+    }
+    for (int64_t j = 0; map->is_perspective && j < n; j++) {
+        const double divisor = m[6] * ((double)j + 0.5) + m[7] * row + 1;
+        x[j] /= divisor;
+        y[j] /= divisor;
+    }
+}
+
+static vt_status warp_by_place(const vt_image *out, const vt_image *in, const mapping *map,
+                               vt_filter filter, vt_error *error) {
+    double *x;
+    VT_TRY(vt_scratch((void **)&x, 2 * (size_t)out->width * sizeof *x, error));
+    double *y = x + out->width;
+    for (int64_t i = 0; i < out->height; i++) {
+        void *to = vt_image_row(out, i);
+        find_row(x, y, map, i, out->width);
+        switch (filter) {
+            case VT_FILTER_NEAREST: nearest_row(to, in, x, y, out->width); break;
+            case VT_FILTER_BILINEAR:
+                vt_image_kernels_now()->bilinear(to, in, x, y, out->width);
+                break;
+            default: bicubic_row(to, in, x, y, out->width);
+        }
+    }
+    return VT_OK;
 }
 
 /* ---------------------------------------------------------------- the operations */
 
 void vt_fill_pixel(void *pixel, const vt_image *image, const double *value) {
-    for (int64_t c = 0; c < image->channels; c++) put(pixel, image, c, value[c]);
+    for (int64_t c = 0; c < image->channels; c++) vt_sample_put(pixel, image, c, value[c]);
 }
 
 void vt_image_fill(const vt_image *image, const void *pixel) {
@@ -219,7 +186,7 @@ static vt_status affine(const vt_image *out, const vt_image *in, vt_numbers numb
     const double *m = numbers.value + MATRIX, w = (double)out->width, h = (double)out->height;
     fill(out, m + 6);
     if (filter != VT_FILTER_NEAREST || in->sample == VT_SAMPLE_U16) {
-        warp_by_place(out, in, &(mapping){m, false}, filter);
+        return warp_by_place(out, in, &(mapping){m, false}, filter, error);
     } else if (m[1] == 0 && m[3] == 0) {
         return vt_scale_nearest(out, in, m, error);
     } else if (fits_fixed(m, 0, 0) && fits_fixed(m, w, h) && fits_fixed(m, 0, h) &&
@@ -236,11 +203,9 @@ const vt_image_op vt_image_op_affine = {"affine", "height width filter a b c d e
 
 static vt_status perspective(const vt_image *out, const vt_image *in, vt_numbers numbers,
                              vt_error *error) {
-    (void)error;
     const mapping map = {numbers.value + MATRIX, true};
     fill(out, map.m + 8);
-    warp_by_place(out, in, &map, (vt_filter)(int)numbers.value[FILTER]);
-    return VT_OK;
+    return warp_by_place(out, in, &map, (vt_filter)(int)numbers.value[FILTER], error);
 }
 
 const vt_image_op vt_image_op_perspective = {

@@ -102,6 +102,29 @@ static void check_sums(const vt_image_kernels *k, int64_t n) {
     free(bytes[0]), free(bytes[1]), free(out[0]), free(out[1]);
 }
 
+/* n pixels from places in and around an image, which ends where its memory ends. */
+static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels) {
+    enum { SIDE = 9 };
+    const size_t size = (size_t)(n * channels);
+    double *x = take((size_t)n * sizeof *x), *y = take((size_t)n * sizeof *y);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = i % 7 == 0 ? SIDE - 0.25 : i % 11 == 0 ? 1e30 : uniform() * (SIDE + 2) - 1;
+        y[i] = i % 5 == 0 ? SIDE - 0.25 : uniform() * (SIDE + 2) - 1;
+    }
+    const vt_image in = {random_bytes(SIDE * SIDE * (size_t)channels),
+                         SIDE,
+                         SIDE,
+                         channels,
+                         SIDE * channels,
+                         VT_SAMPLE_U8};
+    uint8_t *out[2] = {random_bytes(size), take(size)};
+    memcpy(out[1], out[0], size);
+    vt_image_kernels_ref.bilinear(out[0], &in, x, y, n);
+    k->bilinear(out[1], &in, x, y, n);
+    check_same(out[0], out[1], size, "bilinear", n);
+    free(x), free(y), free(in.data), free(out[0]), free(out[1]);
+}
+
 /* Boxes of bytes, down a tile of n samples side by side. */
 static void check_box(const vt_image_kernels *k, int64_t n, int64_t radius) {
     enum { DOWN = 20 };
@@ -155,6 +178,7 @@ static void check_kernels(const vt_image_kernels *k) {
         check_planes(k, sizes[i]);
         check_samples(k, sizes[i]);
         check_sums(k, sizes[i]);
+        for (int64_t channels = 1; channels <= 5; channels++) check_places(k, sizes[i], channels);
         for (int64_t radius = 0; radius < 300; radius = 5 * radius + 3) {
             check_box(k, sizes[i], radius);
         }
@@ -220,6 +244,8 @@ static const tried calls[] = {
     {"affine", 9, {7, 9, VT_FILTER_NEAREST, 0.7, 0.2, -1, 0.3, 1.2, -2}, true},
     {"affine", 9, {7, 9, VT_FILTER_NEAREST, 2, 0, -1, 0, 0.5, 3}, true},
     {"affine", 9, {5, 5, VT_FILTER_NEAREST, 1e6, 1, 0, 1, 1e6, 0}, true},
+    {"affine", 9, {40, 70, VT_FILTER_BILINEAR, 1, 0, 0, 0, 1, 0}, true},
+    {"affine", 9, {40, 19, VT_FILTER_BILINEAR, 0.9, 0.2, -1, 0.1, 1.2, -2}, true},
     {"affine", 9, {7, 9, VT_FILTER_BICUBIC, 0.7, 0.2, -1, 0.3, 1.2, -2}, true},
     {"perspective", 11, {7, 9, VT_FILTER_BILINEAR, 1, 0.1, 0, 0, 1, 0, -0.2, 0.01}, true},
     {"brightness", 1, {1.5}, false},

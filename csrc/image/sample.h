@@ -1,0 +1,69 @@
+/* Samples at and between pixels, as Pillow's Image.transform finds them: in double, whole numbers
+ * without their fraction. */
+#ifndef VT_IMAGE_SAMPLE_H
+#define VT_IMAGE_SAMPLE_H
+
+#include <math.h>
+
+#include "image/image.h"
+
+static inline double vt_sample_at(const vt_image *in, int64_t x, int64_t y, int64_t c) {
+    const void *row = vt_image_row(in, y);
+    const int64_t i = x * in->channels + c;
+    switch (in->sample) {
+        case VT_SAMPLE_U8: return ((const uint8_t *)row)[i];
+        case VT_SAMPLE_U16: return ((const uint16_t *)row)[i];
+        default: return (double)((const float *)row)[i];
+    }
+}
+
+/* Real numbers as they are; whole ones cut, without fraction. */
+static inline void vt_sample_put(void *pixel, const vt_image *image, int64_t c, double value) {
+    const double white = vt_sample_white(image->sample);
+    const double cut = value > 0 ? value < white ? value : white : 0;
+    switch (image->sample) {
+        case VT_SAMPLE_U8: ((uint8_t *)pixel)[c] = (uint8_t)cut; break;
+        case VT_SAMPLE_U16: ((uint16_t *)pixel)[c] = (uint16_t)cut; break;
+        default: ((float *)pixel)[c] = (float)value;
+    }
+}
+
+/* Whether a place is in the image: (0, 0) is the upper left corner of its first pixel. */
+static inline bool vt_is_inside(const vt_image *in, double x, double y) {
+    return x >= 0 && x < (double)in->width && y >= 0 && y < (double)in->height;
+}
+
+/* The points around a place: columns and rows, and how far from the second (of four) or first (of
+ * two) it is. Beyond an edge there is the edge. */
+typedef struct vt_around {
+    int64_t x[4], y[4];
+    double dx, dy;
+} vt_around;
+
+static inline int64_t vt_clip_place(int64_t i, int64_t size) {
+    return i < 0 ? 0 : i < size ? i : size - 1;
+}
+
+static inline vt_around vt_around_place(const vt_image *in, double x, double y, int points) {
+    x -= 0.5;
+    y -= 0.5;
+    const int64_t left = (int64_t)floor(x), top = (int64_t)floor(y), before = points / 2 - 1;
+    vt_around a = {.dx = x - (double)left, .dy = y - (double)top};
+    for (int i = 0; i < points; i++) {
+        a.x[i] = vt_clip_place(left - before + i, in->width);
+        a.y[i] = vt_clip_place(top - before + i, in->height);
+    }
+    return a;
+}
+
+static inline double vt_line(double a, double b, double d) { return a + (b - a) * d; }
+
+static inline double vt_bilinear(const vt_image *in, const vt_around *a, int64_t c) {
+    const double above = vt_line(vt_sample_at(in, a->x[0], a->y[0], c),
+                                 vt_sample_at(in, a->x[1], a->y[0], c), a->dx);
+    const double below = vt_line(vt_sample_at(in, a->x[0], a->y[1], c),
+                                 vt_sample_at(in, a->x[1], a->y[1], c), a->dx);
+    return vt_line(above, below, a->dy);
+}
+
+#endif
