@@ -1,4 +1,4 @@
-"""vitc.data.cache: what comes out is what went in, when it is written anew, and damage."""
+"""vitc.data.sources.cache: what comes out is what went in, when it is written anew, and damage."""
 
 import os
 from pathlib import Path
@@ -15,9 +15,9 @@ from vitc.data import (
     ImageFolder,
     Subset,
     WebDataset,
-    cache,
 )
 from vitc.data import transforms as T
+from vitc.data.sources import cache
 
 RNG = np.random.default_rng(0)
 

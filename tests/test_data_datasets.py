@@ -1,4 +1,4 @@
-"""vitc.data.datasets: folders against torchvision's, manifests, arrays, and their faults."""
+"""Sources of samples: folders against torchvision's, manifests, arrays, and their faults."""
 
 import mmap
 from pathlib import Path
@@ -14,7 +14,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 
 from vitc.data import ArrayDataset, CSVDataset, ImageFolder, ImageList, NpzDataset
-from vitc.data.npz import NpzFile
+from vitc.data.sources.npz import NpzFile
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
 

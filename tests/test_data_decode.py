@@ -1,4 +1,4 @@
-"""vitc.data.decode against Pillow: pixels, modes, and files that are no images."""
+"""vitc.data.decoding.decode against Pillow: pixels, modes, and files that are no images."""
 
 import io
 import struct
@@ -13,7 +13,8 @@ import simplejpeg
 import tifffile
 from PIL import Image, ImageFile, ImageOps
 
-from vitc.data import decode, open_image
+from vitc.data import open_image
+from vitc.data.decoding import decode
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 45, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(PIXELS).resize((150, 101), Image.Resampling.BICUBIC)

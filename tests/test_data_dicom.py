@@ -1,5 +1,5 @@
-"""vitc.data.dicom: windows and bits by the formulas of PS3.3 on files that pydicom writes, and the
-compressed files that come with pydicom against what it decodes."""
+"""DICOM: windows and bits by the formulas of PS3.3 on files that pydicom writes, and the compressed
+files that come with pydicom against what it decodes."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""vitc.data.subset: what a part carries over, and splits against scikit-learn's promises."""
+"""Subsets: what a part carries over, and splits against scikit-learn's promises."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""vitc.data.tiles: coverage counted pixel by pixel, tiles against the image, scores by hand."""
+"""Tiles: coverage counted pixel by pixel, tiles against the image, scores by hand."""
 
 from pathlib import Path
 

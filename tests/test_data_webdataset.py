@@ -1,4 +1,4 @@
-"""vitc.data.webdataset: tar files of tarfile and of GNU tar, and what is wrong with some."""
+"""WebDataset: tar files of tarfile and of GNU tar, and what is wrong with some."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vitc.data import DataLoader, WebDataset
-from vitc.data.webdataset import expand
+from vitc.data.sources.webdataset import expand
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (7, 9, 11, 3), dtype=np.uint8)

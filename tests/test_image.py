@@ -1,9 +1,8 @@
 """Operations of csrc/image against Pillow (0 differing pixels on bytes), torch and NumPy.
 
-Pictures are scikit-image's photographs and ELPV's solar cells, whole, and noise of odd sizes down to
-one pixel. Images of
-more channels are compared channel by channel with Pillow's grey ones, images of 16 bits and of real
-numbers with Pillow's modes I;16 and F.
+Pictures are scikit-image's photographs and ELPV's solar cells, whole, and noise of odd sizes down
+to one pixel. Images of more channels are compared channel by channel with Pillow's grey ones,
+images of 16 bits and of real numbers with Pillow's modes I;16 and F.
 """
 
 import os

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitc import data
 from vitc.arrays import Array
-from vitc.data.datasets import IMG_EXTENSIONS
+from vitc.data.sources.datasets import IMG_EXTENSIONS
 from vitc.runtime import set_num_threads
 from vitc.training.classifier import Classifier
 from vitc.training.trainer import Trainer

@@ -11,23 +11,23 @@ resumed.
 """
 
 from vitc.data.auto_augment import auto_augment_transform
-from vitc.data.cache import CacheDataset
 from vitc.data.collate import default_collate
-from vitc.data.datasets import DicomFolder, ImageFolder, ImageList
-from vitc.data.decode import Decoder, open_image
+from vitc.data.decoding.decode import Decoder, open_image
 from vitc.data.factory import create_transform, resolve_data_config, resolve_model_data_config
 from vitc.data.loader import DataLoader
-from vitc.data.manifest import CSVDataset
-from vitc.data.memory import ArrayDataset, NpzDataset
 from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.presets import PRESETS, STRENGTHS, augreg_strength, create_preset
 from vitc.data.preview import preview
 from vitc.data.random_erasing import RandomErasing
 from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
-from vitc.data.subset import Subset, k_fold, refuse_shared_groups, train_test_split
-from vitc.data.tiles import TileDataset, aggregate, heat_map, tile_grid
-from vitc.data.webdataset import WebDataset
+from vitc.data.sources.cache import CacheDataset
+from vitc.data.sources.datasets import DicomFolder, ImageFolder, ImageList
+from vitc.data.sources.manifest import CSVDataset
+from vitc.data.sources.memory import ArrayDataset, NpzDataset
+from vitc.data.sources.subset import Subset, k_fold, refuse_shared_groups, train_test_split
+from vitc.data.sources.tiles import TileDataset, aggregate, heat_map, tile_grid
+from vitc.data.sources.webdataset import WebDataset
 
 __all__ = [
     "PRESETS",

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitc.arrays import Array, as_array
 from vitc.data import random
-from vitc.data.decode import open_image
+from vitc.data.decoding.decode import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -138,7 +138,6 @@ class _Spare(threading.local):
 _spare = _Spare()
 
 
-
 def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
     """A number between low and high, both above 0, whose logarithm is uniform."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))

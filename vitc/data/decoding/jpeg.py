@@ -4,7 +4,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from vitc.data.errors import Unreadable
+from vitc.data.decoding.errors import Unreadable
 
 MAGIC = b"\xff\xd8\xff"
 # A progressive JPEG comes in a dozen scans; each costs a pass over the whole image.

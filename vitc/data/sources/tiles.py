@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array, as_array
-from vitc.data.datasets import Step, transformed
 from vitc.data.functional import pair
+from vitc.data.sources.datasets import Step, transformed
 
 
 def tile_grid(

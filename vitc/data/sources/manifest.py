@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data.datasets import MOST_CLASSES, Files, Sample, Step
-from vitc.data.decode import Decoder, Decoding
-from vitc.data.subset import refuse_shared_groups
+from vitc.data.decoding.decode import Decoder, Decoding
+from vitc.data.sources.datasets import MOST_CLASSES, Files, Sample, Step
+from vitc.data.sources.subset import refuse_shared_groups
 from vitc.errors import nearest
 
 _LONGEST_NUMBER = 10  # digits

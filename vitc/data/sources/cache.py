@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data.datasets import Step, transformed
 from vitc.data.loader import DataLoader
+from vitc.data.sources.datasets import Step, transformed
 from vitc.models.weights.mapped import map_file
 
 MAGIC, VERSION = b"vitc img", 1

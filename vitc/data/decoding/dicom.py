@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data import jpeg, pixels
-from vitc.data.errors import NoFrame, Unreadable, reading
+from vitc.data.decoding import jpeg, pixels
+from vitc.data.decoding.errors import NoFrame, Unreadable, reading
 
 Window = tuple[float, float]  # centre, width
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import index as as_index
 from typing import Any, NamedTuple, Unpack
 
-from vitc.data.datasets import IMG_EXTENSIONS, MOST_CLASSES, Step, transformed
-from vitc.data.decode import Decoder, Decoding
+from vitc.data.decoding.decode import Decoder, Decoding
+from vitc.data.sources.datasets import IMG_EXTENSIONS, MOST_CLASSES, Step, transformed
 
 _BLOCK = 512  # bytes, of which everything in a tar is a multiple
 _LONGEST = 1 << 20  # bytes of a label, or of a name that has a block of its own

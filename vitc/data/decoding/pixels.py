@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data.errors import NoFrame, reading
+from vitc.data.decoding.errors import NoFrame, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image

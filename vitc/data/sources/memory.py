@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array, as_array
-from vitc.data import npz, pixels
-from vitc.data.datasets import MOST_CLASSES, Step, transformed
+from vitc.data.decoding import pixels
+from vitc.data.sources import npz
+from vitc.data.sources.datasets import MOST_CLASSES, Step, transformed
 
 
 class ArrayDataset:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.data import dicom, jpeg, pixels
-from vitc.data.errors import NoFrame, Unreadable, reading
+from vitc.data.decoding import dicom, jpeg, pixels
+from vitc.data.decoding.errors import NoFrame, Unreadable, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,7 +73,7 @@ class Decoder:
     12 bits. mode is then "L", "RGB" or None.
 
     windows: of DICOM files, (centre, width) in their units, one channel each; None takes the
-    file's own (see `vitc.data.dicom`).
+    file's own (see `vitc.data.decoding.dicom`).
 
     max_pixels, max_bytes: the largest image, and the most bytes that a file or decoding one takes
     (8 per value where a value_range is applied); Pillow's own limit (`PIL.Image.MAX_IMAGE_PIXELS`)

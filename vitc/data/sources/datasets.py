@@ -12,8 +12,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Unpack
 
-from vitc.data import dicom
-from vitc.data.decode import Decoder, Decoding
+from vitc.data.decoding import dicom
+from vitc.data.decoding.decode import Decoder, Decoding
 from vitc.errors import nearest
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -124,7 +124,7 @@ class DicomFolder(Files):
     Files count by their content; a file with several frames gives a sample for each. groups: the
     PatientID of every sample, for splits that keep a patient's images together. classes, mode,
     decoding: as of `ImageFolder`, above all windows. Images are arrays (H, W, C), see
-    `vitc.data.dicom`.
+    `vitc.data.decoding.dicom`.
 
     Raises as `ImageFolder` does, and `ImportError` naming the extra without pydicom.
     """
