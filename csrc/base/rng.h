@@ -13,17 +13,10 @@ typedef struct vt_rng_key {
     uint32_t forward; /* ordinal of this forward pass within the step */
 } vt_rng_key;
 
-/* Four independent uniform 32-bit words for (key, row of the global batch, site, block). */
-static inline void vt_rng_draw(uint32_t out[4], vt_rng_key key, uint64_t row, uint32_t site,
-                               uint32_t block) {
-    /* The seed, step and ordinal make the Philox key (mixed by splitmix64); row, site and block are
-     * the counter. */
-    uint64_t mixed = key.seed * 0x9E3779B97F4A7C15u + key.step;
-    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u + key.forward;
-    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBu;
-    mixed ^= mixed >> 31;
-    uint32_t k0 = (uint32_t)mixed, k1 = (uint32_t)(mixed >> 32);
-    uint32_t c0 = block, c1 = site, c2 = (uint32_t)row, c3 = (uint32_t)(row >> 32);
+/* Ten rounds over the four words of a counter, which become four independent uniform ones. */
+static inline void vt_philox(uint32_t word[4], uint32_t k0, uint32_t k1) {
+    uint32_t c0 = word[0], c1 = word[1], c2 = word[2], c3 = word[3];
+#pragma GCC unroll 10 /* so that a loop around this one can be made vectors */
     for (int round = 0; round < 10; round++) {
         const uint64_t p0 = 0xD2511F53u * (uint64_t)c0;
         const uint64_t p1 = 0xCD9E8D57u * (uint64_t)c2;
@@ -36,10 +29,26 @@ static inline void vt_rng_draw(uint32_t out[4], vt_rng_key key, uint64_t row, ui
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
+    word[0] = c0;
+    word[1] = c1;
+    word[2] = c2;
+    word[3] = c3;
+}
+
+/* Four independent uniform 32-bit words for (key, row of the global batch, site, block). */
+static inline void vt_rng_draw(uint32_t out[4], vt_rng_key key, uint64_t row, uint32_t site,
+                               uint32_t block) {
+    /* The seed, step and ordinal make the Philox key (mixed by splitmix64); row, site and block are
+     * the counter. */
+    uint64_t mixed = key.seed * 0x9E3779B97F4A7C15u + key.step;
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u + key.forward;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBu;
+    mixed ^= mixed >> 31;
+    out[0] = block;
+    out[1] = site;
+    out[2] = (uint32_t)row;
+    out[3] = (uint32_t)(row >> 32);
+    vt_philox(out, (uint32_t)mixed, (uint32_t)(mixed >> 32));
 }
 
 /* The name of a drawing site ("blocks.3.drop_path1") as a number: FNV-1a, 32 bits. */

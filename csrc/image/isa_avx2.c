@@ -1,7 +1,9 @@
 /* The kernels for AVX2 and FMA; built with -mavx2 -mfma. Products are never contracted. */
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "image/kernels.h"
 #include "image/sample.h"
 
@@ -23,6 +25,7 @@
 #include "image/box_avx2.inc"
 #include "image/warp.inc"
 #include "image/warp_avx2.inc"
+#include "image/normal.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
     .plan_across = plan_across_avx2,
@@ -47,6 +50,7 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_avx2,
+    .normals = normals,
 };
 
 #else

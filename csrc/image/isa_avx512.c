@@ -1,8 +1,10 @@
 /* The kernels for AVX-512 with VBMI and VNNI; built with these flags. Products are never
  * contracted. */
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "image/kernels.h"
 #include "image/sample.h"
 
@@ -16,6 +18,7 @@
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
 #include "image/hue_avx2.inc"
+#include "image/normal.inc"
 #include "image/colour_avx512.inc"
 #include "image/across_avx512.inc"
 #include "image/down_avx512.inc"
@@ -49,6 +52,7 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_avx2,
+    .normals = normals,
 };
 
 #else

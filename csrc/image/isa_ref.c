@@ -1,7 +1,9 @@
 /* The kernels in plain C. */
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "image/kernels.h"
 #include "image/sample.h"
 
@@ -12,6 +14,7 @@
 #include "image/blur.inc"
 #include "image/box.inc"
 #include "image/warp.inc"
+#include "image/normal.inc"
 
 static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
 
@@ -38,4 +41,5 @@ const vt_image_kernels vt_image_kernels_ref = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_plain,
+    .normals = normals,
 };

@@ -11,8 +11,15 @@
 
 enum {
     VT_OVERRUN = 64,     /* bytes behind a row that `across` may read */
-    VT_IMAGE_CHUNK = 512 /* pixels that an operation splits into planes at once */
+    VT_IMAGE_CHUNK = 512, /* pixels that an operation splits into planes at once */
+    VT_NORMALS = 64 /* normal numbers that are drawn at once */
+
 };
+
+/* One of 2^32 endless rows of random numbers that a key has; number i is a function of i alone. */
+typedef struct vt_stream {
+    uint32_t key[2], number;
+} vt_stream;
 
 /* 1 / x as the sum of two numbers. */
 typedef struct vt_inverse {
@@ -78,6 +85,8 @@ typedef struct vt_box {
     /* n pixels from the places (x[i], y[i]); those from outside of the image are left alone. */   \
     X(bilinear, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))      \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
+    /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */ \
+    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
     X(to_bf16, (uint16_t *out, const float *in, int64_t n))
 
 typedef struct vt_image_kernels {

@@ -9,7 +9,7 @@
     X(resize) X(flip) X(rot90) X(pad) X(affine) X(perspective)                                     \
     X(brightness) X(contrast) X(saturation) X(hue) X(grayscale) X(sharpness)                       \
     X(invert) X(solarize) X(solarize_add) X(posterize) X(gamma) X(equalize) X(autocontrast)\
-    X(box_blur) X(gaussian_blur)
+    X(box_blur) X(gaussian_blur) X(noise)
 /* clang-format on */
 
 #define VT_DECLARE_OP(name) extern const vt_image_op vt_image_op_##name;

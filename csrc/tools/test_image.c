@@ -172,6 +172,17 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
     free(in), free(out[0]), free(out[1]), free(memory), free(plan);
 }
 
+static void check_normals(const vt_image_kernels *k) {
+    float out[2][VT_NORMALS];
+    for (uint32_t i = 0; i < 100; i++) {
+        const vt_stream stream = {{i, ~i}, i % 3};
+        const uint64_t group = (uint64_t)i << (i % 48);
+        vt_image_kernels_ref.normals(out[0], &stream, group);
+        k->normals(out[1], &stream, group);
+        check_same(out[0], out[1], sizeof out[0], "normals", i);
+    }
+}
+
 static void check_kernels(const vt_image_kernels *k) {
     static const int64_t sizes[] = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 100, VT_IMAGE_CHUNK};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -190,6 +201,7 @@ static void check_kernels(const vt_image_kernels *k) {
             }
         }
     }
+    check_normals(k);
 }
 
 /* ---------------------------------------------------------------- operations */
@@ -266,6 +278,8 @@ static const tried calls[] = {
     {"box_blur", 1, {1.3}, false},
     {"box_blur", 1, {40}, false},
     {"autocontrast", 0, {0}, false},
+    {"noise", 5, {0.1, 0.2, 1, 7, 4294967295}, false},
+    {"noise", 5, {0, 1e6, 0, 7, 0.5}, false},
 };
 
 static void run_call(const tried *call, const vt_image *in) {

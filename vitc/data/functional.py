@@ -17,6 +17,7 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array
 from vitc.data import images
+from vitc.data.random import generator, noise_key
 from vitc.errors import nearest
 
 if TYPE_CHECKING:
@@ -512,6 +513,25 @@ def blend(img: Any, other: Any, ratio: float) -> Any:
     base, away = images.pixels_of(img).astype(np.float32), np.asarray(other, np.float32)
     blended = base + np.float32(ratio) * (away - base)
     return images.like(np.clip(blended, 0, 255).astype(np.uint8), img)
+
+
+def gaussian_noise(
+    img: Any,
+    mean: float = 0.0,
+    sigma: float = 0.1,
+    clip: bool = True,
+    *,
+    key: tuple[int, int] | None = None,
+) -> Any:
+    """Normal noise added to every level, all channels of every pixel on their own.
+
+    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1; whole
+    numbers are rounded and kept within their range always. key: two whole numbers of 32 bits, which
+    decide the noise to the bit; without them it is drawn, see `vitc.data.random`.
+
+    Raises `ValueError` for a sigma below 0 or a key that is none.
+    """
+    return images.apply("noise", img, mean, sigma, clip, *(key or noise_key(generator())))
 
 
 def to_unit(img: Any) -> Array:

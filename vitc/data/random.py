@@ -143,6 +143,11 @@ def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
+def noise_key(rng: np.random.Generator) -> tuple[int, int]:
+    """What an operation of the core draws its own random numbers from: two of 32 bits."""
+    return int(rng.integers(1 << 32)), int(rng.integers(1 << 32))
+
+
 # ------------------------------------------------------------------------------------ elsewhere
 
 

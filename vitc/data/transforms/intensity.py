@@ -10,6 +10,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data import functional as F
+from vitc.data.random import noise_key
 from vitc.data.transforms.arguments import Range, around_zero, at_least, bounds
 from vitc.data.transforms.base import Occasional, RandomTransform
 
@@ -27,15 +28,11 @@ class GaussianNoise(RandomTransform):
         self.mean, self.sigma, self.clip = mean, at_least(0, "sigma", sigma), clip
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
-        """(noise, of the shape of the levels, float32)."""
-        shape = F.to_unit(img).shape
-        noise = rng.standard_normal(shape, np.float32)
-        return (np.float32(self.mean) + noise * np.float32(self.sigma),)
+        """(key of the noise,)."""
+        return (noise_key(rng),)
 
     def apply(self, img: Any, *params: Any) -> Any:
-        (noise,) = params
-        noisy = F.to_unit(img) + noise
-        return F.from_unit(np.clip(noisy, 0, 1) if self.clip else noisy, img)
+        return F.gaussian_noise(img, self.mean, self.sigma, self.clip, key=params[0])
 
 
 class RandomGaussianNoise(Occasional):
@@ -49,15 +46,12 @@ class RandomGaussianNoise(Occasional):
         self.sigma = bounds("sigma", sigma, 0.0)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
-        """(whether to act, noise or None)."""
-        (acts,) = super().draw(img, rng)
-        if not acts:
-            return False, None
-        return True, *GaussianNoise(sigma=rng.uniform(*self.sigma)).draw(img, rng)
+        """(whether to act, standard deviation, key of the noise)."""
+        return *super().draw(img, rng), float(rng.uniform(*self.sigma)), noise_key(rng)
 
     def apply(self, img: Any, *params: Any) -> Any:
-        acts, noise = params
-        return GaussianNoise(clip=False).apply(img, noise) if acts else img
+        acts, sigma, key = params
+        return F.gaussian_noise(img, 0.0, sigma, clip=False, key=key) if acts else img
 
 
 class RandomGamma(Occasional):
