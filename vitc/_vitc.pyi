@@ -215,6 +215,16 @@ def write_image(
     lam: float = 1.0,
     box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, bottom, right
 ) -> Array: ...
+def erase(
+    array: Array,  # (C, H, W), or (H, W, C) with channels_last; written in place
+    boxes: Array,  # (n, 4) int64: top, left, height, width
+    mean: Array,  # (C,) float32
+    sigma: Array,  # (C,) float32
+    *,
+    key: tuple[int, int] = (0, 0),
+    by_value: bool = True,
+    channels_last: bool = False,
+) -> None: ...
 def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels, ...
 def default_threads() -> int: ...

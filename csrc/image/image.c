@@ -1,5 +1,6 @@
 #include "image/image.h"
 
+#include <math.h>
 #include <string.h>
 
 vt_status vt_image_check(const vt_image *image, const char *name, vt_error *error) {
@@ -25,6 +26,17 @@ vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_n
     if (numbers.count == expected) return VT_OK;
     return vt_fail(error, VT_TYPE, "%s takes %d numbers (%s), got %d", op->name, expected,
                    op->arguments, numbers.count);
+}
+
+vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error) {
+    for (int i = 0; i < 2; i++) {
+        if (!(value[i] >= 0 && value[i] <= UINT32_MAX && value[i] == floor(value[i]))) {
+            return vt_fail(error, VT_VALUE, "key is %.17g, expected a whole number of 32 bits",
+                           value[i]);
+        }
+        key[i] = (uint32_t)value[i];
+    }
+    return VT_OK;
 }
 
 void vt_image_copy(const vt_image *out, const vt_image *in) {

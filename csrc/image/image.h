@@ -54,6 +54,9 @@ vt_status vt_image_check(const vt_image *image, const char *name, vt_error *erro
 vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_numbers numbers,
                                  vt_error *error);
 
+/* A key of random numbers: two whole numbers of 32 bits; VT_VALUE for others. */
+vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error);
+
 static inline size_t vt_sample_size(vt_sample sample) {
     static const size_t size[VT_SAMPLE_COUNT] = {1, 2, 4};
     return size[sample];

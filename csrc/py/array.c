@@ -222,6 +222,21 @@ int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name) {
     return 0;
 }
 
+int vt_pixels_expect_out(vt_pixels *pixels, PyObject *object, const char *name) {
+    if (!PyArray_Check(object) || sample_of((PyArrayObject *)object) < 0) {
+        return raise_no_image(object, name);
+    }
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_NDIM(array) != 3 || !PyArray_ISCARRAY(array)) {
+        PyErr_Format(PyExc_ValueError,
+                     "%s is not a C-contiguous array of three dimensions that can be written",
+                     name);
+        return -1;
+    }
+    describe(pixels, array);
+    return 0;
+}
+
 int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix) {
     npy_intp dims[3] = {image->height, image->width, image->channels};
     const int ndim = is_matrix && image->channels == 1 ? 2 : 3;

@@ -50,6 +50,10 @@ typedef struct vt_pixels {
  * TypeError or ValueError. */
 int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name);
 
+/* The same for an array (height, width, channels) that is C-contiguous and can be written to; the
+ * reference is borrowed. */
+int vt_pixels_expect_out(vt_pixels *pixels, PyObject *object, const char *name);
+
 /* A new image of the form of `image`; a matrix stays one while it has one channel. -1 with an
  * exception. */
 int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix);

@@ -235,6 +235,9 @@ PyMethodDef vt_module_methods[] = {
      "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
      "            other_flip=False, lam=1.0, box=(0, 0, 0, 0))\n--\n\n"
      "The image as standardised planes (C, H, W)."},
+    {"erase", VT_KEYWORDS(vt_py_erase),
+     "erase($module, /, array, boxes, mean, sigma, *, key=(0, 0), by_value=True,\n"
+     "      channels_last=False)\n--\n\nOverwrites rectangles."},
     {"operation_table", operation_table, METH_NOARGS,
      "operation_table($module, /)\n--\n\nThe schema of every operation."},
     {"config", config, METH_NOARGS, "config($module, /)\n--\n\nHow the core was built and runs."},

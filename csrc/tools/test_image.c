@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/scratch.h"
+#include "image/erase.h"
 #include "image/image.h"
 #include "image/kernels.h"
 #include "image/write.h"
@@ -316,6 +317,22 @@ static void run_write(const vt_image *in) {
     free(out);
 }
 
+static void run_erase(const vt_image *in) {
+    const float mean[8] = {0.5f, 300}, sigma[8] = {1, 1e5f, 0};
+    const int64_t c = in->channels, row = in->stride / (int64_t)vt_sample_size(in->sample);
+    const vt_planes planes = {in->data, c, in->height, in->width, 1, row, c, in->sample};
+    const vt_box boxes[] = {{0, 0, in->height, in->width},
+                            {in->height / 2, in->width / 2, 1, 1},
+                            {in->height, in->width, 0, 0}};
+    const vt_box outside = {0, 1, in->height, in->width};
+    vt_error error;
+    for (int by_value = 0; by_value < 2; by_value++) {
+        const vt_filling filling = {mean, sigma, by_value, {1, 2}};
+        VT_CHECK(vt_erase(&planes, boxes, 3, &filling, &error) == VT_OK);
+        VT_CHECK(vt_erase(&planes, &outside, 1, &filling, &error) == VT_VALUE);
+    }
+}
+
 static void check_operations(int64_t height, int64_t width) {
     for (int64_t channels = 1; channels <= 7; channels += 1) {
         for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
@@ -323,6 +340,7 @@ static void check_operations(int64_t height, int64_t width) {
             const vt_image in = new_image(height, width, channels, (vt_sample)sample, gap);
             for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) run_call(&calls[i], &in);
             run_write(&in);
+            run_erase(&in);
             free(in.data);
         }
     }

@@ -660,3 +660,39 @@ def erase(img: Array, i: int, j: int, h: int, w: int, v: Any, inplace: bool = Fa
     out = img if inplace else img.copy()
     out[..., i : i + h, j : j + w] = v
     return out
+
+
+def erase_boxes(
+    img: Array,
+    boxes: Sequence[Sequence[int]],
+    mean: float | Sequence[float] = 0.0,
+    sigma: float | Sequence[float] = 0.0,
+    *,
+    by_value: bool = True,
+    key: tuple[int, int] | None = None,
+    channels_last: bool = False,
+    inplace: bool = False,
+) -> Array:
+    """Rectangles of an array (C, H, W), or of an image (H, W, C) with channels_last, filled with
+    normal numbers, or with constants where sigma is 0: of uint8, uint16 or float32, any channels.
+
+    boxes: (top, left, height, width) each. mean, sigma: one number, or one per channel, in levels
+    of the array; whole numbers are cut to their range and lose their fraction. by_value: a number
+    for each value, else one for each channel of a rectangle. key: see `gaussian_noise`; the values
+    it gives do not depend on the order of the axes. The array stays as it is unless inplace.
+
+    Raises `TypeError` for another dtype, `ValueError` for a rectangle that sticks out, numbers that
+    are not one per channel, and an array that cannot be written inplace.
+    """
+    out = img if inplace else np.array(img, order="C")
+    channels = img.shape[-1 if channels_last else 0]
+    _vitc.erase(
+        out,
+        np.asarray(boxes, np.int64).reshape(-1, 4),
+        _per_channel(tuple(np.ravel(mean).tolist()), channels),
+        _per_channel(tuple(np.ravel(sigma).tolist()), channels),
+        key=key or (noise_key(generator()) if np.any(sigma) else (0, 0)),
+        by_value=by_value,
+        channels_last=channels_last,
+    )
+    return out

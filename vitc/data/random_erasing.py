@@ -3,26 +3,22 @@
 Paper: https://arxiv.org/abs/1708.04896.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.data import functional as F
+from vitc.data.random import noise_key
 from vitc.data.transforms.arguments import at_least, bounds, positive
 from vitc.data.transforms.arguments import probability as checked
-from vitc.data.transforms.base import RandomTransform
-from vitc.data.transforms.tensors import erased_box
+from vitc.data.transforms.tensors import Erasing, erased_box, normalized
 
-# What a rectangle of (channels, height, width) is filled with.
-_FILLS: dict[str, Callable[[tuple[int, int, int], np.random.Generator], Any]] = {
-    "const": lambda shape, rng: 0.0,
-    "rand": lambda shape, rng: rng.standard_normal((shape[0], 1, 1), np.float32),
-    "pixel": lambda shape, rng: rng.standard_normal(shape, np.float32),
-}
+# The spread of the numbers that fill a rectangle, and whether each value has one of its own.
+_FILLS = {"const": (0.0, False), "rand": (1.0, False), "pixel": (1.0, True)}
 
 
-class RandomErasing(RandomTransform):
+class RandomErasing(Erasing):
     """Overwrites rectangles of a normalised array (C, H, W), or of each in (batch, C, H, W).
 
     probability: of an image. min_area, max_area: range of the area as a share of the image's,
@@ -61,27 +57,30 @@ class RandomErasing(RandomTransform):
         if img.ndim == 3:
             return super().__call__(img)
         start = len(img) // self.num_splits if self.num_splits > 1 else 0
-        out = img.copy()
+        out, erasing = img.copy(), self.overwriting()
         for i in range(start, len(img)):
-            out[i] = super().__call__(img[i])
+            erasing(out[i])
         return out
 
     def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
-        """((top, left, height, width), values), one pair per rectangle."""
-        channels, height, width = img.shape
+        """(rectangles (top, left, height, width), key of their values)."""
+        _, height, width = img.shape
         if rng.random() > self.probability:
-            return ()
+            return [], None
         count = int(rng.integers(self.min_count, self.max_count + 1))
         area = self.area[0] / count, self.area[1] / count
-        boxes = (erased_box(height, width, area, self.aspect, rng) for _ in range(count))
-        fill = _FILLS[self.mode]
-        return tuple((box, fill((channels, *box[2:]), rng)) for box in boxes if box is not None)
+        boxes = [erased_box(height, width, area, self.aspect, rng) for _ in range(count)]
+        return [box for box in boxes if box is not None], noise_key(rng)
 
     def apply(self, img: Array, *params: Any) -> Array:
-        out = img.copy() if params else img
-        for (top, left, height, width), values in params:
-            out[:, top : top + height, left : left + width] = values
-        return out
+        boxes, key = params
+        if not boxes:
+            return img
+        sigma, by_value = _FILLS[self.mode]
+        array = normalized(img) if sigma else img
+        return F.erase_boxes(
+            array, boxes, 0.0, sigma, by_value=by_value, key=key, inplace=self.inplace
+        )
 
     def __repr__(self) -> str:
         return (

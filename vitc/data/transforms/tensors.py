@@ -1,5 +1,6 @@
 """From images to the arrays (C, H, W) that a model takes, and what is done to these."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +9,9 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data import functional as F
-from vitc.data.random import log_uniform
-from vitc.data.transforms.arguments import Range, bounds, positive
-from vitc.data.transforms.base import Occasional, Step, Transform
+from vitc.data.random import log_uniform, noise_key
+from vitc.data.transforms.arguments import Range, bounds, positive, probability
+from vitc.data.transforms.base import RandomTransform, Step, Transform
 
 
 class ToTensor(Transform):
@@ -103,9 +104,14 @@ class Normalize(Transform):
     def __call__(self, img: Array) -> Array:
         return F.normalize(img, self.mean, self.std)
 
+    def with_next(self, step: Step) -> Step | None:
+        return _then_erased(self, step) if type(self) is Normalize else None
+
 
 class _ToNormalized(Transform):
     """`ToTensor` and a `Normalize`, of 8 bits in one pass."""
+
+    gives_array = True
 
     def __init__(self, first: ToTensor, second: Normalize) -> None:
         self.first, self.second = first, second
@@ -115,13 +121,46 @@ class _ToNormalized(Transform):
             return self.second(self.first(img))
         return F.to_normalized_tensor(img, self.second.mean, self.second.std)
 
+    def with_next(self, step: Step) -> Step | None:
+        return _then_erased(self, step)
 
-class RandomErasing(Occasional):
+
+class Erasing(RandomTransform):
+    """What overwrites rectangles of an array (C, H, W): the array itself if `inplace`, else a
+    copy."""
+
+    inplace = False
+
+    def overwriting(self) -> "Erasing":
+        """The same, inplace."""
+        other = copy.copy(self)
+        other.inplace = True
+        return other
+
+
+class _ThenErased(Transform):
+    """A step whose result is nobody else's, and an erasing of it in place."""
+
+    gives_array = True
+
+    def __init__(self, first: Step, erasing: Erasing) -> None:
+        self.first, self.erasing = first, erasing
+
+    def __call__(self, img: Any) -> Array:
+        return self.erasing.overwriting()(self.first(img))
+
+
+def _then_erased(first: Step, step: Step) -> Step | None:
+    return _ThenErased(first, step) if isinstance(step, Erasing) else None
+
+
+class RandomErasing(Erasing):
     """A rectangle of an array (C, H, W) overwritten, with probability p.
 
     scale: range of its share of the area. ratio: range of height / width, whose logarithm is
-    uniform. value: a number, one per channel, or "random" for a standard normal number per value.
-    The array stays as it is unless inplace. The image is left alone if no rectangle fits.
+    uniform. value: a number, one per channel, or "random" for a standard normal number per value,
+    of floating point only. The array stays as it is unless inplace. It is left alone if no
+    rectangle fits.
     """
 
     shown = ("p", "scale", "ratio", "value", "inplace")
@@ -134,31 +173,38 @@ class RandomErasing(Occasional):
         value: float | str | Sequence[float] = 0,
         inplace: bool = False,
     ) -> None:
-        super().__init__(p)
+        self.p = probability(p)
         self.scale, self.ratio = bounds("scale", scale, 0.0, 1.0), positive("ratio", ratio)
         if isinstance(value, str) and value != "random":
             raise ValueError(f"value is {value!r}, expected numbers or 'random'")
         self.value, self.inplace = value, inplace
 
     def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
-        """(the rectangle (top, left, height, width) or None, its values)."""
-        channels, height, width = _planes(img)
-        (acts,) = super().draw(img, rng)
+        """(the rectangle (top, left, height, width) or None, key of its values)."""
+        _, height, width = _planes(img)
+        acts = bool(rng.random() < self.p)
         box = erased_box(height, width, self.scale, self.ratio, rng) if acts else None
-        if box is None or not isinstance(self.value, str):
-            return box, np.asarray(0 if box is None else self.value)
-        return box, rng.standard_normal((channels, *box[2:]), np.float32)
+        return box, noise_key(rng)
 
     def apply(self, img: Array, *params: Any) -> Array:
-        box, values = params
+        box, key = params
         if box is None:
             return img
-        if values.ndim == 1:
-            if len(values) not in (1, len(img)):
-                raise ValueError(f"value is {self.value}, expected one per channel of {img.shape}")
-            values = values[:, None, None]
-        top, left, height, width = box
-        return F.erase(img, top, left, height, width, values, self.inplace)
+        if isinstance(self.value, str):
+            return F.erase_boxes(normalized(img), [box], 0.0, 1.0, key=key, inplace=self.inplace)
+        if np.size(self.value) not in (1, len(img)):
+            raise ValueError(f"value is {self.value}, expected one per channel of {img.shape}")
+        return F.erase_boxes(img, [box], self.value, inplace=self.inplace)
+
+
+def normalized(img: Array) -> Array:
+    """An array that standard normal numbers fit into. Raises `TypeError` for whole numbers."""
+    if img.dtype.kind != "f":
+        raise TypeError(
+            f"the array has dtype {img.dtype}, expected float32, as Normalize() gives: it is to be "
+            "filled with standard normal numbers"
+        )
+    return img
 
 
 def _planes(img: Any) -> tuple[int, int, int]:

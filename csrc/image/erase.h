@@ -1,0 +1,33 @@
+/* Rectangles of an array overwritten in place. */
+#ifndef VT_IMAGE_ERASE_H
+#define VT_IMAGE_ERASE_H
+
+#include "image/image.h"
+
+/* Values of (channels, height, width) in any order of the axes. */
+typedef struct vt_planes {
+    void *data;
+    int64_t channels, height, width;
+    int64_t next_channel, next_row, next_pixel; /* in samples */
+    vt_sample sample;
+} vt_planes;
+
+typedef struct vt_box {
+    int64_t top, left, height, width;
+} vt_box;
+
+/* A value becomes mean + sigma z, by channel; z is a standard normal number for each value, or one
+ * for each channel of each rectangle. */
+typedef struct vt_filling {
+    const float *mean, *sigma; /* (channels) */
+    bool by_value;
+    uint32_t key[2];
+} vt_filling;
+
+/* Values of whole numbers are cut to their range and lose their fraction. The same key gives the
+ * same values in any order of the axes. VT_VALUE for a rectangle that sticks out, before any is
+ * filled. */
+vt_status vt_erase(const vt_planes *planes, const vt_box *box, int64_t count,
+                   const vt_filling *filling, vt_error *error);
+
+#endif
