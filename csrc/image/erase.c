@@ -29,18 +29,18 @@ static void store(const vt_planes *to, int64_t at, const float *value, int64_t n
 }
 
 static void fill_even(const vt_planes *to, int64_t at, int64_t n, float value) {
-    float same[VT_CHUNK];
-    for (int64_t i = 0; i < VT_CHUNK && i < n; i++) same[i] = value;
-    for (int64_t i = 0; i < n; i += VT_CHUNK) {
-        store(to, at + i * to->next_pixel, same, n - i < VT_CHUNK ? n - i : VT_CHUNK);
+    float same[VT_IMAGE_CHUNK];
+    for (int64_t i = 0; i < VT_IMAGE_CHUNK && i < n; i++) same[i] = value;
+    for (int64_t i = 0; i < n; i += VT_IMAGE_CHUNK) {
+        store(to, at + i * to->next_pixel, same, n - i < VT_IMAGE_CHUNK ? n - i : VT_IMAGE_CHUNK);
     }
 }
 
 static void fill_randomly(const vt_planes *to, int64_t at, int64_t n, const vt_stream *stream,
                           int64_t first, float mean, float sigma) {
-    float value[VT_CHUNK];
-    for (int64_t i = 0; i < n; i += VT_CHUNK) {
-        const int64_t some = n - i < VT_CHUNK ? n - i : VT_CHUNK;
+    float value[VT_IMAGE_CHUNK];
+    for (int64_t i = 0; i < n; i += VT_IMAGE_CHUNK) {
+        const int64_t some = n - i < VT_IMAGE_CHUNK ? n - i : VT_IMAGE_CHUNK;
         vt_normals(value, stream, (uint64_t)(first + i), some);
         for (int64_t k = 0; k < some; k++) value[k] = mean + sigma * value[k];
         store(to, at + i * to->next_pixel, value, some);
@@ -48,7 +48,7 @@ static void fill_randomly(const vt_planes *to, int64_t at, int64_t n, const vt_s
 }
 
 /* Values count from the first channel's upper left corner on, channels like numbers. */
-static void erase_channel(const vt_planes *to, const vt_box *box, int64_t channel,
+static void erase_channel(const vt_planes *to, const vt_rectangle *box, int64_t channel,
                           const vt_filling *filling, const vt_stream *stream) {
     const float mean = filling->mean[channel], sigma = filling->sigma[channel];
     const bool by_value = filling->by_value && sigma != 0;
@@ -66,7 +66,7 @@ static void erase_channel(const vt_planes *to, const vt_box *box, int64_t channe
     }
 }
 
-static vt_status check(const vt_planes *to, const vt_box *box, vt_error *error) {
+static vt_status check(const vt_planes *to, const vt_rectangle *box, vt_error *error) {
     if (box->top >= 0 && box->left >= 0 && box->height >= 0 && box->width >= 0 &&
         box->top <= to->height && box->height <= to->height - box->top && box->left <= to->width &&
         box->width <= to->width - box->left) {
@@ -77,7 +77,7 @@ static vt_status check(const vt_planes *to, const vt_box *box, vt_error *error) 
                    (long long)box->width, (long long)to->height, (long long)to->width);
 }
 
-vt_status vt_erase(const vt_planes *planes, const vt_box *box, int64_t count,
+vt_status vt_erase(const vt_planes *planes, const vt_rectangle *box, int64_t count,
                    const vt_filling *filling, vt_error *error) {
     for (int64_t i = 0; i < count; i++) VT_TRY(check(planes, &box[i], error));
     for (int64_t i = 0; i < count; i++) {

@@ -12,9 +12,9 @@ typedef struct vt_planes {
     vt_sample sample;
 } vt_planes;
 
-typedef struct vt_box {
+typedef struct vt_rectangle {
     int64_t top, left, height, width;
-} vt_box;
+} vt_rectangle;
 
 /* A value becomes mean + sigma z, by channel; z is a standard normal number for each value, or one
  * for each channel of each rectangle. */
@@ -27,7 +27,7 @@ typedef struct vt_filling {
 /* Values of whole numbers are cut to their range and lose their fraction. The same key gives the
  * same values in any order of the axes. VT_VALUE for a rectangle that sticks out, before any is
  * filled. */
-vt_status vt_erase(const vt_planes *planes, const vt_box *box, int64_t count,
+vt_status vt_erase(const vt_planes *planes, const vt_rectangle *box, int64_t count,
                    const vt_filling *filling, vt_error *error);
 
 #endif

@@ -28,6 +28,25 @@ vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_n
                    op->arguments, numbers.count);
 }
 
+vt_status vt_image_check_alike(const vt_image *one, const vt_image *other, vt_error *error) {
+    if (one->height == other->height && one->width == other->width &&
+        one->channels == other->channels && one->sample == other->sample) {
+        return VT_OK;
+    }
+    return vt_fail(error, VT_VALUE,
+                   "images to be mixed must be of one size, number of channels and type");
+}
+
+vt_status vt_image_check_box(const int64_t box[4], int64_t height, int64_t width, vt_error *error) {
+    if (box[0] >= 0 && box[0] <= box[2] && box[2] <= height && box[1] >= 0 && box[1] <= box[3] &&
+        box[3] <= width) {
+        return VT_OK;
+    }
+    return vt_fail(error, VT_VALUE, "box (%lld, %lld, %lld, %lld) is not within %lld x %lld pixels",
+                   (long long)box[0], (long long)box[1], (long long)box[2], (long long)box[3],
+                   (long long)height, (long long)width);
+}
+
 vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error) {
     for (int i = 0; i < 2; i++) {
         if (!(value[i] >= 0 && value[i] <= UINT32_MAX && value[i] == floor(value[i]))) {

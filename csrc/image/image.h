@@ -54,6 +54,13 @@ vt_status vt_image_check(const vt_image *image, const char *name, vt_error *erro
 vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_numbers numbers,
                                  vt_error *error);
 
+/* VT_VALUE unless the two have one size, number of channels and type. */
+vt_status vt_image_check_alike(const vt_image *one, const vt_image *other, vt_error *error);
+
+/* VT_VALUE unless rows box[0] to box[2] - 1 and columns box[1] to box[3] - 1 are within an image.
+ */
+vt_status vt_image_check_box(const int64_t box[4], int64_t height, int64_t width, vt_error *error);
+
 /* A key of random numbers: two whole numbers of 32 bits; VT_VALUE for others. */
 vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error);
 

@@ -25,6 +25,7 @@
 #include "image/box_avx2.inc"
 #include "image/warp.inc"
 #include "image/warp_avx2.inc"
+#include "image/mix.inc"
 #include "image/normal.inc"
 
 const vt_image_kernels vt_image_kernels_avx2 = {
@@ -50,6 +51,11 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_avx2,
+    .add_weighted = add_weighted,
+    .cut_bytes = cut_bytes,
+    .mix = mix,
+    .mix_bytes = mix_bytes,
+    .mix_words = mix_words,
     .normals = normals,
 };
 

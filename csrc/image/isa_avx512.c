@@ -18,6 +18,7 @@
 #include "image/colour_avx2.inc"
 #include "image/hue.inc"
 #include "image/hue_avx2.inc"
+#include "image/mix.inc"
 #include "image/normal.inc"
 #include "image/colour_avx512.inc"
 #include "image/across_avx512.inc"
@@ -52,6 +53,11 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_avx2,
+    .add_weighted = add_weighted,
+    .cut_bytes = cut_bytes,
+    .mix = mix,
+    .mix_bytes = mix_bytes,
+    .mix_words = mix_words,
     .normals = normals,
 };
 

@@ -14,6 +14,7 @@
 #include "image/blur.inc"
 #include "image/box.inc"
 #include "image/warp.inc"
+#include "image/mix.inc"
 #include "image/normal.inc"
 
 static void plan_down_plain(void *plan, const vt_taps *taps) { (void)plan, (void)taps; }
@@ -41,5 +42,10 @@ const vt_image_kernels vt_image_kernels_ref = {
     .to_float = to_float,
     .to_bytes = to_bytes,
     .convolve = convolve_plain,
+    .add_weighted = add_weighted,
+    .cut_bytes = cut_bytes,
+    .mix = mix,
+    .mix_bytes = mix_bytes,
+    .mix_words = mix_words,
     .normals = normals,
 };

@@ -10,9 +10,9 @@
 #include "image/taps.h"
 
 enum {
-    VT_OVERRUN = 64,     /* bytes behind a row that `across` may read */
+    VT_OVERRUN = 64,      /* bytes behind a row that `across` may read */
     VT_IMAGE_CHUNK = 512, /* pixels that an operation splits into planes at once */
-    VT_NORMALS = 64 /* normal numbers that are drawn at once */
+    VT_NORMALS = 64       /* normal numbers that are drawn at once */
 
 };
 
@@ -85,8 +85,17 @@ typedef struct vt_box {
     /* n pixels from the places (x[i], y[i]); those from outside of the image are left alone. */   \
     X(bilinear, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))      \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
-    /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */ \
-    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
+    /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */                          \
+    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group))                   \
+    /* sum + weight in; and the sums without fraction, at most 0 to 255. */                        \
+    X(add_weighted, (float *sum, const uint8_t *in, int64_t n, float weight))                      \
+    X(cut_bytes, (uint8_t *out, const float *in, int64_t n))                                       \
+    /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */  \
+    X(mix, (float *out, const float *one, const float *other, int64_t n, float share, float rest)) \
+    X(mix_bytes, (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share,  \
+                  float rest))                                                                     \
+    X(mix_words, (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n,            \
+                  float share, float rest))                                                        \
     X(to_bf16, (uint16_t *out, const float *in, int64_t n))
 
 typedef struct vt_image_kernels {

@@ -86,11 +86,6 @@ static void standard_row(float *const *planes, vt_write_source source, int64_t y
     }
 }
 
-static void mix_row(float *row, const float *other, int64_t n, float share) {
-    const float rest = 1.0f - share;
-    for (int64_t i = 0; i < n; i++) row[i] = share * row[i] + rest * other[i];
-}
-
 static void set_planes(float **planes, float *first, int64_t apart, int64_t channels) {
     for (int64_t c = 0; c < channels; c++) planes[c] = first + c * apart;
 }
@@ -112,8 +107,9 @@ static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write
         if (mix->other.image != NULL && y >= mix->top && y < mix->bottom) {
             standard_row(others, mix->other, y, w);
             for (int64_t c = 0; c < w->channels; c++) {
-                mix_row(planes[c] + mix->left, others[c] + mix->left, mix->right - mix->left,
-                        (float)mix->share);
+                float *row = planes[c] + mix->left;
+                vt_image_kernels_now()->mix(row, row, others[c] + mix->left, mix->right - mix->left,
+                                            (float)mix->share, (float)(1 - mix->share));
             }
         }
         for (int64_t c = 0; bf16 && c < w->channels; c++) {
@@ -132,21 +128,12 @@ static vt_status check(vt_write_source one, const float *std, const vt_write_mix
                        (long long)c, (double)std[c]);
     }
     if (other == NULL) return VT_OK;
-    if (other->height != in->height || other->width != in->width ||
-        other->channels != in->channels || other->sample != in->sample) {
-        return vt_fail(error, VT_VALUE,
-                       "images to be mixed must be of one size, number of channels and type");
-    }
+    VT_TRY(vt_image_check_alike(other, in, error));
     if (!(mix->share >= 0 && mix->share <= 1)) {
         return vt_fail(error, VT_VALUE, "lam is %g, expected 0 to 1", mix->share);
     }
-    if (mix->top >= 0 && mix->top <= mix->bottom && mix->bottom <= in->height && mix->left >= 0 &&
-        mix->left <= mix->right && mix->right <= in->width) {
-        return VT_OK;
-    }
-    return vt_fail(error, VT_VALUE, "box (%lld, %lld, %lld, %lld) is not within %lld x %lld pixels",
-                   (long long)mix->top, (long long)mix->left, (long long)mix->bottom,
-                   (long long)mix->right, (long long)in->height, (long long)in->width);
+    const int64_t box[4] = {mix->top, mix->left, mix->bottom, mix->right};
+    return vt_image_check_box(box, in->height, in->width, error);
 }
 
 vt_status vt_image_write(void *out, bool bf16, vt_write_source one, const float *mean,

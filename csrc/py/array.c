@@ -237,6 +237,24 @@ int vt_pixels_expect_out(vt_pixels *pixels, PyObject *object, const char *name) 
     return 0;
 }
 
+PyObject *vt_samples_expect(PyObject *object, int ndim, vt_sample *sample, const char *name) {
+    if (!PyArray_Check(object) || sample_of((PyArrayObject *)object) < 0) {
+        raise_no_image(object, name);
+        return NULL;
+    }
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_NDIM(array) != ndim) {
+        return PyErr_Format(PyExc_ValueError, "%s has %d dimensions, expected %d", name,
+                            PyArray_NDIM(array), ndim);
+    }
+    *sample = (vt_sample)sample_of(array);
+    return PyArray_FROM_OF(object, NPY_ARRAY_IN_ARRAY);
+}
+
+PyObject *vt_array_like(PyObject *array) {
+    return PyArray_NewLikeArray((PyArrayObject *)array, NPY_CORDER, NULL, 0);
+}
+
 int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix) {
     npy_intp dims[3] = {image->height, image->width, image->channels};
     const int ndim = is_matrix && image->channels == 1 ? 2 : 3;

@@ -54,6 +54,13 @@ int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name);
  * reference is borrowed. */
 int vt_pixels_expect_out(vt_pixels *pixels, PyObject *object, const char *name);
 
+/* A C-contiguous array of so many dimensions and of a type that images have, copied if it is not
+ * contiguous, as a new reference. NULL with a TypeError or ValueError. */
+PyObject *vt_samples_expect(PyObject *object, int ndim, vt_sample *sample, const char *name);
+
+/* A new array of the shape and type of another. */
+PyObject *vt_array_like(PyObject *array);
+
 /* A new image of the form of `image`; a matrix stays one while it has one channel. -1 with an
  * exception. */
 int vt_pixels_new(vt_pixels *pixels, const vt_image *image, bool is_matrix);

@@ -238,6 +238,13 @@ PyMethodDef vt_module_methods[] = {
     {"erase", VT_KEYWORDS(vt_py_erase),
      "erase($module, /, array, boxes, mean, sigma, *, key=(0, 0), by_value=True,\n"
      "      channels_last=False)\n--\n\nOverwrites rectangles."},
+    {"mix_images", vt_py_mix_images, METH_VARARGS,
+     "mix_images($module, images, weights, /)\n--\n\nThe sum of images, each times its weight."},
+    {"blend", vt_py_blend, METH_VARARGS,
+     "blend($module, image, other, ratio, /)\n--\n\nimage + ratio (other - image)."},
+    {"mix_batch", vt_py_mix_batch, METH_VARARGS,
+     "mix_batch($module, batch, partners, lam, boxes, /)\n--\n\n"
+     "Images of a batch (B, C, H, W) mixed with each other."},
     {"operation_table", operation_table, METH_NOARGS,
      "operation_table($module, /)\n--\n\nThe schema of every operation."},
     {"config", config, METH_NOARGS, "config($module, /)\n--\n\nHow the core was built and runs."},

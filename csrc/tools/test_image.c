@@ -10,6 +10,7 @@
 #include "image/erase.h"
 #include "image/image.h"
 #include "image/kernels.h"
+#include "image/mix.h"
 #include "image/write.h"
 #include "tools/check.h"
 #include "tools/numbers.h"
@@ -173,6 +174,39 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
     free(in), free(out[0]), free(out[1]), free(memory), free(plan);
 }
 
+static void check_mixing(const vt_image_kernels *k, int64_t n) {
+    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const size_t size = (size_t)n;
+    uint8_t *one = random_bytes(4 * size), *other = random_bytes(4 * size);
+    uint8_t *out[2] = {take(4 * size), take(4 * size)};
+    float added[VT_IMAGE_CHUNK];
+    for (double share = 0; share <= 1; share += 0.125) {
+        const float rest = (float)(1 - share);
+        for (int i = 0; i < 2; i++) {
+            (i == 0 ? ref : k)->mix_bytes(out[i], one, other, n, (float)share, rest);
+        }
+        check_same(out[0], out[1], size, "mix_bytes", n);
+        for (int i = 0; i < 2; i++) {
+            (i == 0 ? ref : k)
+                ->mix_words((uint16_t *)(void *)out[i], (uint16_t *)(void *)one,
+                            (uint16_t *)(void *)other, n, (float)share, rest);
+        }
+        check_same(out[0], out[1], 2 * size, "mix_words", n);
+        for (int i = 0; i < 2; i++) {
+            float *sum = (float *)(void *)out[i];
+            for (int64_t x = 0; x < n; x++) added[x] = sum[x] = 40 * (float)x - 99;
+            (i == 0 ? ref : k)->add_weighted(sum, one, n, (float)share);
+            (i == 0 ? ref : k)->mix(sum, sum, added, n, (float)share, rest);
+        }
+        check_same(out[0], out[1], 4 * size, "mix", n);
+        for (int i = 0; i < 2; i++) {
+            (i == 0 ? ref : k)->cut_bytes(i == 0 ? one : other, (float *)(void *)out[i], n);
+        }
+        check_same(one, other, size, "cut_bytes", n);
+    }
+    free(one), free(other), free(out[0]), free(out[1]);
+}
+
 static void check_normals(const vt_image_kernels *k) {
     float out[2][VT_NORMALS];
     for (uint32_t i = 0; i < 100; i++) {
@@ -194,6 +228,7 @@ static void check_kernels(const vt_image_kernels *k) {
         for (int64_t radius = 0; radius < 300; radius = 5 * radius + 3) {
             check_box(k, sizes[i], radius);
         }
+        check_mixing(k, sizes[i]);
     }
     for (vt_filter filter = VT_FILTER_BILINEAR; filter < VT_FILTER_COUNT; filter++) {
         for (int64_t channels = 1; channels <= 7; channels++) {
@@ -321,16 +356,45 @@ static void run_erase(const vt_image *in) {
     const float mean[8] = {0.5f, 300}, sigma[8] = {1, 1e5f, 0};
     const int64_t c = in->channels, row = in->stride / (int64_t)vt_sample_size(in->sample);
     const vt_planes planes = {in->data, c, in->height, in->width, 1, row, c, in->sample};
-    const vt_box boxes[] = {{0, 0, in->height, in->width},
-                            {in->height / 2, in->width / 2, 1, 1},
-                            {in->height, in->width, 0, 0}};
-    const vt_box outside = {0, 1, in->height, in->width};
+    const vt_rectangle boxes[] = {{0, 0, in->height, in->width},
+                                  {in->height / 2, in->width / 2, 1, 1},
+                                  {in->height, in->width, 0, 0}};
+    const vt_rectangle outside = {0, 1, in->height, in->width};
     vt_error error;
     for (int by_value = 0; by_value < 2; by_value++) {
         const vt_filling filling = {mean, sigma, by_value, {1, 2}};
         VT_CHECK(vt_erase(&planes, boxes, 3, &filling, &error) == VT_OK);
         VT_CHECK(vt_erase(&planes, &outside, 1, &filling, &error) == VT_VALUE);
     }
+}
+
+static void run_mix(const vt_image *in) {
+    const float weight[3] = {0.2f, 1.1f, -0.4f};
+    const vt_image images[3] = {*in, *in, *in};
+    vt_image out = new_image(in->height, in->width, in->channels, in->sample, 0), other = *in;
+    vt_error error;
+    VT_CHECK(vt_image_mix(&out, images, 3, weight, &error) == VT_OK);
+    VT_CHECK(vt_image_blend(&out, in, in, 0.3f, &error) == VT_OK);
+    other.width++;
+    VT_CHECK(vt_image_blend(&out, in, &other, 0.3f, &error) == VT_VALUE);
+    free(out.data);
+}
+
+/* The rows of an image as a batch of two. */
+static void run_mix_batch(const vt_image *in) {
+    const int64_t height = in->height, width = in->width;
+    vt_image one = new_image(2 * in->channels * height, width, 1, in->sample, 0);
+    vt_image two = new_image(2 * in->channels * height, width, 1, in->sample, 0);
+    const vt_batch from = {one.data, 2, in->channels, height, width, in->sample};
+    const vt_batch to = {two.data, 2, in->channels, height, width, in->sample};
+    int64_t index[2] = {1, 0};
+    const int64_t box[2][4] = {{0, 0, height, width}, {height / 2, width / 2, height, width}};
+    const double lam[2] = {0.3, 0.7};
+    vt_error error;
+    VT_CHECK(vt_batch_mix(&to, &from, &(vt_partners){index, lam, box}, &error) == VT_OK);
+    index[0] = 2;
+    VT_CHECK(vt_batch_mix(&to, &from, &(vt_partners){index, lam, box}, &error) == VT_VALUE);
+    free(one.data), free(two.data);
 }
 
 static void check_operations(int64_t height, int64_t width) {
@@ -341,6 +405,8 @@ static void check_operations(int64_t height, int64_t width) {
             for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) run_call(&calls[i], &in);
             run_write(&in);
             run_erase(&in);
+            run_mix(&in);
+            run_mix_batch(&in);
             free(in.data);
         }
     }

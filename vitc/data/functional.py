@@ -499,20 +499,19 @@ def gaussian_blur(img: Any, kernel_size: Size, sigma: float | Sequence[float]) -
 
 
 def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
-    """The sum of 8-bit images, each times its weight, in float32, cut to whole numbers from 0 to
-    255."""
-    total = np.zeros(images.pixels_of(imgs[0]).shape, np.float32)
-    for img, weight in zip(imgs, weights, strict=True):
-        total += np.float32(weight) * np.asarray(img, np.float32)
-    return images.like(np.clip(total, 0, 255).astype(np.uint8), imgs[0])
+    """The sum of images of one form, each times its weight, in float32 and in this order, cut to
+    the range of the levels; whole numbers lose their fraction.
+
+    Raises `ValueError` for images of different forms, no image or more than 64.
+    """
+    pixels = [images.pixels_of(img) for img in imgs]
+    return images.like(_vitc.mix_images(pixels, np.asarray(weights, np.float32)), imgs[0])
 
 
 def blend(img: Any, other: Any, ratio: float) -> Any:
-    """img + ratio (other - img) of 8-bit images, cut to whole numbers: ratio 0 is img, 1 the
-    other."""
-    base, away = images.pixels_of(img).astype(np.float32), np.asarray(other, np.float32)
-    blended = base + np.float32(ratio) * (away - base)
-    return images.like(np.clip(blended, 0, 255).astype(np.uint8), img)
+    """img + ratio (other - img), in float32, cut to the range of the levels; whole numbers lose
+    their fraction. ratio 0 is img, 1 the other, which has the same form."""
+    return images.like(_vitc.blend(images.pixels_of(img), images.pixels_of(other), ratio), img)
 
 
 def gaussian_noise(
@@ -696,3 +695,30 @@ def erase_boxes(
         channels_last=channels_last,
     )
     return out
+
+
+def mix_batch(
+    batch: Array,
+    partners: Sequence[int] | Array,
+    lam: float | Sequence[float] | Array,
+    boxes: Sequence[Sequence[int] | None] | None = None,
+) -> Array:
+    """Each image of a batch (B, C, H, W), of uint8, uint16 or float32, mixed with its partner: lam
+    times itself and (1 - lam) times the other, in float32; whole numbers are rounded, halves to
+    even ones.
+
+    partners: (B,) places in the batch. lam: one number, or (B,). boxes: (top, left, bottom, right),
+    where an image is mixed, the rest staying as it is; None: everywhere. lam 0 there is CutMix.
+
+    Raises `TypeError` for another dtype; `ValueError` for partners that are not there, a lam that
+    is not 0 to 1 and a rectangle that sticks out.
+    """
+    count, (height, width) = len(batch), batch.shape[-2:]
+    everywhere = (0, 0, height, width)
+    places = [box or everywhere for box in boxes or [None] * count]
+    return _vitc.mix_batch(
+        batch,
+        np.asarray(partners, np.int64),
+        np.broadcast_to(np.asarray(lam, np.float64), count),
+        np.array(places, np.int64).reshape(-1, 4),
+    )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array, as_array
+from vitc.data import functional as F
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.transforms.arguments import at_least, bounds, probability
@@ -184,22 +185,17 @@ class Mixup:
 
     def apply(self, x: Array, lam: float | Array, boxes: Sequence[Box | None]) -> Array:
         """The images (batch, C, H, W), each mixed with that from the end; whole numbers rounded."""
-        out, weights = x.copy(), np.broadcast_to(np.ravel(lam), len(boxes))
-        for i, (box, weight) in enumerate(zip(boxes, weights, strict=True)):
-            partner = x[len(x) - 1 - i]
-            if box is not None:
-                top, bottom, left, right = box
-                out[i, :, top:bottom, left:right] = partner[:, top:bottom, left:right]
-            elif weight != 1:
-                out[i] = _mixed(x[i], partner, weight)
-        return out
+        return F.mix_batch(x, range(len(x))[::-1], *_mixing(lam, boxes))
 
 
-def _mixed(image: Array, partner: Array, weight: float) -> Array:
-    if image.dtype.kind == "f":
-        kind = image.dtype.type
-        return image * kind(weight) + partner * kind(1 - weight)
-    return np.rint(_mixed(image.astype(np.float32), partner.astype(np.float32), weight))
+def _mixing(
+    lam: float | Array, boxes: Sequence[Box | None]
+) -> tuple[Array, list[tuple[int, ...] | None]]:
+    """(weights within rectangles, the rectangles as `functional.mix_batch` takes them): nothing of
+    the image itself is left where CutMix has cut."""
+    weights = np.where([box is None for box in boxes], np.ravel(lam), 0.0)
+    order = (0, 2, 1, 3)
+    return weights, [box and tuple(box[i] for i in order) for box in boxes]
 
 
 def _side_around(edge: int, length: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array, as_array
+from vitc.data import functional as F
 from vitc.data.random import generator
 from vitc.data.transforms.arguments import at_least
 from vitc.data.transforms.base import RandomTransform
@@ -66,7 +67,7 @@ class MixUp(_BatchMix):
     def apply(self, img: Array, *params: Any) -> Array:
         if img.dtype.kind != "f":
             raise TypeError(f"images have dtype {img.dtype}, expected floating point numbers")
-        return _weighted(img, params[0])
+        return F.mix_batch(img, _before(img), params[0])
 
 
 class CutMix(_BatchMix):
@@ -86,9 +87,7 @@ class CutMix(_BatchMix):
 
     def apply(self, img: Array, *params: Any) -> Array:
         left, top, right, bottom = params[1]
-        out = img.copy()
-        out[..., top:bottom, left:right] = np.roll(img, 1, 0)[..., top:bottom, left:right]
-        return out
+        return F.mix_batch(img, _before(img), 0.0, [(top, left, bottom, right)] * len(img))
 
 
 def _side(edge: int, reach: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -97,6 +96,10 @@ def _side(edge: int, reach: int, rng: np.random.Generator) -> tuple[int, int]:
     return max(middle - reach, 0), min(middle + reach, edge)
 
 
-def _weighted(values: Array, lam: float) -> Array:
-    kind = values.dtype.type
-    return np.roll(values, 1, 0) * kind(1.0 - lam) + values * kind(lam)
+def _before(batch: Array) -> Array:
+    """The partner of each image: the one before it."""
+    return np.roll(np.arange(len(batch)), 1)
+
+
+def _weighted(labels: Array, lam: float) -> Array:
+    return np.roll(labels, 1, 0) * np.float32(1.0 - lam) + labels * np.float32(lam)
