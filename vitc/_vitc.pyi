@@ -203,7 +203,7 @@ def image(name: str, image: Array, /, *numbers: float) -> Array: ...
 
 # A new image (H, W, C) or (H, W), of uint8, uint16 or float32: an operation of csrc/image.
 def write_image(
-    image: Array,
+    image: Array,  # (H, W, C) or (H, W), or (C, H, W) with channels_first
     mean: Array,  # (C,) float32
     std: Array,  # (C,) float32
     *,
@@ -214,6 +214,7 @@ def write_image(
     other_flip: bool = False,
     lam: float = 1.0,
     box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, bottom, right
+    channels_first: bool = False,
 ) -> Array: ...
 def erase(
     array: Array,  # (C, H, W), or (H, W, C) with channels_last; written in place

@@ -91,7 +91,8 @@ typedef struct vt_box {
     X(add_weighted, (float *sum, const uint8_t *in, int64_t n, float weight))                      \
     X(cut_bytes, (uint8_t *out, const float *in, int64_t n))                                       \
     /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */  \
-    X(mix, (float *out, const float *one, const float *other, int64_t n, float share, float rest)) \
+    X(mix_reals,                                                                                   \
+      (float *out, const float *one, const float *other, int64_t n, float share, float rest))      \
     X(mix_bytes, (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share,  \
                   float rest))                                                                     \
     X(mix_words, (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n,            \

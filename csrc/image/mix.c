@@ -87,7 +87,7 @@ static void mix_values(const vt_batch *out, const vt_batch *in, int64_t one, int
         }
         default: {
             const float *from = in->data;
-            kernels->mix((float *)out->data + one, from + one, from + other, n, share, rest);
+            kernels->mix_reals((float *)out->data + one, from + one, from + other, n, share, rest);
         }
     }
 }

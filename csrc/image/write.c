@@ -55,24 +55,38 @@ static void split_bytes(const work *w, const uint8_t *from) {
     }
 }
 
+/* A row, of pixels or of a plane, the other way round if it is to be flipped. */
+static const uint8_t *turned(const work *w, vt_write_source source, const uint8_t *row,
+                             int64_t bytes) {
+    if (!source.flip) return row;
+    w->kernels->reverse(w->reversed, row, w->width, bytes);
+    return w->reversed;
+}
+
+static const void *plane_row(vt_write_source source, int64_t c, int64_t y) {
+    const vt_image *image = source.image;
+    return (const char *)image->data + c * image->stride +
+           y * image->width * (int64_t)vt_sample_size(image->sample);
+}
+
 static void row_of_bytes(float *const *planes, vt_write_source source, int64_t y, const work *w) {
-    const uint8_t *from = vt_image_row(source.image, y);
-    if (source.flip) {
-        w->kernels->reverse(w->reversed, from, w->width, w->channels);
-        from = w->reversed;
+    if (!source.planar) {
+        split_bytes(w, turned(w, source, vt_image_row(source.image, y), w->channels));
     }
-    split_bytes(w, from);
     for (int64_t c = 0; c < w->channels; c++) {
-        const uint8_t *plane = w->bytes + c * w->width;
+        const uint8_t *plane =
+            source.planar ? turned(w, source, plane_row(source, c, y), 1) : w->bytes + c * w->width;
         w->kernels->standardize(planes[c], plane, w->width, &w->standard[c]);
     }
 }
 
 static void row_of_wide(float *const *planes, vt_write_source source, int64_t y, const work *w) {
-    const void *from = vt_image_row(source.image, y);
+    const int64_t step = source.planar ? 1 : w->channels;
     for (int64_t c = 0; c < w->channels; c++) {
+        const void *from = source.planar ? plane_row(source, c, y) : vt_image_row(source.image, y);
+        const int64_t first = source.planar ? 0 : c;
         for (int64_t x = 0; x < w->width; x++) {
-            const int64_t at = (source.flip ? w->width - 1 - x : x) * w->channels + c;
+            const int64_t at = (source.flip ? w->width - 1 - x : x) * step + first;
             planes[c][x] = (vt_read(from, at, source.image->sample) - w->mean[c]) / w->std[c];
         }
     }
@@ -108,8 +122,8 @@ static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write
             standard_row(others, mix->other, y, w);
             for (int64_t c = 0; c < w->channels; c++) {
                 float *row = planes[c] + mix->left;
-                vt_image_kernels_now()->mix(row, row, others[c] + mix->left, mix->right - mix->left,
-                                            (float)mix->share, (float)(1 - mix->share));
+                w->kernels->mix_reals(row, row, others[c] + mix->left, mix->right - mix->left,
+                                      (float)mix->share, (float)(1 - mix->share));
             }
         }
         for (int64_t c = 0; bf16 && c < w->channels; c++) {

@@ -7,7 +7,8 @@
 
 typedef struct vt_write_source {
     const vt_image *image;
-    bool flip; /* left and right */
+    bool flip;   /* left and right */
+    bool planar; /* its samples are (channels, height, width), planes `stride` bytes apart */
 } vt_write_source;
 
 /* Within its box, the result is share * one + (1 - share) * other, each product and the sum rounded

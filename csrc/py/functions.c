@@ -233,7 +233,7 @@ PyMethodDef vt_module_methods[] = {
      "image($module, name, image, /, *numbers)\n--\n\nA new image: an operation on another."},
     {"write_image", VT_KEYWORDS(vt_py_write_image),
      "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
-     "            other_flip=False, lam=1.0, box=(0, 0, 0, 0))\n--\n\n"
+     "            other_flip=False, lam=1.0, box=(0, 0, 0, 0), channels_first=False)\n--\n\n"
      "The image as standardised planes (C, H, W)."},
     {"erase", VT_KEYWORDS(vt_py_erase),
      "erase($module, /, array, boxes, mean, sigma, *, key=(0, 0), by_value=True,\n"

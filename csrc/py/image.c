@@ -66,9 +66,26 @@ PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count)
 typedef struct write_call {
     vt_pixels one, other;
     PyObject *mean, *std, *out;
-    bool flip, bf16;
+    bool flip, channels_first, bf16;
     vt_write_mix mix;
 } write_call;
+
+/* The pixels of an array (H, W, C), or (C, H, W). */
+static int expect_picture(vt_pixels *pixels, PyObject *object, bool channels_first,
+                          const char *name) {
+    if (vt_pixels_expect(pixels, object, name) < 0) return -1;
+    if (!channels_first) return 0;
+    const vt_image given = pixels->image;
+    if (pixels->is_matrix) {
+        Py_CLEAR(pixels->array);
+        PyErr_Format(PyExc_ValueError, "%s has two dimensions, expected (C, H, W)", name);
+        return -1;
+    }
+    pixels->image.channels = given.height;
+    pixels->image.height = given.width;
+    pixels->image.width = given.channels;
+    return 0;
+}
 
 /* A vector of one number per channel. */
 static PyObject *per_channel(PyObject *object, const char *name, int64_t channels) {
@@ -87,7 +104,7 @@ static PyObject *run_write(PyObject *module, write_call *call) {
     vt_error error;
     vt_status status = vt_image_check(&call->one.image, "the image", &error);
     if (status == VT_OK) {
-        const vt_write_source one = {&call->one.image, call->flip};
+        const vt_write_source one = {&call->one.image, call->flip, call->channels_first};
         Py_BEGIN_ALLOW_THREADS
         status =
             vt_image_write(vt_array_data(call->out), call->bf16, one, vt_array_data(call->mean),
@@ -101,8 +118,9 @@ static PyObject *run_write(PyObject *module, write_call *call) {
 static PyObject *write_images(PyObject *module, PyObject *image, PyObject *other, PyObject *mean,
                               PyObject *std, PyObject *out, write_call *call) {
     PyObject *result = NULL;
-    if (vt_pixels_expect(&call->one, image, "the image") < 0) return NULL;
-    if (other == Py_None || vt_pixels_expect(&call->other, other, "the other image") == 0) {
+    const bool first = call->channels_first;
+    if (expect_picture(&call->one, image, first, "the image") < 0) return NULL;
+    if (other == Py_None || expect_picture(&call->other, other, first, "the other image") == 0) {
         call->mix.other.image = other == Py_None ? NULL : &call->other.image;
         call->mean = per_channel(mean, "mean", call->one.image.channels);
         call->std = call->mean == NULL ? NULL : per_channel(std, "std", call->one.image.channels);
@@ -118,18 +136,19 @@ static PyObject *write_images(PyObject *module, PyObject *image, PyObject *other
 }
 
 PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"image", "mean",       "std", "flip", "bf16", "out",
-                               "other", "other_flip", "lam", "box",  NULL};
+    static char *keywords[] = {"image", "mean",       "std", "flip", "bf16",           "out",
+                               "other", "other_flip", "lam", "box",  "channels_first", NULL};
     PyObject *image, *mean, *std, *out = Py_None, *other = Py_None;
-    int flip = 0, bf16 = 0, other_flip = 0;
+    int flip = 0, bf16 = 0, other_flip = 0, channels_first = 0;
     long long box[4] = {0, 0, 0, 0};
     double lam = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$ppOOpd(LLLL):write_image", keywords,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$ppOOpd(LLLL)p:write_image", keywords,
                                      &image, &mean, &std, &flip, &bf16, &out, &other, &other_flip,
-                                     &lam, &box[0], &box[1], &box[2], &box[3])) {
+                                     &lam, &box[0], &box[1], &box[2], &box[3], &channels_first)) {
         return NULL;
     }
-    write_call call = {.flip = flip, .bf16 = bf16};
-    call.mix = (vt_write_mix){{NULL, other_flip}, lam, box[0], box[1], box[2], box[3]};
+    write_call call = {.flip = flip, .channels_first = channels_first, .bf16 = bf16};
+    call.mix =
+        (vt_write_mix){{NULL, other_flip, channels_first}, lam, box[0], box[1], box[2], box[3]};
     return write_images(module, image, other, mean, std, out, &call);
 }

@@ -196,7 +196,7 @@ static void check_mixing(const vt_image_kernels *k, int64_t n) {
             float *sum = (float *)(void *)out[i];
             for (int64_t x = 0; x < n; x++) added[x] = sum[x] = 40 * (float)x - 99;
             (i == 0 ? ref : k)->add_weighted(sum, one, n, (float)share);
-            (i == 0 ? ref : k)->mix(sum, sum, added, n, (float)share, rest);
+            (i == 0 ? ref : k)->mix_reals(sum, sum, added, n, (float)share, rest);
         }
         check_same(out[0], out[1], 4 * size, "mix", n);
         for (int i = 0; i < 2; i++) {
@@ -340,16 +340,45 @@ static void run_write(const vt_image *in) {
     float mean[8] = {0}, std[8] = {1, 1, 1, 1, 1, 1, 1, 1};
     const size_t count = (size_t)(in->height * in->width * in->channels);
     float *out = take(count * sizeof *out);
-    const vt_write_mix mix = {{in, true}, 0.3, 0, 0, in->height, in->width};
+    const vt_write_mix mix = {{in, true, false}, 0.3, 0, 0, in->height, in->width};
     vt_error error;
-    VT_CHECK(vt_image_write(out, false, (vt_write_source){in, true}, mean, std, &mix, &error) ==
-             VT_OK);
-    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false}, mean, std, &mix, &error) ==
-             VT_OK);
+    VT_CHECK(vt_image_write(out, false, (vt_write_source){in, true, false}, mean, std, &mix,
+                            &error) == VT_OK);
+    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false, false}, mean, std, &mix,
+                            &error) == VT_OK);
     std[in->channels - 1] = 0;
-    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false}, mean, std, &mix, &error) ==
-             VT_VALUE);
+    VT_CHECK(vt_image_write(out, true, (vt_write_source){in, false, false}, mean, std, &mix,
+                            &error) == VT_VALUE);
     free(out);
+}
+
+/* The same samples as planes give what they give as pixels of one channel. */
+static void run_write_planar(const vt_image *in) {
+    const int64_t c = in->channels, area = in->height * in->width;
+    const float mean[8] = {0.5f, 0.1f, 0.2f}, std[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    vt_image rows = new_image(c * in->height, in->width, 1, in->sample, 0), planar = rows;
+    planar.height = in->height;
+    planar.channels = c;
+    planar.stride = area * (int64_t)vt_sample_size(in->sample);
+    float *out[2] = {take((size_t)(c * area) * sizeof **out), take((size_t)area * sizeof **out)};
+    for (int flip = 0; flip < 2; flip++) {
+        const vt_write_mix none = {.share = 1};
+        const vt_write_source all = {&planar, flip, true};
+        vt_error error;
+        VT_CHECK(vt_image_write(out[0], false, all, mean, std, &none, &error) == VT_OK);
+        for (int64_t k = 0; k < c; k++) {
+            vt_image plane = {vt_image_row(&rows, k * in->height),
+                              in->height,
+                              in->width,
+                              1,
+                              rows.stride,
+                              in->sample};
+            const vt_write_source one = {&plane, flip, false};
+            VT_CHECK(vt_image_write(out[1], false, one, mean + k, std + k, &none, &error) == VT_OK);
+            check_same(out[0] + k * area, out[1], (size_t)area * sizeof **out, "planar", k);
+        }
+    }
+    free(rows.data), free(out[0]), free(out[1]);
 }
 
 static void run_erase(const vt_image *in) {
@@ -404,6 +433,7 @@ static void check_operations(int64_t height, int64_t width) {
             const vt_image in = new_image(height, width, channels, (vt_sample)sample, gap);
             for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) run_call(&calls[i], &in);
             run_write(&in);
+            run_write_planar(&in);
             run_erase(&in);
             run_mix(&in);
             run_mix_batch(&in);

@@ -43,6 +43,7 @@ def create_transform(
     crop_mode: str | None = None,
     crop_border_pixels: int | None = None,
     *,
+    use_prefetcher: bool = False,
     normalize: bool = True,
     separate: bool = False,
     **unknown: Any,
@@ -61,8 +62,9 @@ def create_transform(
     Otherwise the evaluation: trim crop_border_pixels, resize to input_size / crop_pct (0.875) and
     crop the middle. crop_mode: "center" resizes the shorter edge, "squash" both, "border" the
     longer one, with the mean colour around. interpolation: "bilinear", "bicubic", ..., or in
-    training "random". normalize: without it the levels stay as they are, dtype too. separate: the
-    training as three transforms, for `AugMixDataset`.
+    training "random". normalize: without it the levels stay as they are, dtype too, and nothing is
+    erased. use_prefetcher: the same, for what normalises whole batches, as `FastCollateMixup` does.
+    separate: the training as three transforms, for `AugMixDataset`.
 
     Raises `TypeError` for an argument that timm has and this version has not.
     """
@@ -71,6 +73,7 @@ def create_transform(
         hint = nearest(name, set(known) - {"unknown"})
         raise TypeError(f"create_transform has no argument {name!r} in this version; {hint}")
     size = input_size if isinstance(input_size, int) else tuple(input_size)[-2:]
+    normalize = normalize and not use_prefetcher
     final: list[T.Step] = [T.ToTensor(), T.Normalize(mean, std)] if normalize else [T.PILToTensor()]
     if is_training and not no_aug:
         primary = [

@@ -585,6 +585,7 @@ def to_normalized_tensor(
     other_hflip: bool = False,
     lam: float = 1.0,
     box: tuple[int, int, int, int] | None = None,
+    channels_first: bool = False,
 ) -> Array:
     """`normalize` of `to_tensor` of the image, in one pass and to the bit: float32 (C, H, W).
 
@@ -594,13 +595,16 @@ def to_normalized_tensor(
 
     other: an image to be mixed in, after the same treatment (other_hflip: its own flip): within box
     (top, left, bottom, right), or everywhere, the result is lam times this image plus (1 - lam)
-    times the other. That is mixup; with lam=0 and a box it is CutMix.
+    times the other. That is mixup; with lam=0 and a box it is CutMix. channels_first: they are
+    arrays (C, H, W), as `pil_to_tensor` gives them.
 
     Raises `TypeError` for other dtypes than uint8, uint16 and float32, `ValueError` for numbers
     that are not one per channel, a std not above 0, an out or an other that does not fit.
     """
-    pixels = images.pixels_of(pic)
-    channels = get_image_num_channels(pixels)
+    pixels = pic if channels_first else images.pixels_of(pic)
+    channels = len(pixels) if channels_first else get_image_num_channels(pixels)
+    other = other if other is None or channels_first else images.pixels_of(other)
+    height, width = pixels.shape[-2:] if channels_first else pixels.shape[:2]
     return _vitc.write_image(
         pixels,
         _per_channel(tuple(mean), channels),
@@ -608,10 +612,11 @@ def to_normalized_tensor(
         flip=hflip,
         bf16=bf16,
         out=out,
-        other=None if other is None else images.pixels_of(other),
+        other=other,
         other_flip=other_hflip,
         lam=lam,
-        box=(0, 0, *pixels.shape[:2]) if box is None else box,
+        box=box or (0, 0, height, width),
+        channels_first=channels_first,
     )
 
 
