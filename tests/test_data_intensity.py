@@ -7,6 +7,7 @@ from scipy import stats
 from skimage import color
 
 from oracle.pictures import draws, image, sample, smooth
+from vitc import _vitc
 from vitc.data import functional as F
 from vitc.data import transforms as T
 
@@ -53,6 +54,30 @@ def test_every_kind_of_image_stays_of_its_kind(transform) -> None:
 def test_levels_survive_the_way_to_floats_and_back() -> None:
     for img in KINDS:
         assert np.array_equal(F.from_unit(F.to_unit(img), img), img)
+
+
+def test_levels_are_mapped_as_if_one_by_one() -> None:
+    """By a table, to the bit what the function gives of every level itself."""
+    for img in [*KINDS, PIXELS16[::2, 3:9]]:
+        for function in (np.square, lambda levels: 1.5 - levels, lambda levels: levels):
+            ours = F.map_levels(img, function)
+            assert np.array_equal(ours, F.from_unit(function(F.to_unit(img)), img))
+            assert type(ours) is type(img)
+    whole = np.array([[0, 2**30], [2**31 - 1, 9]], np.int32)  # too many levels for a table
+    assert F.map_levels(whole, np.zeros_like).dtype == np.int32
+
+
+def test_a_table_must_have_every_level() -> None:
+    bytes_, table = np.zeros((2, 3), np.uint8), np.arange(256, dtype=np.uint8)
+    for given, wanted, kind, message in [
+        (bytes_, table[1:], ValueError, "the table has shape .255,., expected .256,."),
+        (bytes_, table.astype("H"), TypeError, "the table has dtype uint16, expected uint8"),
+        (PIXELS16, table.astype("H"), ValueError, "expected .65536,."),
+        (FLOATS, table, TypeError, "the image has dtype float32, expected uint8 or uint16"),
+        (bytes_[0], table, ValueError, "expected .H, W. or .H, W, C."),
+    ]:
+        with pytest.raises(kind, match=message):
+            _vitc.look_up(given, wanted)
 
 
 def test_gamma_is_a_power() -> None:

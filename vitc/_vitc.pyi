@@ -202,6 +202,11 @@ def count_nonfinite(x: Array) -> int: ...
 def image(name: str, image: Array, /, *numbers: float) -> Array: ...
 
 # A new image (H, W, C) or (H, W), of uint8, uint16 or float32: an operation of csrc/image.
+def look_up(
+    image: Array,  # of uint8 or uint16
+    table: Array,  # (256,) uint8, or (65536,) uint16
+    /,
+) -> Array: ...
 def write_image(
     image: Array,  # (H, W, C) or (H, W), or (C, H, W) with channels_first
     mean: Array,  # (C,) float32

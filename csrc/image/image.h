@@ -100,6 +100,9 @@ static inline void vt_image_flatten(vt_image *out, vt_image *in) {
     out->height = in->height = 1;
 }
 
+/* Each level of `in`, whole numbers, through a table of all of them, of their type. */
+void vt_image_look_up(const vt_image *out, const vt_image *in, const void *table);
+
 /* The rows of `in` into those of `out`, which has the same form. */
 void vt_image_copy(const vt_image *out, const vt_image *in);
 

@@ -26,6 +26,14 @@ static void map_words(const vt_image *out, const vt_image *in, const uint16_t *t
     }
 }
 
+void vt_image_look_up(const vt_image *out, const vt_image *in, const void *table) {
+    if (in->sample == VT_SAMPLE_U8) {
+        map_bytes(out, in, table);
+    } else {
+        map_words(out, in, table);
+    }
+}
+
 static void map_reals(const vt_image *out, const vt_image *in, level_map map,
                       const double *number) {
     for (int64_t y = 0; y < in->height; y++) {

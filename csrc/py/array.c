@@ -14,6 +14,7 @@ static int type_number(char type) {
         case 'I': return NPY_UINT32;
         case 'H': return NPY_UINT16;
         case 'b': return NPY_INT8;
+        case 'B': return NPY_UINT8;
         default: return NPY_INT64;
     }
 }
@@ -25,6 +26,7 @@ static const char *type_name(char type) {
         case 'I': return "uint32";
         case 'H': return "uint16";
         case 'b': return "int8";
+        case 'B': return "uint8";
         default: return "int64";
     }
 }

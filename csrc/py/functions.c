@@ -231,6 +231,8 @@ PyMethodDef vt_module_methods[] = {
      "The first n random words of one image at one site."},
     {"image", (PyCFunction)(void (*)(void))vt_py_image, METH_FASTCALL,
      "image($module, name, image, /, *numbers)\n--\n\nA new image: an operation on another."},
+    {"look_up", vt_py_look_up, METH_VARARGS,
+     "look_up($module, image, table, /)\n--\n\nEach level of an image through a table of all."},
     {"write_image", VT_KEYWORDS(vt_py_write_image),
      "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
      "            other_flip=False, lam=1.0, box=(0, 0, 0, 0), channels_first=False)\n--\n\n"

@@ -61,6 +61,32 @@ PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return out;
 }
 
+PyObject *vt_py_look_up(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *image, *object;
+    vt_pixels in, out;
+    if (!PyArg_ParseTuple(args, "OO:look_up", &image, &object)) return NULL;
+    if (vt_pixels_expect(&in, image, "the image") < 0) return NULL;
+    const bool bytes = in.image.sample == VT_SAMPLE_U8;
+    const vt_array_spec spec = {"the table", bytes ? 'B' : 'H', 1, {bytes ? 256 : 65536}};
+    PyObject *table = NULL;
+    if (in.image.sample == VT_SAMPLE_F32) {
+        PyErr_SetString(PyExc_TypeError, "the image has dtype float32, expected uint8 or uint16");
+    } else {
+        table = vt_array_expect(object, &spec);
+    }
+    if (table != NULL && vt_pixels_new(&out, &in.image, in.is_matrix) == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        vt_image_look_up(&out.image, &in.image, vt_array_data(table));
+        Py_END_ALLOW_THREADS
+    } else {
+        out.array = NULL;
+    }
+    Py_DECREF(in.array);
+    Py_XDECREF(table);
+    return out.array;
+}
+
 /* ---------------------------------------------------------------- writing */
 
 typedef struct write_call {

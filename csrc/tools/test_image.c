@@ -397,6 +397,15 @@ static void run_erase(const vt_image *in) {
     }
 }
 
+static void run_look_up(const vt_image *in) {
+    if (in->sample == VT_SAMPLE_F32) return;
+    vt_image out = new_image(in->height, in->width, in->channels, in->sample, 0);
+    const size_t levels = in->sample == VT_SAMPLE_U8 ? 256 : 65536;
+    uint8_t *table = random_bytes(levels * vt_sample_size(in->sample));
+    vt_image_look_up(&out, in, table);
+    free(out.data), free(table);
+}
+
 static void run_mix(const vt_image *in) {
     const float weight[3] = {0.2f, 1.1f, -0.4f};
     const vt_image images[3] = {*in, *in, *in};
@@ -435,6 +444,7 @@ static void check_operations(int64_t height, int64_t width) {
             run_write(&in);
             run_write_planar(&in);
             run_erase(&in);
+            run_look_up(&in);
             run_mix(&in);
             run_mix_batch(&in);
             free(in.data);

@@ -7,7 +7,7 @@ colours are concerned. A size is (height, width), a number of pixels an int.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -552,6 +552,17 @@ def from_unit(levels: Array, img: Any) -> Any:
         most = np.iinfo(dtype).max
         levels = np.rint(np.clip(levels, 0, 1) * np.float32(most)).clip(0, most)
     return images.like(levels.astype(dtype), img)
+
+
+def map_levels(img: Any, function: Callable[[Array], Array]) -> Any:
+    """Each level of an image changed by a function of it alone, as `to_unit` gives them and
+    `from_unit` takes them; of uint8 and uint16 it sees every level once, whatever the image."""
+    pixels = images.pixels_of(img)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        return from_unit(function(to_unit(img)), img)
+    every = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)[None]
+    table = from_unit(function(to_unit(every)), every)
+    return images.like(_vitc.look_up(pixels, table[0]), img)
 
 
 # ------------------------------------------------------------------------------------ arrays

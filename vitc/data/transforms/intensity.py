@@ -72,7 +72,9 @@ class RandomGamma(Occasional):
 
     def apply(self, img: Any, *params: Any) -> Any:
         acts, gamma = params
-        return F.from_unit(np.maximum(F.to_unit(img), 0) ** np.float32(gamma), img) if acts else img
+        if not acts:
+            return img
+        return F.map_levels(img, lambda levels: np.maximum(levels, 0) ** np.float32(gamma))
 
 
 class RandomBiasField(Occasional):
@@ -130,9 +132,8 @@ class RandomHistogramShift(Occasional):
         acts, points = params
         if not acts:
             return img
-        levels = F.to_unit(img)
-        curve = np.interp(levels, np.linspace(0, 1, len(points)), points).astype(np.float32)
-        return F.from_unit(curve, img)
+        places = np.linspace(0, 1, len(points))
+        return F.map_levels(img, lambda levels: np.interp(levels, places, points).astype("f"))
 
 
 # Optical densities (red, green, blue) of haematoxylin, eosin and DAB, by Ruifrok and Johnston,
