@@ -48,6 +48,7 @@ const vt_image_kernels vt_image_kernels_avx512 = {
     .box_words = box_words,
     .box_reals = box_reals,
     .bilinear = bilinear_avx2,
+    .bicubic = bicubic_avx2,
     .standardize = standardize_avx512,
     .to_bf16 = to_bf16,
     .to_float = to_float,

@@ -37,6 +37,7 @@ const vt_image_kernels vt_image_kernels_ref = {
     .box_words = box_words,
     .box_reals = box_reals,
     .bilinear = bilinear_plain,
+    .bicubic = bicubic_plain,
     .standardize = standardize_plain,
     .to_bf16 = to_bf16,
     .to_float = to_float,

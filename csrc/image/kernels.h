@@ -84,6 +84,7 @@ typedef struct vt_box {
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
     /* n pixels from the places (x[i], y[i]); those from outside of the image are left alone. */   \
     X(bilinear, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))      \
+    X(bicubic, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))       \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
     /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */                          \
     X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group))                   \

@@ -66,4 +66,21 @@ static inline double vt_bilinear(const vt_image *in, const vt_around *a, int64_t
     return vt_line(above, below, a->dy);
 }
 
+/* Through v[1] at d = 0 and v[2] at d = 1. */
+static inline double vt_cubic(const double v[4], double d) {
+    const double p1 = v[1], p2 = -v[0] + v[2], p3 = 2 * (v[0] - v[1]) + v[2] - v[3];
+    const double p4 = -v[0] + v[1] - v[2] + v[3];
+    return p1 + d * (p2 + d * (p3 + d * p4));
+}
+
+static inline double vt_bicubic(const vt_image *in, const vt_around *a, int64_t c) {
+    double rows[4];
+    for (int j = 0; j < 4; j++) {
+        double v[4];
+        for (int i = 0; i < 4; i++) v[i] = vt_sample_at(in, a->x[i], a->y[j], c);
+        rows[j] = vt_cubic(v, a->dx);
+    }
+    return vt_cubic(rows, a->dy);
+}
+
 #endif

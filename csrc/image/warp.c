@@ -85,35 +85,6 @@ static void stepped_affine(const vt_image *out, const vt_image *in, const double
 
 /* ---------------------------------------------------------------- any filter, by place */
 
-static inline double cubic(const double v[4], double d) {
-    const double p1 = v[1], p2 = -v[0] + v[2], p3 = 2 * (v[0] - v[1]) + v[2] - v[3];
-    const double p4 = -v[0] + v[1] - v[2] + v[3];
-    return p1 + d * (p2 + d * (p3 + d * p4));
-}
-
-static double bicubic_at(const vt_image *in, const vt_around *a, int64_t c) {
-    double rows[4];
-    for (int j = 0; j < 4; j++) {
-        double v[4];
-        for (int i = 0; i < 4; i++) v[i] = vt_sample_at(in, a->x[i], a->y[j], c);
-        rows[j] = cubic(v, a->dx);
-    }
-    return cubic(rows, a->dy);
-}
-
-static void bicubic_row(void *out, const vt_image *in, const double *x, const double *y,
-                        int64_t n) {
-    const int64_t bytes = vt_image_pixel_bytes(in);
-    for (int64_t i = 0; i < n; i++) {
-        if (!vt_is_inside(in, x[i], y[i])) continue;
-        const vt_around a = vt_around_place(in, x[i], y[i], 4);
-        char *pixel = (char *)out + i * bytes;
-        for (int64_t c = 0; c < in->channels; c++) {
-            vt_sample_put(pixel, in, c, bicubic_at(in, &a, c));
-        }
-    }
-}
-
 static void nearest_row(void *out, const vt_image *in, const double *x, const double *y,
                         int64_t n) {
     const int64_t bytes = vt_image_pixel_bytes(in);
@@ -141,6 +112,7 @@ static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_
 
 static vt_status warp_by_place(const vt_image *out, const vt_image *in, const mapping *map,
                                vt_filter filter, vt_error *error) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     double *x;
     VT_TRY(vt_scratch((void **)&x, 2 * (size_t)out->width * sizeof *x, error));
     double *y = x + out->width;
@@ -149,10 +121,8 @@ static vt_status warp_by_place(const vt_image *out, const vt_image *in, const ma
         find_row(x, y, map, i, out->width);
         switch (filter) {
             case VT_FILTER_NEAREST: nearest_row(to, in, x, y, out->width); break;
-            case VT_FILTER_BILINEAR:
-                vt_image_kernels_now()->bilinear(to, in, x, y, out->width);
-                break;
-            default: bicubic_row(to, in, x, y, out->width);
+            case VT_FILTER_BILINEAR: kernels->bilinear(to, in, x, y, out->width); break;
+            default: kernels->bicubic(to, in, x, y, out->width);
         }
     }
     return VT_OK;

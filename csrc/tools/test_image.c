@@ -104,29 +104,6 @@ static void check_sums(const vt_image_kernels *k, int64_t n) {
     free(bytes[0]), free(bytes[1]), free(out[0]), free(out[1]);
 }
 
-/* n pixels from places in and around an image, which ends where its memory ends. */
-static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels) {
-    enum { SIDE = 9 };
-    const size_t size = (size_t)(n * channels);
-    double *x = take((size_t)n * sizeof *x), *y = take((size_t)n * sizeof *y);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = i % 7 == 0 ? SIDE - 0.25 : i % 11 == 0 ? 1e30 : uniform() * (SIDE + 2) - 1;
-        y[i] = i % 5 == 0 ? SIDE - 0.25 : uniform() * (SIDE + 2) - 1;
-    }
-    const vt_image in = {random_bytes(SIDE * SIDE * (size_t)channels),
-                         SIDE,
-                         SIDE,
-                         channels,
-                         SIDE * channels,
-                         VT_SAMPLE_U8};
-    uint8_t *out[2] = {random_bytes(size), take(size)};
-    memcpy(out[1], out[0], size);
-    vt_image_kernels_ref.bilinear(out[0], &in, x, y, n);
-    k->bilinear(out[1], &in, x, y, n);
-    check_same(out[0], out[1], size, "bilinear", n);
-    free(x), free(y), free(in.data), free(out[0]), free(out[1]);
-}
-
 /* Boxes of bytes, down a tile of n samples side by side. */
 static void check_box(const vt_image_kernels *k, int64_t n, int64_t radius) {
     enum { DOWN = 20 };
@@ -224,7 +201,6 @@ static void check_kernels(const vt_image_kernels *k) {
         check_planes(k, sizes[i]);
         check_samples(k, sizes[i]);
         check_sums(k, sizes[i]);
-        for (int64_t channels = 1; channels <= 5; channels++) check_places(k, sizes[i], channels);
         for (int64_t radius = 0; radius < 300; radius = 5 * radius + 3) {
             check_box(k, sizes[i], radius);
         }
@@ -264,6 +240,36 @@ static vt_image new_image(int64_t height, int64_t width, int64_t channels, vt_sa
         }
     }
     return image;
+}
+
+/* n pixels from places in and around an image, which ends where its memory ends. */
+static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels, vt_sample sample) {
+    enum { SIDE = 9 };
+    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const size_t size = (size_t)(n * channels) * vt_sample_size(sample);
+    double *x = take((size_t)n * sizeof *x), *y = take((size_t)n * sizeof *y);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = i % 7 == 0 ? SIDE - 0.25 : i % 11 == 0 ? 1e30 : uniform() * (SIDE + 2) - 1;
+        y[i] = i % 5 == 0 ? SIDE - 0.25 : uniform() * (SIDE + 2) - 1;
+    }
+    const vt_image in = new_image(SIDE, SIDE, channels, sample, 0);
+    uint8_t *out[2] = {random_bytes(size), take(size)};
+    memcpy(out[1], out[0], size);
+    ref->bilinear(out[0], &in, x, y, n), k->bilinear(out[1], &in, x, y, n);
+    check_same(out[0], out[1], size, "bilinear", n);
+    ref->bicubic(out[0], &in, x, y, n), k->bicubic(out[1], &in, x, y, n);
+    check_same(out[0], out[1], size, "bicubic", n);
+    free(x), free(y), free(in.data), free(out[0]), free(out[1]);
+}
+
+static void check_all_places(const vt_image_kernels *k) {
+    for (int64_t n = 1; n < 300; n = 3 * n - 1 + (n == 1)) {
+        for (int64_t channels = 1; channels <= 5; channels++) {
+            for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
+                check_places(k, n, channels, (vt_sample)sample);
+            }
+        }
+    }
 }
 
 /* Numbers that each operation takes, or refuses; the rest of them is the fill. */
@@ -472,6 +478,7 @@ int main(void) {
     vt_error error;
     if (vt_isa_select(getenv("VITC_ISA"), &error) != VT_OK) return 1;
     check_kernels(vt_image_kernels_now());
+    check_all_places(vt_image_kernels_now());
     check_scratch();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_operations(sizes[i][0], sizes[i][1]);
