@@ -1,5 +1,5 @@
-"""Borders, crops and quarter turns of csrc/image, to the bit; Pillow, torchvision and NumPy are the
-oracles, for every dtype and number of channels."""
+"""Borders, crops, quarter turns and displacements of csrc/image, to the bit; Pillow, torchvision
+and NumPy are the oracles, for every dtype and number of channels."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from oracle.pictures import image, same
 from torchvision.transforms import functional as TF
 
 from vitc.data import functional as F
-from vitc.data import transforms as T
 
 SHAPES = ((1, 1), (1, 7), (6, 1), (5, 8), (33, 50))
 CHANNELS = (None, 1, 2, 3, 4, 6, 7)
@@ -86,17 +85,72 @@ def test_quarter_turns_are_numpys(img: np.ndarray) -> None:
         assert np.array_equal(turned, np.rot90(img, k)) and turned.flags.c_contiguous
 
 
-def test_a_letter_box_has_borders_of_both_sides() -> None:
-    """Oracle: Pillow's pad, which fits the image in the same way."""
-    from PIL import ImageOps
+# ------------------------------------------------------------------------------- elastic
 
-    for size in ((40, 90), (90, 40), (64, 64)):
-        img = image()
-        expected = ImageOps.pad(img, size[::-1], Image.Resampling.BICUBIC, (1, 2, 3))
-        assert same(T.Letterbox(size, (1, 2, 3), "bicubic")(img), expected)
+
+def displaced(img: np.ndarray, field: np.ndarray, mode: str, fill: float) -> np.ndarray:
+    """The image with a border of fill, in double: not rounded."""
+    height, width = img.shape[:2]
+    bordered = np.full((height + 3, width + 3, *img.shape[2:]), fill, np.float64)
+    bordered[1:-2, 1:-2] = img
+    x, y = np.arange(width) + field[0].astype(float), np.arange(height)[:, None] + field[1]
+    x, y = (np.nan_to_num(at, nan=-1) for at in (x, y))
+    x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1
+    if mode == "nearest":
+        return bordered[np.rint(y).astype(int), np.rint(x).astype(int)]
+    top, left = y.astype(int), x.astype(int)
+    shape = (height, width) + (1,) * (img.ndim - 2)
+    down, right = (y - top).reshape(shape), (x - left).reshape(shape)
+    upper = bordered[top, left] * (1 - right) + bordered[top, left + 1] * right
+    lower = bordered[top + 1, left] * (1 - right) + bordered[top + 1, left + 1] * right
+    return upper * (1 - down) + lower * down
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("img", ALL)
+def test_displacements_are_numpys(img: np.ndarray, mode: str) -> None:
+    """Whole numbers to the bit, floats within 1e-6 of the highest level, 255."""
+    height, width = img.shape[:2]
+    rng = np.random.default_rng(1)
+    field = rng.normal(0, 3, (2, height, width)).astype(np.float32)
+    field[:, ::3, ::2] = 0
+    for wild in (np.nan, np.inf, -1e30, 1e30):
+        field[rng.integers(2), rng.integers(height), rng.integers(width)] = wild
+    ours, expected = F.elastic_transform(img, field, mode, 7), displaced(img, field, mode, 7)
+    assert ours.dtype == img.dtype and ours.shape == img.shape
+    if img.dtype == np.float32:
+        assert np.abs(ours - expected).max() < 255e-6
+    else:
+        assert np.array_equal(ours, np.rint(expected))
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_whole_displacements_only_move(mode: str) -> None:
+    img = pixels((33, 50), 3, np.uint8)
+    field = np.empty((2, 33, 50), np.float32)
+    field[0], field[1] = -4, 7
+    moved = F.elastic_transform(img, field, mode, (1, 2, 3))
+    expected = F.pad(F.crop(img, 7, 0, 26, 46), (4, 0, 0, 7), (1, 2, 3))
+    assert np.array_equal(moved, expected)
+
+
+def test_halfway_levels_are_rounded_to_the_even_number() -> None:
+    img = pixels((1, 500), 1, np.uint8)
+    field = np.zeros((2, 1, 500), np.float32)
+    field[0, 0, :-1] = 0.5
+    expected = np.rint((img[:, :-1].astype(float) + img[:, 1:]) / 2)
+    assert np.array_equal(F.elastic_transform(img, field)[:, :-1], expected)
 
 
 WRONG = [
+    (
+        lambda img: F.elastic_transform(img, np.zeros((2, 8, 5), np.float32)),
+        "displacement has shape (2, 8, 5), expected (2, 5, 8)",
+    ),
+    (
+        lambda img: F.elastic_transform(img, np.zeros((2, 5, 8), np.float32), fill=(1, 2)),
+        "fill is (1, 2), expected one value or 3",
+    ),
     (
         lambda img: F.pad(img, 1, 0, "wrap"),
         "padding_mode is 'wrap', expected one of constant, edge",

@@ -82,8 +82,10 @@ typedef struct vt_box {
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
     X(box_reals,                                                                                   \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
-    /* n pixels from the places (x[i], y[i]); those from outside of the image are left alone. */   \
-    X(bilinear, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))      \
+    /* n pixels from the places (x[i], y[i]); those outside are left alone. Whole numbers lose     \
+     * their fraction, or are rounded, halves to the even number. */                               \
+    X(bilinear,                                                                                    \
+      (void *out, const vt_image *in, const double *x, const double *y, int64_t n, bool rounded))  \
     X(bicubic, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))       \
     X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
     /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */                          \

@@ -28,6 +28,12 @@ static inline void vt_sample_put(void *pixel, const vt_image *image, int64_t c, 
     }
 }
 
+/* Whole numbers rounded, halves to the even one. */
+static inline void vt_sample_put_rounded(void *pixel, const vt_image *image, int64_t c,
+                                         double value) {
+    vt_sample_put(pixel, image, c, image->sample == VT_SAMPLE_F32 ? value : rint(value));
+}
+
 /* Whether a place is in the image: (0, 0) is the upper left corner of its first pixel. */
 static inline bool vt_is_inside(const vt_image *in, double x, double y) {
     return x >= 0 && x < (double)in->width && y >= 0 && y < (double)in->height;

@@ -121,7 +121,7 @@ static vt_status warp_by_place(const vt_image *out, const vt_image *in, const ma
         find_row(x, y, map, i, out->width);
         switch (filter) {
             case VT_FILTER_NEAREST: nearest_row(to, in, x, y, out->width); break;
-            case VT_FILTER_BILINEAR: kernels->bilinear(to, in, x, y, out->width); break;
+            case VT_FILTER_BILINEAR: kernels->bilinear(to, in, x, y, out->width, false); break;
             default: kernels->bicubic(to, in, x, y, out->width);
         }
     }

@@ -233,6 +233,9 @@ PyMethodDef vt_module_methods[] = {
      "image($module, name, image, /, *numbers)\n--\n\nA new image: an operation on another."},
     {"look_up", vt_py_look_up, METH_VARARGS,
      "look_up($module, image, table, /)\n--\n\nEach level of an image through a table of all."},
+    {"displace", (PyCFunction)(void (*)(void))vt_py_displace, METH_FASTCALL,
+     "displace($module, image, displacement, bilinear, /, *fill)\n--\n\n"
+     "A new image, each pixel of which is another of the image, or lies between some."},
     {"write_image", VT_KEYWORDS(vt_py_write_image),
      "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
      "            other_flip=False, lam=1.0, box=(0, 0, 0, 0), channels_first=False)\n--\n\n"

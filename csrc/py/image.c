@@ -1,4 +1,5 @@
-/* Images: one function for all operations of image/, and the writing of planes. */
+/* Images: one function for all operations of image/, displacing, and the writing of planes. */
+#include "image/elastic.h"
 #include "image/write.h"
 #include "py/array.h"
 #include "py/state.h"
@@ -85,6 +86,57 @@ PyObject *vt_py_look_up(PyObject *module, PyObject *args) {
     Py_DECREF(in.array);
     Py_XDECREF(table);
     return out.array;
+}
+
+/* ---------------------------------------------------------------- displacing */
+
+static PyObject *run_displace(PyObject *module, vt_pixels *in, PyObject *field, bool bilinear,
+                              const double *fill) {
+    vt_error error;
+    vt_pixels out;
+    if (vt_pixels_new(&out, &in->image, in->is_matrix) < 0) return NULL;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status =
+        vt_image_displace(&out.image, &in->image, vt_array_data(field), bilinear, fill, &error);
+    Py_END_ALLOW_THREADS
+    if (status == VT_OK) return out.array;
+    Py_DECREF(out.array);
+    return vt_raise(PyModule_GetState(module), status, &error);
+}
+
+/* The fill and the displacement, for an image that is one. */
+static PyObject *displace_image(PyObject *module, vt_pixels *in, PyObject *displacement,
+                                bool bilinear, PyObject *const *fill, Py_ssize_t count) {
+    vt_error error;
+    const vt_image *image = &in->image;
+    const vt_status status = vt_image_check(image, "the image", &error);
+    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
+    double value[VT_IMAGE_NUMBERS];
+    if (count != image->channels) {
+        return PyErr_Format(PyExc_TypeError, "displace takes %lld numbers as fill, got %zd",
+                            (long long)image->channels, count);
+    }
+    if (parse_numbers(fill, count, value, "displace") < 0) return NULL;
+    const vt_array_spec spec = {"displacement", 'f', 3, {2, image->height, image->width}};
+    PyObject *field = vt_array_expect(displacement, &spec);
+    if (field == NULL) return NULL;
+    PyObject *out = run_displace(module, in, field, bilinear, value);
+    Py_DECREF(field);
+    return out;
+}
+
+PyObject *vt_py_displace(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count < 3) {
+        return PyErr_Format(PyExc_TypeError,
+                            "displace() takes an image, a displacement, a bool and numbers");
+    }
+    const int bilinear = PyObject_IsTrue(args[2]);
+    vt_pixels in;
+    if (bilinear < 0 || vt_pixels_expect(&in, args[0], "the image") < 0) return NULL;
+    PyObject *out = displace_image(module, &in, args[1], bilinear, args + 3, count - 3);
+    Py_DECREF(in.array);
+    return out;
 }
 
 /* ---------------------------------------------------------------- writing */

@@ -31,6 +31,7 @@ PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *err
 /* Methods of the module that stand in files of their own. */
 PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *vt_py_look_up(PyObject *module, PyObject *args);
+PyObject *vt_py_displace(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *vt_py_erase(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *vt_py_mix_images(PyObject *module, PyObject *args);

@@ -1,6 +1,7 @@
 /* Images (image/): the vector kernels against their plain C twins, to the bit; every operation on
  * images that end where their memory ends, of all sizes, channels and samples, with their rows
  * apart: under the sanitizers a step too far ends the program. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "base/memory.h"
 #include "base/scratch.h"
 #include "image/erase.h"
+#include "image/elastic.h"
 #include "image/image.h"
 #include "image/kernels.h"
 #include "image/mix.h"
@@ -255,8 +257,10 @@ static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels,
     const vt_image in = new_image(SIDE, SIDE, channels, sample, 0);
     uint8_t *out[2] = {random_bytes(size), take(size)};
     memcpy(out[1], out[0], size);
-    ref->bilinear(out[0], &in, x, y, n), k->bilinear(out[1], &in, x, y, n);
-    check_same(out[0], out[1], size, "bilinear", n);
+    for (int rounded = 0; rounded < 2; rounded++) {
+        ref->bilinear(out[0], &in, x, y, n, rounded), k->bilinear(out[1], &in, x, y, n, rounded);
+        check_same(out[0], out[1], size, "bilinear", n);
+    }
     ref->bicubic(out[0], &in, x, y, n), k->bicubic(out[1], &in, x, y, n);
     check_same(out[0], out[1], size, "bicubic", n);
     free(x), free(y), free(in.data), free(out[0]), free(out[1]);
@@ -441,6 +445,21 @@ static void run_mix_batch(const vt_image *in) {
     free(one.data), free(two.data);
 }
 
+static void run_displace(const vt_image *in) {
+    const double fill[8] = {0.2, 300, -1};
+    vt_image out = new_image(in->height, in->width, in->channels, in->sample, 0);
+    const size_t area = (size_t)(in->height * in->width);
+    float *field = take(2 * area * sizeof *field);
+    for (size_t i = 0; i < 2 * area; i++) {
+        const float far = i % 9 == 0 ? 1e30f : i % 5 == 0 ? 0 : 5;
+        field[i] = i % 23 == 0 ? NAN : far * (float)(uniform() - 0.5);
+    }
+    vt_error error;
+    VT_CHECK(vt_image_displace(&out, in, field, true, fill, &error) == VT_OK);
+    VT_CHECK(vt_image_displace(&out, in, field, false, fill, &error) == VT_OK);
+    free(out.data), free(field);
+}
+
 static void check_operations(int64_t height, int64_t width) {
     for (int64_t channels = 1; channels <= 7; channels += 1) {
         for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
@@ -453,6 +472,7 @@ static void check_operations(int64_t height, int64_t width) {
             run_look_up(&in);
             run_mix(&in);
             run_mix_batch(&in);
+            run_displace(&in);
             free(in.data);
         }
     }

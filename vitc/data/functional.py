@@ -364,30 +364,9 @@ def elastic_transform(
     """
     if interpolation not in ("bilinear", "nearest"):
         raise ValueError(f"interpolation is {interpolation!r}, expected 'bilinear' or 'nearest'")
-    pixels = np.atleast_3d(np.asarray(img))
-    height, width, channels = pixels.shape
-    bordered = np.empty((height + 2, width + 2, channels), np.float32)
-    bordered[:] = np.asarray(fill, np.float32)
-    bordered[1:-1, 1:-1] = pixels
-    x = np.clip(np.arange(width) + displacement[0], -1, width) + 1
-    y = np.clip(np.arange(height)[:, None] + displacement[1], -1, height) + 1
-    if interpolation == "nearest":
-        out = bordered[np.rint(y).astype(int), np.rint(x).astype(int)]
-    else:
-        out = _between_four(bordered, y.astype(np.float32), x.astype(np.float32))
-    if pixels.dtype.kind != "f":
-        out = np.rint(out)
-    return images.like(out.astype(pixels.dtype).reshape(np.asarray(img).shape), img)
-
-
-def _between_four(pixels: Array, y: Array, x: Array) -> Array:
-    """Bilinear, at rows y and columns x within (H, W, C)."""
-    top = np.minimum(y.astype(int), pixels.shape[0] - 2)
-    left = np.minimum(x.astype(int), pixels.shape[1] - 2)
-    down, right = (y - top)[..., None], (x - left)[..., None]
-    upper = pixels[top, left] * (1 - right) + pixels[top, left + 1] * right
-    lower = pixels[top + 1, left] * (1 - right) + pixels[top + 1, left + 1] * right
-    return (upper * (1 - down) + lower * down).astype(np.float32)
+    pixels = images.pixels_of(img)
+    bilinear = interpolation == "bilinear"
+    return images.like(_vitc.displace(pixels, displacement, bilinear, *_fill(fill, img)), img)
 
 
 # ------------------------------------------------------------------------------------ colour
