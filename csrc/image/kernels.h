@@ -1,4 +1,4 @@
-/* The arithmetic on rows of 8-bit pixels, once in plain C and once per instruction set, with the
+/* The arithmetic on rows of samples, once in plain C and once per instruction set, with the
  * same results to the bit. Pure functions: no memory, no errors. */
 #ifndef VT_IMAGE_KERNELS_H
 #define VT_IMAGE_KERNELS_H

@@ -678,7 +678,8 @@ def erase_boxes(
     Raises `TypeError` for another dtype, `ValueError` for a rectangle that sticks out, numbers that
     are not one per channel, and an array that cannot be written inplace.
     """
-    out = img if inplace else np.array(img, order="C")
+    whole = img.flags.c_contiguous
+    out = img if inplace and whole else np.array(img, order="C")
     channels = img.shape[-1 if channels_last else 0]
     _vitc.erase(
         out,
@@ -689,6 +690,9 @@ def erase_boxes(
         by_value=by_value,
         channels_last=channels_last,
     )
+    if inplace and not whole:
+        img[...] = out
+        return img
     return out
 
 
