@@ -98,6 +98,19 @@ def test_a_bias_field_is_the_exponential_of_a_polynomial() -> None:
             assert coefficients[1, 2] == coefficients[2, 1] == coefficients[2, 2] == 0
 
 
+def test_shading_is_numpys_product() -> None:
+    """Of levels from 0 to 1 in float32, to the bit."""
+    for img in [*KINDS, PIXELS16[::2, 3:9], FLOATS[..., 0] * 9 - 4]:
+        height, width = np.shape(img)[:2]
+        field = RNG.uniform(-0.1, 1.9, (height, width)).astype(np.float32)
+        factors = field.reshape(height, width, *[1] * (np.ndim(img) - 2))
+        ours = F.shade(img, field)
+        assert type(ours) is type(img)
+        assert np.array_equal(ours, F.from_unit(F.to_unit(img) * factors, img))
+        with pytest.raises(ValueError, match="field has shape"):
+            F.shade(img, field[1:])
+
+
 def test_a_curve_rises_from_nothing_to_everything() -> None:
     """Against its definition in double precision; floating point outside of 0 to 1 stays there."""
     for img in KINDS:

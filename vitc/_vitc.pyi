@@ -236,6 +236,7 @@ def erase(
 ) -> None: ...
 def mix_images(images: Sequence[Array], weights: Array, /) -> Array: ...  # weights: (n,) float32
 def blend(image: Array, other: Array, ratio: float, /) -> Array: ...
+def shade(image: Array, field: Array, /) -> Array: ...  # field: (H, W) float32
 def mix_batch(
     batch: Array,  # (B, C, H, W)
     partners: Array,  # (B,) int64

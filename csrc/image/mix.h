@@ -14,6 +14,11 @@ vt_status vt_image_mix(const vt_image *out, const vt_image *in, int count, const
 vt_status vt_image_blend(const vt_image *out, const vt_image *one, const vt_image *other,
                          float ratio, vt_error *error);
 
+/* out = in times the factors (height, width) of its pixels; whole numbers are rounded and cut to
+ * their range, real ones are not. */
+vt_status vt_image_shade(const vt_image *out, const vt_image *in, const float *field,
+                         vt_error *error);
+
 /* Values (images, channels, height, width), C-contiguous. */
 typedef struct vt_batch {
     void *data;

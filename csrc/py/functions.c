@@ -247,6 +247,8 @@ PyMethodDef vt_module_methods[] = {
      "mix_images($module, images, weights, /)\n--\n\nThe sum of images, each times its weight."},
     {"blend", vt_py_blend, METH_VARARGS,
      "blend($module, image, other, ratio, /)\n--\n\nimage + ratio (other - image)."},
+    {"shade", vt_py_shade, METH_VARARGS,
+     "shade($module, image, field, /)\n--\n\nThe levels of each pixel times a factor of its own."},
     {"mix_batch", vt_py_mix_batch, METH_VARARGS,
      "mix_batch($module, batch, partners, lam, boxes, /)\n--\n\n"
      "Images of a batch (B, C, H, W) mixed with each other."},

@@ -150,6 +150,33 @@ PyObject *vt_py_blend(PyObject *module, PyObject *args) {
     return out;
 }
 
+static PyObject *run_shade(PyObject *module, const vt_pixels *in, PyObject *field) {
+    vt_error error;
+    vt_pixels out;
+    vt_status status = vt_image_check(&in->image, "the image", &error);
+    if (status != VT_OK) return vt_raise(PyModule_GetState(module), status, &error);
+    if (vt_pixels_new(&out, &in->image, in->is_matrix) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_image_shade(&out.image, &in->image, vt_array_data(field), &error);
+    Py_END_ALLOW_THREADS
+    if (status == VT_OK) return out.array;
+    Py_DECREF(out.array);
+    return vt_raise(PyModule_GetState(module), status, &error);
+}
+
+PyObject *vt_py_shade(PyObject *module, PyObject *args) {
+    PyObject *image, *object, *result = NULL;
+    vt_pixels in;
+    if (!PyArg_ParseTuple(args, "OO:shade", &image, &object)) return NULL;
+    if (vt_pixels_expect(&in, image, "the image") < 0) return NULL;
+    const vt_array_spec spec = {"field", 'f', 2, {in.image.height, in.image.width}};
+    PyObject *field = vt_array_expect(object, &spec);
+    if (field != NULL) result = run_shade(module, &in, field);
+    Py_DECREF(in.array);
+    Py_XDECREF(field);
+    return result;
+}
+
 /* ---------------------------------------------------------------- batches */
 
 static vt_batch batch_of(PyObject *array, vt_sample sample) {

@@ -36,6 +36,7 @@ PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *vt_py_erase(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *vt_py_mix_images(PyObject *module, PyObject *args);
 PyObject *vt_py_blend(PyObject *module, PyObject *args);
+PyObject *vt_py_shade(PyObject *module, PyObject *args);
 PyObject *vt_py_mix_batch(PyObject *module, PyObject *args);
 
 /* ---------------------------------------------------------------- objects */

@@ -423,6 +423,10 @@ static void run_mix(const vt_image *in) {
     vt_error error;
     VT_CHECK(vt_image_mix(&out, images, 3, weight, &error) == VT_OK);
     VT_CHECK(vt_image_blend(&out, in, in, 0.3f, &error) == VT_OK);
+    float *field = take((size_t)(in->height * in->width) * sizeof *field);
+    for (int64_t i = 0; i < in->height * in->width; i++) field[i] = (float)(3 * uniform() - 1);
+    VT_CHECK(vt_image_shade(&out, in, field, &error) == VT_OK);
+    free(field);
     other.width++;
     VT_CHECK(vt_image_blend(&out, in, &other, 0.3f, &error) == VT_VALUE);
     free(out.data);

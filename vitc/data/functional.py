@@ -533,6 +533,14 @@ def from_unit(levels: Array, img: Any) -> Any:
     return images.like(levels.astype(dtype), img)
 
 
+def shade(img: Any, field: Array) -> Any:
+    """The levels of each pixel times a factor of its own, field being float32 (H, W).
+
+    Whole numbers are rounded and kept within their range, floating point is not.
+    """
+    return images.like(_vitc.shade(images.pixels_of(img), field), img)
+
+
 def map_levels(img: Any, function: Callable[[Array], Array]) -> Any:
     """Each level of an image changed by a function of it alone, as `to_unit` gives them and
     `from_unit` takes them; of uint8 and uint16 it sees every level once, whatever the image."""

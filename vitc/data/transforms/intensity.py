@@ -99,10 +99,9 @@ class RandomBiasField(Occasional):
         acts, coefficients = params
         if not acts:
             return img
-        levels = F.to_unit(img)
-        y, x = (np.linspace(-1, 1, edge) for edge in levels.shape[:2])
+        y, x = (np.linspace(-1, 1, edge) for edge in F.dimensions(img))
         field = np.exp(np.polynomial.polynomial.polygrid2d(y, x, coefficients)).astype(np.float32)
-        return F.from_unit(levels * field.reshape(*field.shape, *[1] * (levels.ndim - 2)), img)
+        return F.shade(img, field)
 
 
 class RandomHistogramShift(Occasional):

@@ -61,7 +61,7 @@ class MixUp(_BatchMix):
     """Mixes each image of a batch with the one before it, the first with the last.
 
     alpha: of the Beta distribution of the weight of the image itself. num_classes: of the labels;
-    may be left out if they are probabilities. Raises `TypeError` unless images are floating point.
+    may be left out if they are probabilities. Raises `TypeError` unless images are float32.
     """
 
     def apply(self, img: Array, *params: Any) -> Array:

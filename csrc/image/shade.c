@@ -1,0 +1,47 @@
+/* Uneven light: the levels of each pixel times a factor of its own. */
+#include "base/scratch.h"
+#include "image/mix.h"
+
+/* x / white * factor, in 0 to 1, as a whole number of whites, halves to even ones. */
+static inline float shaded(float x, float factor, float white) {
+    float share = x / white * factor;
+    share = share > 0 ? share : 0;
+    share = share < 1 ? share : 1;
+    return share * white + 0x1p23f - 0x1p23f;
+}
+
+static void shade_row(void *out, const void *in, const float *factor, int64_t n, vt_sample sample) {
+    switch (sample) {
+        case VT_SAMPLE_U8: {
+            const uint8_t *from = in;
+            uint8_t *to = out;
+            for (int64_t i = 0; i < n; i++) to[i] = (uint8_t)shaded(from[i], factor[i], 255);
+            break;
+        }
+        case VT_SAMPLE_U16: {
+            const uint16_t *from = in;
+            uint16_t *to = out;
+            for (int64_t i = 0; i < n; i++) to[i] = (uint16_t)shaded(from[i], factor[i], 65535);
+            break;
+        }
+        default: {
+            const float *from = in;
+            float *to = out;
+            for (int64_t i = 0; i < n; i++) to[i] = from[i] * factor[i];
+        }
+    }
+}
+
+vt_status vt_image_shade(const vt_image *out, const vt_image *in, const float *field,
+                         vt_error *error) {
+    const int64_t n = in->width * in->channels;
+    float *factor;
+    VT_TRY(vt_scratch((void **)&factor, (size_t)n * sizeof *factor, error));
+    for (int64_t y = 0; y < in->height; y++) {
+        for (int64_t x = 0, i = 0; x < in->width; x++) {
+            for (int64_t c = 0; c < in->channels; c++) factor[i++] = field[y * in->width + x];
+        }
+        shade_row(vt_image_row(out, y), vt_image_row(in, y), factor, n, in->sample);
+    }
+    return VT_OK;
+}
