@@ -92,6 +92,15 @@ def test_timm_differs_by_the_rounding_of_bytes(monkeypatch: pytest.MonkeyPatch) 
     assert 0.4 < worst < 0.5 + 1e-3
 
 
+def test_items_of_torch_are_taken() -> None:
+    planes = [np.ascontiguousarray(img.transpose(2, 0, 1)) for img in pictures(3)]
+    ours, theirs = (
+        in_one_pass(items, LABELS[:6], {}, 0, 3)[0]
+        for items in (planes, [torch.from_numpy(plane) for plane in planes])
+    )
+    assert np.array_equal(ours, theirs)
+
+
 def test_switched_off_it_only_normalises() -> None:
     imgs, (mean, std) = pictures(3), moments(3)
     collate = FastCollateMixup(num_classes=CLASSES, mean=mean, std=std, mixup_off_epoch=2)
@@ -176,6 +185,11 @@ GOOD, GREY = np.zeros((3, 8, 9), np.uint8), np.zeros((8, 9), np.uint8)
         (lambda: collated([GOOD] * 2, std=(0, 1, 1)), ValueError, "std of channel 0 is 0"),
         (lambda: collated([GOOD.astype("f")] * 2), TypeError, "images of float32, expected uint8"),
         (lambda: collated([GOOD, GOOD[:, 1:]]), ValueError, r"\(3, 7, 9\), \(3, 8, 9\), expected"),
+        (
+            lambda: collated([Image.fromarray(GREY).convert("P")]),
+            TypeError,
+            "the image has mode 'P'",
+        ),
         (lambda: collated([GREY] * 2), ValueError, r"\(8, 9\), expected one shape, \(3, H, W\)"),
         (lambda: collated([GOOD[None]] * 2), ValueError, r"\(1, 3, 8, 9\), expected one shape"),
         (

@@ -19,6 +19,7 @@ from vitc.arrays import Array, as_array
 from vitc.data import functional as F
 from vitc.data import random
 from vitc.data.collate import default_collate
+from vitc.data.images import pixels_of
 from vitc.data.transforms.arguments import at_least, bounds, probability
 
 # (top, bottom, left, right): rows and columns from, and up to but without.
@@ -223,9 +224,9 @@ class FastCollateMixup(Mixup):
     as many images, those of the first half, each mixed with one of the second.
 
     mean, std: one number per channel. With them items are (image, label), an image being an array
-    (C, H, W) or (H, W, C) of uint8 or one of Pillow's, and the batch becomes float32 (batch, C, H,
-    W): normalised, mixed and put into its place in one pass. It has the bits that `Normalize` of
-    each image and then `Mixup` give; timm, which normalises last, mixes bytes and rounds them.
+    (C, H, W) or else (H, W, C) of uint8 or one of Pillow's, and the batch becomes float32 (batch,
+    C, H, W): normalised, mixed and put into its place in one pass. It has the bits that `Normalize`
+    of each image and then `Mixup` give; timm, which normalises last, mixes bytes and rounds them.
 
         DataLoader(photos, collate_fn=FastCollateMixup(0.8, mean=(0.5,) * 3, std=(0.5,) * 3))
 
@@ -244,12 +245,12 @@ class FastCollateMixup(Mixup):
     ) -> None:
         super().__init__(*args, **arguments)
         self.mixup_off_epoch = int(at_least(0, "mixup_off_epoch", mixup_off_epoch))
-        if (mean is None) != (std is None) or len(mean or ()) != len(std or ()):
+        self.mean, self.std = tuple(mean or ()), tuple(std or ())
+        if len(self.mean) != len(self.std):
             raise ValueError(f"mean is {mean} and std {std}, expected as many numbers of each")
-        self.mean, self.std = mean, std
 
     def __call__(self, batch: Sequence[Any], _: Any = None) -> tuple[Array, Array]:
-        if self.mean is None:
+        if not self.mean:
             images, target = super().__call__(*default_collate(batch))
             count = self._kept(len(batch))
             return images[:count], target[:count]
@@ -258,8 +259,8 @@ class FastCollateMixup(Mixup):
 
     def _written(self, pictures: list[Array], labels: Array) -> tuple[Array, Array]:
         """The batch from pictures (C, H, W), or (H, W, C) or (H, W), all of one shape."""
-        channels, count = len(self.mean or ()), self._kept(len(pictures))
-        first = _channels_first(pictures[0], channels)
+        channels, count = len(self.mean), self._kept(len(pictures))
+        first = pictures[0].ndim == 3 and len(pictures[0]) == channels
         shape = (len(pictures), channels, *pictures[0].shape[first:][:2])
         lam, boxes = self._drawn(shape)
         weights, places = _mixing(lam, boxes)
@@ -267,8 +268,8 @@ class FastCollateMixup(Mixup):
         for i in range(count):
             F.to_normalized_tensor(
                 pictures[i],
-                self.mean or (),
-                self.std or (),
+                self.mean,
+                self.std,
                 out=out[i],
                 other=pictures[-1 - i] if weights[i] < 1 else None,
                 lam=weights[i],
@@ -288,7 +289,7 @@ class FastCollateMixup(Mixup):
 def _pictures(items: Sequence[Any], channels: int) -> list[Array]:
     """Images as arrays of uint8. Raises `TypeError` for others, `ValueError` unless they have one
     shape and so many channels."""
-    pictures = [np.asarray(item) for item in items]
+    pictures = [pixels_of(item) if hasattr(item, "getbands") else as_array(item) for item in items]
     shapes, dtypes = {p.shape for p in pictures}, {p.dtype for p in pictures}
     if dtypes != {np.dtype(np.uint8)}:
         names = ", ".join(sorted(map(str, dtypes)))
@@ -301,7 +302,3 @@ def _pictures(items: Sequence[Any], channels: int) -> list[Array]:
             f"({channels}, H, W) or (H, W, {channels})"
         )
     return pictures
-
-
-def _channels_first(picture: Array, channels: int) -> bool:
-    return picture.ndim == 3 and len(picture) == channels
