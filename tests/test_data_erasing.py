@@ -4,10 +4,16 @@ test_data_repeats.py and test_data_distributions.py."""
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+import oracle  # noqa: F401  makes torchvision importable
 from oracle.normals import normal_numbers
 from oracle.pictures import draws, image
+
+# isort: split
+from torchvision.transforms import functional as TF
+
 from vitc.data import RandomErasing, random
 from vitc.data import functional as F
 from vitc.data import transforms as T
@@ -71,6 +77,17 @@ def test_random_values_are_the_streams_of_the_rectangles(dtype, by_value: bool) 
         array(dtype, 3, True), BOXES, mean, sigma, key=KEY, by_value=by_value, channels_last=True
     )
     assert np.array_equal(turned.transpose(2, 0, 1), ours)
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_a_rectangle_of_given_values_is_torchvisions(inplace: bool) -> None:
+    values = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
+    for value in (values, values[:, :1, :1]):
+        given, theirs = array(np.float32), torch.from_numpy(array(np.float32))
+        expected = TF.erase(theirs, 6, 7, 4, 5, torch.from_numpy(value), inplace)
+        ours = F.erase(given, 6, 7, 4, 5, value, inplace)
+        assert np.array_equal(ours, expected.numpy()) and (ours is given) == inplace
+        assert np.array_equal(given, theirs.numpy())
 
 
 @pytest.mark.parametrize("mode", ["const", "rand", "pixel"])

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oracle.pictures import image
+from oracle.pictures import draws, image
 from vitc import _vitc
+from vitc.data import auto_augment_transform
 from vitc.data import functional as F
+from vitc.data import transforms as T
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 WHITE = {np.uint8: 255, np.uint16: 65535, np.float32: 1}
@@ -63,6 +65,15 @@ def test_images_stay_of_their_kind() -> None:
         )
     rows = pixels(np.uint8, (40, 50, 3))[::2, 5:30]
     assert np.array_equal(F.blend(rows, rows[::-1], 1.0), rows[::-1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_augmix_keeps_the_dtype_and_the_range(dtype) -> None:
+    img = pixels(dtype, (40, 50, 5))
+    for policy in (T.AugMix(), auto_augment_transform("augmix-m5-w4", {})):
+        for _, ours in draws(policy, img, 3):
+            assert ours.dtype == dtype and ours.shape == img.shape
+            assert 0 <= ours.min() < 0.3 * WHITE[dtype] < 0.6 * WHITE[dtype] < ours.max()
 
 
 # ------------------------------------------------------------------------------------ batches
