@@ -291,8 +291,11 @@ COUNTED: dict[str, tuple[str, tuple[float, ...]]] = {
     "crop bilinear": ("resize", (224, 224, 1, 0)),
     "crop bicubic": ("resize", (224, 224, 2, 0)),
     "flip": ("flip", (1, 0)),
+    "quarter turn": ("rot90", (0,)),
+    "border": ("pad", (4, 4, 4, 4, 2, 0, 0, 0)),
     "rotate nearest": ("affine", (224, 224, 0, 0.98, 0.15, -15, -0.15, 0.98, 20, 0, 0, 0)),
     "rotate bilinear": ("affine", (224, 224, 1, 0.98, 0.15, -15, -0.15, 0.98, 20, 0, 0, 0)),
+    "rotate bicubic": ("affine", (224, 224, 2, 0.98, 0.15, -15, -0.15, 0.98, 20, 0, 0, 0)),
     "brightness": ("brightness", (1.2,)),
     "contrast": ("contrast", (1.2,)),
     "saturation": ("saturation", (1.2,)),
@@ -302,6 +305,7 @@ COUNTED: dict[str, tuple[str, tuple[float, ...]]] = {
     "equalize": ("equalize", ()),
     "autocontrast": ("autocontrast", ()),
     "box blur": ("box_blur", (1.0,)),
+    "Gaussian blur": ("gaussian_blur", (23, 23, 1.0, 1.0)),
 }
 WRITTEN: dict[str, dict[str, Any]] = {
     "normalise": {},
