@@ -19,8 +19,8 @@ static inline double near_by(double place, double size) {
 
 static void find_places(double *restrict place, const float *restrict move, double step,
                         double first, int64_t n, int64_t size) {
-    for (int64_t j = 0; j < n; j++) {
-        place[j] = near_by(first + step * (double)j + (double)move[j], (double)size);
+    for (int32_t j = 0; j < (int32_t)n; j++) { /* of 64 bits no vector becomes a double */
+        place[j] = near_by(first + step * j + (double)move[j], (double)size);
     }
 }
 
