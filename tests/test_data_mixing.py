@@ -1,16 +1,12 @@
 """Mixed images and batches against the same sums in NumPy's float32, to the bit. That these are
 timm's and torchvision's numbers is in test_data_mixup.py and test_data_auto_augment.py."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
+from oracle.levels import printed_by_level
 from oracle.pictures import draws, image
-from vitc import _vitc
 from vitc.data import auto_augment_transform
 from vitc.data import functional as F
 from vitc.data import transforms as T
@@ -122,16 +118,7 @@ def test_every_instruction_set_mixes_alike() -> None:
         "    print(zlib.crc32(F.mix(list(x[0]), (0.2, 0.3, 0.4))))\n"
         "    print(zlib.crc32(F.blend(x[0, 0], x[0, 1], 0.3)))\n"
     )
-    printed = {
-        level: subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "VITC_ISA": level},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for level in _vitc.config()["isas"]
-    }
+    printed = printed_by_level(code)
     assert len(set(printed.values())) == 1, printed
 
 

@@ -4,9 +4,6 @@ Oracles: of the numbers the normal distribution itself (scipy) and oracle.normal
 sum in NumPy, of its strength torchvision.
 """
 
-import os
-import subprocess
-import sys
 import zlib
 
 import numpy as np
@@ -16,13 +13,13 @@ from PIL import Image
 from scipy import stats
 
 import oracle  # noqa: F401  makes torchvision importable
+from oracle.levels import printed_by_level
 from oracle.normals import normal_numbers
 from oracle.pictures import draws, image, sample
 
 # isort: split
 from torchvision.transforms.v2 import functional as TF
 
-from vitc import _vitc
 from vitc.data import functional as F
 from vitc.data import random
 from vitc.data import transforms as T
@@ -103,16 +100,7 @@ def test_every_instruction_set_gives_the_same_bits() -> None:
         "x = F.gaussian_noise(np.full((99, 99, 3), 99, np.uint8), 0.1, 1, key=(7, 8))\n"
         "print(zlib.crc32(z), zlib.crc32(x))"
     )
-    printed = {
-        level: subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "VITC_ISA": level},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for level in _vitc.config()["isas"]
-    }
+    printed = printed_by_level(code)
     assert len(set(printed.values())) == 1, printed
 
 

@@ -437,7 +437,7 @@ def test_views_are_images_too() -> None:
 
 def test_every_level_computes_the_same() -> None:
     """This file and those named at every instruction set, without the long test and this one."""
-    files = (__file__, "tests/test_data_blur.py", "tests/test_data_geometry.py")
+    files = (__file__, *(f"tests/test_data_{name}.py" for name in ("blur", "geometry", "golden")))
     if os.environ.get("VITC_ISA"):
         return
     for level in ("ref", "avx2"):
