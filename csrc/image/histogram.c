@@ -150,6 +150,7 @@ static bool equalize_fine_levels(int64_t *count, int64_t pixels) {
     int64_t darker = 0;
     for (int i = 0; steps > 0 && i <= last; i++) {
         const int64_t here = count[i];
+        if (here == 0) continue; /* most of them */
         count[i] = (2 * most * darker + steps) / (2 * steps);
         darker += here;
     }
@@ -211,20 +212,25 @@ static void stretched(levels *channel) {
 /* The same for more levels than a table has. */
 static void stretch_channel(const vt_image *out, const vt_image *in, int64_t c) {
     float low = INFINITY, high = -INFINITY;
-    const int64_t n = in->channels;
-    for (int64_t i = 0; i < in->height * in->width; i++) {
-        const void *row = vt_image_row(in, i / in->width);
-        const float value = vt_read(row, i % in->width * n + c, in->sample);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
+    const int64_t n = in->channels, samples = in->width * n;
+    for (int64_t y = 0; y < in->height; y++) {
+        const void *row = vt_image_row(in, y);
+        for (int64_t i = c; i < samples; i += n) {
+            const float value = vt_read(row, i, in->sample);
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+        }
     }
     const double white = vt_sample_white(in->sample);
     const double scale = high > low ? white / ((double)high - (double)low) : 1;
     const double offset = high > low ? -(double)low * scale : 0;
-    for (int64_t i = 0; i < in->height * in->width; i++) {
-        const int64_t y = i / in->width, at = i % in->width * n + c;
-        const double value = (double)vt_read(vt_image_row(in, y), at, in->sample);
-        vt_write(vt_image_row(out, y), at, in->sample, (float)(value * scale + offset));
+    for (int64_t y = 0; y < in->height; y++) {
+        const void *row = vt_image_row(in, y);
+        void *to = vt_image_row(out, y);
+        for (int64_t i = c; i < samples; i += n) {
+            const double value = (double)vt_read(row, i, in->sample);
+            vt_write(to, i, in->sample, (float)(value * scale + offset));
+        }
     }
 }
 

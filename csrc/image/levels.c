@@ -107,21 +107,36 @@ static vt_status solarize_add(const vt_image *out, const vt_image *in, vt_number
 const vt_image_op vt_image_op_solarize_add = {"solarize_add", "addition threshold", NULL,
                                               solarize_add};
 
-/* Of real numbers torchvision's: white is no level of its own, but the highest of 2^bits. */
 static double posterized(double level, double white, const double *bits) {
-    const double step = (white == 1 ? 1 : white + 1) / exp2(bits[0]);
-    const double most = step * (exp2(bits[0]) - 1), below = floor(level / step) * step;
-    return below < most ? below : most;
+    const double step = (white + 1) / exp2(bits[0]);
+    return floor(level / step) * step;
+}
+
+/* torchvision's: white is no level of its own, but the highest of 2^bits. */
+static void posterize_reals(const vt_image *out, const vt_image *in, double bits) {
+    const float levels = (float)exp2(bits), most = levels - 1, step = 1 / levels;
+    for (int64_t y = 0; y < in->height; y++) {
+        const float *restrict from = vt_image_row(in, y);
+        float *restrict to = vt_image_row(out, y);
+        for (int64_t i = 0; i < in->width * in->channels; i++) {
+            const float positive = from[i] > 0 ? from[i] : 0, cut = positive < 1 ? positive : 1;
+            const float level = (float)(int32_t)(cut * levels);
+            to[i] = (level < most ? level : most) * step;
+        }
+    }
 }
 
 static vt_status posterize(const vt_image *out, const vt_image *in, vt_numbers numbers,
                            vt_error *error) {
-    const double bits = numbers.value[0], most = 8.0 * (double)vt_sample_size(in->sample);
-    if (!(bits >= 0 && bits <= most && bits == floor(bits))) {
+    static const double most[VT_SAMPLE_COUNT] = {8, 16, 24};
+    const double bits = numbers.value[0];
+    if (!(bits >= 0 && bits <= most[in->sample] && bits == floor(bits))) {
         return vt_fail(error, VT_VALUE, "bits is %g, expected a whole number from 0 to %g", bits,
-                       most);
+                       most[in->sample]);
     }
-    return map_levels(out, in, posterized, &bits, error);
+    if (in->sample != VT_SAMPLE_F32) return map_levels(out, in, posterized, &bits, error);
+    posterize_reals(out, in, bits);
+    return VT_OK;
 }
 
 const vt_image_op vt_image_op_posterize = {"posterize", "bits", NULL, posterize};

@@ -430,7 +430,8 @@ def invert(img: Any) -> Any:
 def posterize(img: Any, bits: int) -> Any:
     """The upper `bits` bits (0 to 8, of 16-bit images to 16) of each level, the others 0.
 
-    Floating point from 0 to 1 gets the lowest level of each of 2 ** bits equal ranges.
+    Floating point from 0 to 1 gets the lowest level of each of 2 ** bits equal ranges, bits being
+    24 at most.
     """
     return images.apply_to_colours("posterize", img, bits)
 
