@@ -335,11 +335,14 @@ def run_counted() -> None:
 
 def count() -> dict[str, int]:
     """Instructions per call."""
-    entries = ("vt_py_image", "vt_py_write_image")
+    return counted("vt_py_image", list(COUNTED)) | counted("vt_py_write_image", list(WRITTEN))
+
+
+def counted(entry: str, names: list[str]) -> dict[str, int]:
+    """Of the second of every two calls of a function of the core."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        for entry in entries:
-            command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
+        command += [f"--toggle-collect={entry}", f"--dump-after={entry}"]
         subprocess.run(
             [*command, sys.executable, __file__, "--counted"],
             env={**os.environ, "VITC_ISA": "avx2"},
@@ -348,7 +351,7 @@ def count() -> dict[str, int]:
         parts = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
         totals = [re.search(r"^(?:totals|summary): (\d+)", p.read_text(), re.M) for p in parts]
     costs = [int(found[1]) for found in totals if found and int(found[1])]
-    return dict(zip([*COUNTED, *WRITTEN], costs[1::2], strict=True))
+    return dict(zip(names, costs[1::2], strict=True))
 
 
 # ---------------------------------------------------------------- main
