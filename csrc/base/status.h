@@ -22,9 +22,9 @@ vt_status vt_fail(vt_error *error, vt_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Leave the function with the status of `expression` unless it is VT_OK. */
-#define VT_TRY(expression)                                  \
-    do {                                                    \
-        const vt_status vt_try_status_ = (expression);      \
+#define VT_TRY(expression) \
+    do { \
+        const vt_status vt_try_status_ = (expression); \
         if (vt_try_status_ != VT_OK) return vt_try_status_; \
     } while (0)
 

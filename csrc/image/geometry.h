@@ -28,26 +28,26 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
 }
 
 #define VT_PIXEL_CASE(count, statement) \
-    case count: {                       \
-        enum { bytes = count };         \
-        statement;                      \
-        break;                          \
+    case count: { \
+        enum { bytes = count }; \
+        statement; \
+        break; \
     }
 
 /* `statement` with `bytes` as a constant where it is that of a usual pixel, for loops over pixels.
  */
 #define VT_WITH_PIXEL_BYTES(count, statement) \
-    switch (count) {                          \
-        VT_PIXEL_CASE(1, statement)           \
-        VT_PIXEL_CASE(2, statement)           \
-        VT_PIXEL_CASE(3, statement)           \
-        VT_PIXEL_CASE(4, statement)           \
-        VT_PIXEL_CASE(6, statement)           \
-        VT_PIXEL_CASE(12, statement)          \
-        default: {                            \
-            const int64_t bytes = (count);    \
-            statement;                        \
-        }                                     \
+    switch (count) { \
+        VT_PIXEL_CASE(1, statement) \
+        VT_PIXEL_CASE(2, statement) \
+        VT_PIXEL_CASE(3, statement) \
+        VT_PIXEL_CASE(4, statement) \
+        VT_PIXEL_CASE(6, statement) \
+        VT_PIXEL_CASE(12, statement) \
+        default: { \
+            const int64_t bytes = (count); \
+            statement; \
+        } \
     }
 
 /* The whole number below; -1 for what is negative. */

@@ -43,63 +43,63 @@ typedef struct vt_box {
 } vt_box;
 
 /* X(name, arguments); n counts pixels, or samples where there are no channels. */
-#define VT_IMAGE_KERNELS(X)                                                                        \
-    /* The taps as `across` and `down` want them, in vt_plan_bytes(...) bytes. */                  \
-    X(plan_across, (void *plan, int64_t channels, const vt_taps *taps))                            \
-    /* Resized rows: out + r * stride (taps->size, channels) from in[r] (any, channels). */        \
-    X(across, (uint8_t *out, int64_t stride, const uint8_t *const *in, int64_t rows,               \
-               int64_t channels, const vt_taps *taps, const void *plan))                           \
-    X(plan_down, (void *plan, const vt_taps *taps))                                                \
-    /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */  \
-    X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps,      \
-             int64_t i, const void *plan))                                                         \
-    /* n pixels of so many bytes each, in reversed order. */                                       \
-    X(reverse, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes))                        \
-    /* Pixels of three channels to three planes, and back. */                                      \
-    X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n))                               \
-    X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n))                              \
-    /* base + factor (x - base), without its fraction, at most 0 to 255. */                        \
-    X(blend_even, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor))          \
-    X(blend, (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor))      \
-    /* The luma of planes red, green and blue. */                                                  \
-    X(luma, (uint8_t *grey, const uint8_t *const *planes, int64_t n))                              \
-    /* n samples with their eight neighbours, (1 1 1, 1 5 1, 1 1 1) / 13, rounded. */              \
-    X(smooth, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t channels, int64_t n))      \
-    /* Planes red, green, blue with the hue turned by `steps` of 255. */                           \
-    X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps))             \
-    X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table))                 \
-    /* Bytes to real numbers, and those from 0 to 255 rounded back, halves to the even number. */  \
-    X(to_float, (float *out, const uint8_t *in, int64_t n))                                        \
-    X(to_bytes, (uint8_t *out, const float *in, int64_t n))                                        \
-    /* n sums of weight[|k|] in[k][i] over k from -reach to reach. */                              \
-    X(convolve,                                                                                    \
-      (float *out, const float *const *in, const float *weight, int64_t reach, int64_t n))         \
+#define VT_IMAGE_KERNELS(X) \
+    /* The taps as `across` and `down` want them, in vt_plan_bytes(...) bytes. */ \
+    X(plan_across, (void *plan, int64_t channels, const vt_taps *taps)) \
+    /* Resized rows: out + r * stride (taps->size, channels) from in[r] (any, channels). */ \
+    X(across, (uint8_t *out, int64_t stride, const uint8_t *const *in, int64_t rows, \
+               int64_t channels, const vt_taps *taps, const void *plan)) \
+    X(plan_down, (void *plan, const vt_taps *taps)) \
+    /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */ \
+    X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps, \
+             int64_t i, const void *plan)) \
+    /* n pixels of so many bytes each, in reversed order. */ \
+    X(reverse, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes)) \
+    /* Pixels of three channels to three planes, and back. */ \
+    X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n)) \
+    X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n)) \
+    /* base + factor (x - base), without its fraction, at most 0 to 255. */ \
+    X(blend_even, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor)) \
+    X(blend, (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor)) \
+    /* The luma of planes red, green and blue. */ \
+    X(luma, (uint8_t *grey, const uint8_t *const *planes, int64_t n)) \
+    /* n samples with their eight neighbours, (1 1 1, 1 5 1, 1 1 1) / 13, rounded. */ \
+    X(smooth, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t channels, int64_t n)) \
+    /* Planes red, green, blue with the hue turned by `steps` of 255. */ \
+    X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps)) \
+    X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table)) \
+    /* Bytes to real numbers, and those from 0 to 255 rounded back, halves to the even number. */ \
+    X(to_float, (float *out, const uint8_t *in, int64_t n)) \
+    X(to_bytes, (uint8_t *out, const float *in, int64_t n)) \
+    /* n sums of weight[|k|] in[k][i] over k from -reach to reach. */ \
+    X(convolve, \
+      (float *out, const float *const *in, const float *weight, int64_t reach, int64_t n)) \
     /* Means over a box, n down, of each of `wide` samples side by side, there being no others. */ \
-    /* `memory` has room for as many doubles. */                                                   \
-    X(box_bytes,                                                                                   \
-      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
-    X(box_words,                                                                                   \
-      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
-    X(box_reals,                                                                                   \
-      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory))       \
-    /* n pixels from the places (x[i], y[i]); those outside are left alone. Whole numbers lose     \
-     * their fraction, or are rounded, halves to the even number. */                               \
-    X(bilinear,                                                                                    \
-      (void *out, const vt_image *in, const double *x, const double *y, int64_t n, bool rounded))  \
-    X(bicubic, (void *out, const vt_image *in, const double *x, const double *y, int64_t n))       \
-    X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard))        \
-    /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */                          \
-    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group))                   \
-    /* sum + weight in; and the sums without fraction, at most 0 to 255. */                        \
-    X(add_weighted, (float *sum, const uint8_t *in, int64_t n, float weight))                      \
-    X(cut_bytes, (uint8_t *out, const float *in, int64_t n))                                       \
-    /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */  \
-    X(mix_reals,                                                                                   \
-      (float *out, const float *one, const float *other, int64_t n, float share, float rest))      \
-    X(mix_bytes, (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share,  \
-                  float rest))                                                                     \
-    X(mix_words, (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n,            \
-                  float share, float rest))                                                        \
+    /* `memory` has room for as many doubles. */ \
+    X(box_bytes, \
+      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
+    X(box_words, \
+      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
+    X(box_reals, \
+      (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
+    /* n pixels from the places (x[i], y[i]); those outside are left alone. Whole numbers lose \
+     * their fraction, or are rounded, halves to the even number. */ \
+    X(bilinear, \
+      (void *out, const vt_image *in, const double *x, const double *y, int64_t n, bool rounded)) \
+    X(bicubic, (void *out, const vt_image *in, const double *x, const double *y, int64_t n)) \
+    X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard)) \
+    /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */ \
+    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
+    /* sum + weight in; and the sums without fraction, at most 0 to 255. */ \
+    X(add_weighted, (float *sum, const uint8_t *in, int64_t n, float weight)) \
+    X(cut_bytes, (uint8_t *out, const float *in, int64_t n)) \
+    /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */ \
+    X(mix_reals, \
+      (float *out, const float *one, const float *other, int64_t n, float share, float rest)) \
+    X(mix_bytes, (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share, \
+                  float rest)) \
+    X(mix_words, (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n, \
+                  float share, float rest)) \
     X(to_bf16, (uint16_t *out, const float *in, int64_t n))
 
 typedef struct vt_image_kernels {

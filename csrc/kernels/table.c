@@ -15,7 +15,7 @@ static vt_isa slot_level[VT_DTYPE_COUNT][VT_ISA_NATIVE][VT_KERNEL_SLOT_COUNT];
 /* Replace the slots for which `from` has a kernel. */
 static void lay_over(vt_kernels *to, vt_isa *level, const vt_kernels *from, vt_isa isa) {
     int slot = 0;
-#define VT_REPLACE_SLOT(name, result, arguments)                      \
+#define VT_REPLACE_SLOT(name, result, arguments) \
     if (from->name != NULL) to->name = from->name, level[slot] = isa; \
     slot++;
     VT_KERNEL_SLOTS(VT_REPLACE_SLOT)

@@ -20,9 +20,9 @@
 #include "oneapi/dnnl/dnnl_debug.h"
 
 /* Leave the function with the status of `expression` unless it is dnnl_success. */
-#define DNNL_TRY(expression)                                           \
-    do {                                                               \
-        const dnnl_status_t dnnl_try_status_ = (expression);           \
+#define DNNL_TRY(expression) \
+    do { \
+        const dnnl_status_t dnnl_try_status_ = (expression); \
         if (dnnl_try_status_ != dnnl_success) return dnnl_try_status_; \
     } while (0)
 
