@@ -128,3 +128,9 @@ def test_a_generator_is_given_out_again_only_when_nobody_holds_it() -> None:
     assert np.array_equal(inner.random_raw(3), fresh(6).bit_generator.random_raw(3))
     again(7).random(3, np.float32)  # leaves half a number behind
     assert np.array_equal(again(8).random(3, np.float32), fresh(8).random(3, np.float32))
+
+
+def test_between_draws_what_numpy_draws() -> None:
+    ours, theirs = np.random.default_rng(3), np.random.default_rng(3)
+    for low, high in ((0.0, 1.0), (-0.3, 0.7), (5, 1000), (2.0, 2.0), (-1e-9, 1e9)) * 100:
+        assert random.between(low, high, ours) == theirs.uniform(low, high)

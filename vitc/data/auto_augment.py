@@ -19,6 +19,7 @@ import numpy as np
 
 from vitc.data import functional as F
 from vitc.data import policies
+from vitc.data.random import between
 from vitc.data.transforms.arguments import at_least, probability
 from vitc.data.transforms.base import RandomTransform
 from vitc.errors import nearest
@@ -83,18 +84,18 @@ def _addition(level: float, rng: np.random.Generator, hparams: HParams) -> tuple
 
 
 def _desaturation(level: float, rng: np.random.Generator, hparams: HParams) -> tuple[float, ...]:
-    return (_between(level, 0.5, 1.0),)
+    return (_within(level, 0.5, 1.0),)
 
 
 def _radius(level: float, rng: np.random.Generator, hparams: HParams) -> tuple[float, ...]:
-    return (_between(level, 0.1, 2.0),)
+    return (_within(level, 0.1, 2.0),)
 
 
 def _random_radius(level: float, rng: np.random.Generator, hparams: HParams) -> tuple[float, ...]:
-    return (rng.uniform(0.1, 2.0 * _between(level, 0.0, 1.0)),)
+    return (between(0.1, 2.0 * _within(level, 0.0, 1.0), rng),)
 
 
-def _between(level: float, low: float, high: float) -> float:
+def _within(level: float, low: float, high: float) -> float:
     return max(low, min(high, low + (high - low) * level))
 
 
@@ -220,7 +221,7 @@ class AugmentOp(RandomTransform):
     def _draw_magnitude(self, rng: np.random.Generator) -> float:
         magnitude = self.magnitude
         if math.isinf(self.magnitude_std):
-            magnitude = rng.uniform(0, magnitude)
+            magnitude = between(0, magnitude, rng)
         elif self.magnitude_std > 0:
             magnitude = rng.normal(magnitude, self.magnitude_std)
         return max(0.0, min(magnitude, self.magnitude_max or _HIGHEST))

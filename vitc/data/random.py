@@ -138,9 +138,14 @@ class _Spare(threading.local):
 _spare = _Spare()
 
 
+def between(low: float, high: float, rng: np.random.Generator) -> float:
+    """As rng.uniform(low, high), to the bit, which takes four times as long for one number."""
+    return low + (high - low) * rng.random()
+
+
 def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
     """A number between low and high, both above 0, whose logarithm is uniform."""
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
+    return math.exp(between(math.log(low), math.log(high), rng))
 
 
 def noise_key(rng: np.random.Generator) -> tuple[int, int]:

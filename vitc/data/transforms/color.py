@@ -7,6 +7,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data import functional as F
+from vitc.data.random import between
 from vitc.data.transforms.arguments import Range, at_least, bounds, positive
 from vitc.data.transforms.base import Occasional, RandomTransform, Transform
 
@@ -114,7 +115,7 @@ class GaussianBlur(RandomTransform):
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[float]:
         """(sigma,)."""
-        return (rng.uniform(*self.sigma),)
+        return (between(*self.sigma, rng),)
 
     def apply(self, img: Any, *params: Any) -> Any:
         return F.gaussian_blur(img, self.kernel_size, params[0])
@@ -149,7 +150,7 @@ class ColorJitter(RandomTransform):
         F.dimensions(img)
         ranges = (self.brightness, self.contrast, self.saturation, self.hue)
         order = rng.permutation(4)
-        b, c, s, h = [None if limits is None else rng.uniform(*limits) for limits in ranges]
+        b, c, s, h = [None if limits is None else between(*limits, rng) for limits in ranges]
         return order, b, c, s, h
 
     def apply(self, img: Any, *params: Any) -> Any:

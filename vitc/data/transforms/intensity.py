@@ -10,7 +10,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data import functional as F
-from vitc.data.random import noise_key
+from vitc.data.random import between, noise_key
 from vitc.data.transforms.arguments import Range, around_zero, at_least, bounds
 from vitc.data.transforms.base import Occasional, RandomTransform
 
@@ -47,7 +47,7 @@ class RandomGaussianNoise(Occasional):
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, standard deviation, key of the noise)."""
-        return *super().draw(img, rng), float(rng.uniform(*self.sigma)), noise_key(rng)
+        return *super().draw(img, rng), between(*self.sigma, rng), noise_key(rng)
 
     def apply(self, img: Any, *params: Any) -> Any:
         acts, sigma, key = params
@@ -68,7 +68,7 @@ class RandomGamma(Occasional):
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, gamma)."""
-        return *super().draw(img, rng), float(np.exp(rng.uniform(*self.log_gamma)))
+        return *super().draw(img, rng), float(np.exp(between(*self.log_gamma, rng)))
 
     def apply(self, img: Any, *params: Any) -> Any:
         acts, gamma = params
@@ -124,7 +124,7 @@ class RandomHistogramShift(Occasional):
         least, most = self.num_control_points
         points = np.linspace(0, 1, int(rng.integers(least, most + 1)))
         for i in range(1, len(points) - 1):
-            points[i] = rng.uniform(points[i - 1], points[i + 1])
+            points[i] = between(points[i - 1], points[i + 1], rng)
         return *super().draw(img, rng), points
 
     def apply(self, img: Any, *params: Any) -> Any:

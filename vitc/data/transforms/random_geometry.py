@@ -8,7 +8,7 @@ import numpy as np
 
 from vitc.data import functional as F
 from vitc.data.functional import Fill, Size
-from vitc.data.random import log_uniform
+from vitc.data.random import between, log_uniform
 from vitc.data.transforms.arguments import (
     Range,
     antialiased,
@@ -67,7 +67,7 @@ class ResizeKeepRatio(RandomTransform):
         """(of both edges, the root of that of width / height)."""
         scale = aspect = 1.0
         if rng.random() < self.random_scale_prob:
-            scale = rng.uniform(*self.random_scale_range)
+            scale = between(*self.random_scale_range, rng)
             scale = 1 / math.sqrt(scale) if self.random_scale_area else scale
         if rng.random() < self.random_aspect_prob:
             aspect = math.sqrt(log_uniform(*self.random_aspect_range, rng))
@@ -109,7 +109,7 @@ class RandomResizedCrop(RandomTransform):
         self, height: int, width: int, rng: np.random.Generator
     ) -> tuple[int, int, int, int]:
         for _ in range(10):
-            area = height * width * rng.uniform(*self.scale)
+            area = height * width * between(*self.scale, rng)
             ratio = log_uniform(*self.ratio, rng)
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
@@ -267,7 +267,7 @@ class RandomRotation(RandomTransform):
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[float]:
         """(angle,)."""
         F.dimensions(img)
-        return (rng.uniform(*self.degrees),)
+        return (between(*self.degrees, rng),)
 
     def apply(self, img: Any, *params: Any) -> Any:
         return F.rotate(img, params[0], self.interpolation, self.expand, self.center, self.fill)
@@ -307,15 +307,15 @@ class RandomAffine(RandomTransform):
     ) -> tuple[float, tuple[int, int], float, tuple[float, float]]:
         """(angle, (x, y) to move by in pixels, scale, (x, y) of the shear)."""
         height, width = F.dimensions(img)
-        angle = rng.uniform(*self.degrees)
+        angle = between(*self.degrees, rng)
         move, scale, shear = (0, 0), 1.0, (0.0, 0.0)
         if self.translate is not None:
             x, y = self.translate[0] * width, self.translate[1] * height
-            move = round(rng.uniform(-x, x)), round(rng.uniform(-y, y))
+            move = round(between(-x, x, rng)), round(between(-y, y, rng))
         if self.scale is not None:
-            scale = rng.uniform(*self.scale)
+            scale = between(*self.scale, rng)
         if self.shear is not None:
-            shear = rng.uniform(*self.shear[:2]), rng.uniform(*self.shear[2:])
+            shear = between(*self.shear[:2], rng), between(*self.shear[2:], rng)
         return angle, move, scale, shear
 
     def apply(self, img: Any, *params: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data import functional as F
-from vitc.data.random import log_uniform, noise_key
+from vitc.data.random import between, log_uniform, noise_key
 from vitc.data.transforms.arguments import Range, bounds, positive, probability
 from vitc.data.transforms.base import RandomTransform, Step, Transform
 
@@ -222,7 +222,7 @@ def erased_box(
     """(top, left, height, width) of a random rectangle that is smaller than the image both ways;
     None if ten tries have not found one."""
     for _ in range(10):
-        area = height * width * rng.uniform(*scale)
+        area = height * width * between(*scale, rng)
         aspect = log_uniform(*ratio, rng)
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if h < height and w < width:
