@@ -10,25 +10,17 @@ enum { LEVELS = 256 };
 enum { PARTS = 4 }; /* counts of each level, so that equal neighbours do not wait for each other */
 
 typedef struct levels {
-    int64_t part[PARTS][LEVELS];
+    uint32_t part[PARTS][LEVELS];
     int64_t count[LEVELS]; /* the sum of the parts */
+    uint8_t least, most;
     uint8_t table[LEVELS];
 } levels;
 
-static void count_plane(levels *channel, const uint8_t *plane, int64_t n) {
-    int64_t i = 0;
-    for (; i + PARTS <= n; i += PARTS) {
-        for (int p = 0; p < PARTS; p++) channel->part[p][plane[i + p]]++;
-    }
-    for (; i < n; i++) channel->part[0][plane[i]]++;
-}
-
-static void add_parts(levels *channel) {
-    for (int v = 0; v < LEVELS; v++) {
-        channel->count[v] = 0;
-        for (int p = 0; p < PARTS; p++) channel->count[v] += channel->part[p][v];
-    }
-}
+/* What a table is made from, of some more samples, and the table. */
+typedef struct survey {
+    void (*look)(levels *channel, const uint8_t *plane, int64_t n);
+    void (*tell)(levels *channel);
+} survey;
 
 /* The planes of some pixels of a row; of one or three channels they are found fast. */
 static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t channels, int64_t n) {
@@ -51,15 +43,15 @@ static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t cha
     }
 }
 
-static void count_levels(levels *channels, const vt_image *in, uint8_t *const *planes) {
+static void look_at(levels *channels, const vt_image *in, survey how, uint8_t *const *planes) {
     for (int64_t c = 0; c < in->channels; c++) {
         memset(channels[c].part, 0, sizeof channels[c].part);
+        channels[c].least = LEVELS - 1;
+        channels[c].most = 0;
     }
     for (int64_t y = 0; y < in->height; y++) {
         split_pixels(planes, vt_image_row(in, y), in->channels, in->width);
-        for (int64_t c = 0; c < in->channels; c++) {
-            count_plane(&channels[c], planes[c], in->width);
-        }
+        for (int64_t c = 0; c < in->channels; c++) how.look(&channels[c], planes[c], in->width);
     }
 }
 
@@ -74,10 +66,7 @@ static void look_up(const vt_image *out, const vt_image *in, const levels *chann
     }
 }
 
-typedef void (*table_rule)(levels *channel);
-
-static vt_status by_tables(const vt_image *out, const vt_image *in, table_rule rule,
-                           vt_error *error) {
+static vt_status by_tables(const vt_image *out, const vt_image *in, survey how, vt_error *error) {
     const size_t tables = (size_t)in->channels * sizeof(levels);
     levels *channels;
     VT_TRY(vt_scratch((void **)&channels, tables + (size_t)vt_image_row_bytes(in), error));
@@ -85,11 +74,8 @@ static vt_status by_tables(const vt_image *out, const vt_image *in, table_rule r
     for (int64_t c = 0; c < in->channels; c++) {
         planes[c] = (uint8_t *)channels + tables + c * in->width;
     }
-    count_levels(channels, in, planes);
-    for (int64_t c = 0; c < in->channels; c++) {
-        add_parts(&channels[c]);
-        rule(&channels[c]);
-    }
+    look_at(channels, in, how, planes);
+    for (int64_t c = 0; c < in->channels; c++) how.tell(&channels[c]);
     look_up(out, in, channels, planes);
     return VT_OK;
 }
@@ -100,9 +86,25 @@ static void keep_levels(levels *channel) {
 
 /* ---------------------------------------------------------------- equalize */
 
+static void count_plane(levels *channel, const uint8_t *plane, int64_t n) {
+    int64_t i = 0;
+    for (; i + PARTS <= n; i += PARTS) {
+        for (int p = 0; p < PARTS; p++) channel->part[p][plane[i + p]]++;
+    }
+    for (; i < n; i++) channel->part[0][plane[i]]++;
+}
+
+static void add_parts(levels *channel) {
+    for (int v = 0; v < LEVELS; v++) {
+        channel->count[v] = 0;
+        for (int p = 0; p < PARTS; p++) channel->count[v] += channel->part[p][v];
+    }
+}
+
 /* Pillow's: the cumulative histogram in steps of a 255th of all but the lightest pixels. */
 static void equalized(levels *channel) {
     int64_t sum = 0, last = 0, used = 0;
+    add_parts(channel);
     for (int i = 0; i < LEVELS; i++) {
         const int64_t count = channel->count[i];
         sum += count;
@@ -186,7 +188,8 @@ static vt_status equalize_fine(const vt_image *out, const vt_image *in, vt_error
 static vt_status equalize(const vt_image *out, const vt_image *in, vt_numbers numbers,
                           vt_error *error) {
     (void)numbers;
-    if (in->sample == VT_SAMPLE_U8) return by_tables(out, in, equalized, error);
+    if (in->sample == VT_SAMPLE_U8)
+        return by_tables(out, in, (survey){count_plane, equalized}, error);
     return equalize_fine(out, in, error);
 }
 
@@ -194,10 +197,18 @@ const vt_image_op vt_image_op_equalize = {"equalize", "", NULL, equalize};
 
 /* ---------------------------------------------------------------- autocontrast */
 
+static void find_ends(levels *channel, const uint8_t *plane, int64_t n) {
+    uint8_t least = channel->least, most = channel->most;
+    for (int64_t i = 0; i < n; i++) {
+        least = plane[i] < least ? plane[i] : least;
+        most = plane[i] > most ? plane[i] : most;
+    }
+    channel->least = least;
+    channel->most = most;
+}
+
 static void stretched(levels *channel) {
-    int low = 0, high = LEVELS - 1;
-    while (low < LEVELS - 1 && channel->count[low] == 0) low++;
-    while (high > 0 && channel->count[high] == 0) high--;
+    const int low = channel->least, high = channel->most;
     if (high <= low) {
         keep_levels(channel);
         return;
@@ -237,7 +248,8 @@ static void stretch_channel(const vt_image *out, const vt_image *in, int64_t c) 
 static vt_status autocontrast(const vt_image *out, const vt_image *in, vt_numbers numbers,
                               vt_error *error) {
     (void)numbers;
-    if (in->sample == VT_SAMPLE_U8) return by_tables(out, in, stretched, error);
+    if (in->sample == VT_SAMPLE_U8)
+        return by_tables(out, in, (survey){find_ends, stretched}, error);
     for (int64_t c = 0; c < in->channels; c++) stretch_channel(out, in, c);
     return VT_OK;
 }

@@ -10,12 +10,25 @@ static double position(const vt_image *in, int64_t i, double step, double offset
     return here;
 }
 
-/* Where each pixel of a row comes from; -1: from outside. */
-static void tabulate(int32_t *from, const vt_image *out, const vt_image *in, const double a[6]) {
+/* Where each pixel of a row comes from; -1: from outside. The first and the last, plus 1, that come
+ * from inside; if `run`, they and all between are neighbours there too. */
+typedef struct origins {
+    int32_t *from;
+    int64_t first, last;
+    bool run;
+} origins;
+
+static void tabulate(origins *o, const vt_image *out, const vt_image *in, const double a[6]) {
     double sum = a[2] + a[0] * 0.5;
+    o->first = o->last = 0;
+    o->run = true;
     for (int64_t x = 0; x < out->width; x++) {
         const int64_t place = vt_place(position(in, x, a[0], a[2], &sum));
-        from[x] = place < in->width ? (int32_t)place : -1;
+        o->from[x] = place < in->width ? (int32_t)place : -1;
+        if (o->from[x] < 0) continue;
+        if (o->last == 0) o->first = x;
+        if (o->last != 0) o->run = o->run && o->last == x && o->from[x] == o->from[x - 1] + 1;
+        o->last = x + 1;
     }
 }
 
@@ -28,9 +41,10 @@ static inline void pick_row(char *to, const char *row, const int32_t *from, int6
 
 vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double a[6],
                            vt_error *error) {
-    int32_t *from;
-    VT_TRY(vt_scratch((void **)&from, (size_t)out->width * sizeof *from, error));
-    tabulate(from, out, in, a);
+    origins o;
+    VT_TRY(vt_scratch((void **)&o.from, (size_t)out->width * sizeof *o.from, error));
+    tabulate(&o, out, in, a);
+    if (o.last == 0) return VT_OK;
     const int64_t pixel = vt_image_pixel_bytes(in);
     double sum = a[5] + a[4] * 0.5;
     for (int64_t y = 0; y < out->height; y++) {
@@ -38,7 +52,12 @@ vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double
         if (place < 0 || place >= in->height) continue;
         char *to = vt_image_row(out, y);
         const char *row = vt_image_row(in, place);
-        VT_WITH_PIXEL_BYTES(pixel, pick_row(to, row, from, out->width, bytes))
+        if (o.run) {
+            const size_t bytes = (size_t)((o.last - o.first) * pixel);
+            memcpy(to + o.first * pixel, row + o.from[o.first] * pixel, bytes);
+            continue;
+        }
+        VT_WITH_PIXEL_BYTES(pixel, pick_row(to, row, o.from, out->width, bytes))
     }
     return VT_OK;
 }

@@ -38,6 +38,7 @@ class InterpolationMode(StrEnum):
     LANCZOS = "lanczos"
 
 
+_MODES = {mode.value: mode for mode in InterpolationMode}
 _FILTERS = {mode: number for number, mode in enumerate(InterpolationMode)}
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 
@@ -45,11 +46,10 @@ PADDINGS = ("constant", "edge", "reflect", "symmetric")
 def interpolation_mode(value: Any) -> InterpolationMode:
     """The mode of this name; torchvision's own enumeration is taken too."""
     name = getattr(value, "value", value)
-    names = [mode.value for mode in InterpolationMode]
-    if name not in names:
-        known = nearest(str(name), names)
-        raise ValueError(f"interpolation is {value!r}; {known}")
-    return InterpolationMode(name)
+    mode = _MODES.get(name) if isinstance(name, str) else None
+    if mode is None:
+        raise ValueError(f"interpolation is {value!r}; {nearest(str(name), list(_MODES))}")
+    return mode
 
 
 def padding_kind(mode: str) -> str:
@@ -299,12 +299,13 @@ def _inverse(
     Forward is out = center + translate + scale R(angle) Y(-shear y) X(-shear x) (in - center); of
     this it is the inverse, in which each factor is undone in reverse order.
     """
-    turn, (x, y) = math.radians(angle), np.tan(np.radians(shear))
+    turn, (x, y) = math.radians(angle), (math.tan(math.radians(side)) for side in shear)
     cos, sin = math.cos(turn), math.sin(turn)
-    undone = np.array([[1, x], [0, 1]]) @ np.array([[1, 0], [y, 1]])
-    undone = undone @ np.array([[cos, sin], [-sin, cos]]) / scale
-    offset = np.asarray(center) - undone @ np.add(center, translate)
-    return tuple(np.column_stack([undone, offset]).ravel().tolist())
+    a, b = ((1 + x * y) * cos - x * sin) / scale, ((1 + x * y) * sin + x * cos) / scale
+    d, e = (y * cos - sin) / scale, (y * sin + cos) / scale
+    moved_x, moved_y = center[0] + translate[0], center[1] + translate[1]
+    c, f = center[0] - (a * moved_x + b * moved_y), center[1] - (d * moved_x + e * moved_y)
+    return a, b, c, d, e, f
 
 
 def transform(
