@@ -1,10 +1,9 @@
+#define _GNU_SOURCE
 #include "base/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#ifdef __linux__
 #include <sys/mman.h>
-#endif
 
 /* Stands before each block. As long as the alignment, so that the block behind it is aligned. */
 typedef struct header {
@@ -64,6 +63,18 @@ vt_status vt_alloc_array(void **block, size_t count, size_t size, vt_error *erro
         return vt_fail(error, VT_MEMORY, "could not allocate %zu x %zu bytes", count, size);
     }
     return vt_alloc(block, count * size, error);
+}
+
+/* Mapped, not allocated: a freed block of this size would change what malloc keeps. */
+vt_status vt_memory_room(size_t bytes, vt_error *error) {
+    void *room = should_fail() ? MAP_FAILED
+                               : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) {
+        return vt_fail(error, VT_MEMORY, "there is no room for %zu bytes of work space", bytes);
+    }
+    (void)munmap(room, bytes);
+    return VT_OK;
 }
 
 void vt_free(void *block) {

@@ -26,6 +26,11 @@ vt_status vt_alloc_array(void **block, size_t count, size_t size, vt_error *erro
 /* Give back a block. NULL is allowed. */
 void vt_free(void *block);
 
+/* VT_MEMORY unless `bytes` more could be had just now; nothing is kept. For what is about to call
+ * library code on a thread: oneDNN dereferences NULL where a small block fails. */
+enum { VT_WORK_SPACE = 32 << 20 };
+vt_status vt_memory_room(size_t bytes, vt_error *error);
+
 typedef struct vt_memory_stats {
     int64_t bytes;       /* alive now, without headers */
     int64_t peak;        /* the most that was alive at once */

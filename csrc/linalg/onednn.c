@@ -3,7 +3,10 @@
  * Rules that came from trouble: the scratchpad is always the caller's (the library's own is wrong
  * as soon as two threads share a primitive) and is always passed, even if it is empty; an
  * implementation called "ref..." is slower than plain C and counts as missing; everything is
- * created under a thread limit of one, so that blocking and scratch fit the way it is run. */
+ * created under a thread limit of one, so that blocking and scratch fit the way it is run; products
+ * run calm (base/parallel.h), because "gemm:jit..." points the stack pointer into the heap. oneDNN
+ * lists it behind every "brg:..." that fits, but for AVX2 from 3.5 on; there 3.6.2 writes outside
+ * of c where a is transposed, so its order is kept. */
 #include "linalg/product.h"
 
 #if VT_ONEDNN
@@ -102,12 +105,13 @@ static vt_status start(vt_error *error) {
                    "oneDNN could not start: %s", dnnl_status2str(status));
 }
 
+/* A product whose own buffers cannot be had ends with dnnl_runtime_error. */
 static vt_status fail(const vt_matmul_shape *shape, const char *deed, dnnl_status_t status,
                       vt_error *error) {
+    const bool memory = status == dnnl_out_of_memory || status == dnnl_runtime_error;
     char text[VT_SHAPE_TEXT];
-    return vt_fail(error, status == dnnl_out_of_memory ? VT_MEMORY : VT_INTERNAL,
-                   "oneDNN could not %s %s: %s", deed, vt_matmul_text(text, shape),
-                   dnnl_status2str(status));
+    return vt_fail(error, memory ? VT_MEMORY : VT_INTERNAL, "oneDNN could not %s %s: %s", deed,
+                   vt_matmul_text(text, shape), dnnl_status2str(status));
 }
 
 /* ---------------------------------------------------------------- descriptions */
@@ -302,22 +306,11 @@ static dnnl_status_t create(vt_onednn *o) {
     return create_product(o, o->plain_b);
 }
 
-typedef struct creation {
-    vt_onednn *onednn;
-    dnnl_status_t status;
-} creation;
-
-static void create_body(void *context, vt_worker worker) {
-    creation *job = context;
-    (void)worker;
-    job->status = create(job->onednn);
-}
-
-/* A loop of one task on one thread: inside it oneDNN sees a thread limit of one. */
-static dnnl_status_t create_single_threaded(vt_onednn *o) {
-    creation job = {.onednn = o};
-    vt_parallel_for(1, 1, create_body, &job);
-    return job.status;
+static dnnl_status_t create_calmly(vt_onednn *o) {
+    vt_calm_begin(); /* oneDNN sees a thread limit of one */
+    const dnnl_status_t status = create(o);
+    vt_calm_end();
+    return status;
 }
 
 /* Room for two Python threads that each fill all processors; more of them still work. */
@@ -480,10 +473,11 @@ bool vt_onednn_multiplies(vt_operands operands) {
 }
 
 vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
+    VT_TRY(vt_memory_room(VT_WORK_SPACE, error));
     VT_TRY(start(error));
     vt_onednn *o = NULL;
     VT_TRY(allocate(&o, &matmul->shape, error));
-    const dnnl_status_t status = create_single_threaded(o);
+    const dnnl_status_t status = create_calmly(o);
     if (status == dnnl_success) {
         take_over(matmul, o);
         return VT_OK;

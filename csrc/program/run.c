@@ -262,7 +262,10 @@ static void run_task(void *context, vt_worker worker) {
 }
 
 static vt_status run_phases(vt_run *run, int first, int end, vt_error *error) {
-    for (int i = first; i < end; i++) {
+    VT_TRY(vt_memory_room((size_t)run->threads * VT_WORK_SPACE, error));
+    vt_status status = VT_OK;
+    vt_calm_begin();
+    for (int i = first; i < end && status == VT_OK; i++) {
         const vt_phase *phase = &run->plan->phases[i];
         int64_t tasks = 0;
         for (int l = 0; l < phase->lane_count; l++) {
@@ -270,9 +273,10 @@ static vt_status run_phases(vt_run *run, int first, int end, vt_error *error) {
         }
         phase_work shared = {run, phase, ATOMIC_FLAG_INIT, VT_OK, error};
         vt_parallel_for(tasks, run->threads, run_task, &shared);
-        VT_TRY(shared.status);
+        status = shared.status;
     }
-    return VT_OK;
+    vt_calm_end();
+    return status;
 }
 
 /* ---------------------------------------------------------------- forward and backward */

@@ -1,9 +1,13 @@
 /* Tests of base, ops, program and optim without Python, to be run under sanitizers: a small
  * transformer against central differences, allocation failures, hostile programs, threads.
  * VITC_ISA chooses the level. */
+#include <fenv.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "base/memory.h"
@@ -298,6 +302,50 @@ static void test_parallel(void) {
     vt_parallel_for(0, 4, mark_task, NULL);
 }
 
+typedef struct calm_seen {
+    _Atomic int wrong;
+    float tiny;
+} calm_seen;
+
+static bool is_calm(float tiny) {
+    sigset_t held;
+    pthread_sigmask(SIG_BLOCK, NULL, &held);
+    const bool waits = sigismember(&held, SIGINT) == 1 && sigismember(&held, SIGPROF) == 1;
+    const bool told = sigismember(&held, SIGSEGV) == 0;
+    return waits && told && fegetround() == FE_TONEAREST && tiny / 2 > 0;
+}
+
+static void look_for_calm(void *context, vt_worker worker) {
+    calm_seen *seen = context;
+    (void)worker;
+    usleep(100); /* so that others take a task too */
+    seen->wrong += !is_calm(seen->tiny);
+}
+
+/* Signals wait and arithmetic is the standard's in every worker, and afterwards all is as before.
+ */
+static void test_calm(void) {
+    volatile float tiny = 1e-39f; /* denormal */
+    fesetround(FE_UPWARD);
+#ifdef __SSE2__
+    enum { FLUSHES = 0x8040 };
+    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | FLUSHES);
+    VT_CHECK(tiny / 2 == 0);
+#endif
+    for (int threads = 1; threads <= 4; threads++) {
+        calm_seen seen = {0, tiny};
+        vt_parallel_for(16, threads, look_for_calm, &seen);
+        VT_CHECK(seen.wrong == 0);
+    }
+    sigset_t held;
+    pthread_sigmask(SIG_BLOCK, NULL, &held);
+    VT_CHECK(sigismember(&held, SIGINT) == 0 && fegetround() == FE_UPWARD);
+#ifdef __SSE2__
+    VT_CHECK((__builtin_ia32_stmxcsr() & FLUSHES) == FLUSHES);
+#endif
+    fesetenv(FE_DFL_ENV);
+}
+
 /* The known answers that Random123, the authors' library, gives for Philox4x32-10. */
 static void test_philox(void) {
     static const uint32_t known[3][10] = {
@@ -341,6 +389,7 @@ int main(void) {
     fill(image, VT_F64, BATCH * CHANNELS * IMAGE * IMAGE, 1001, 1.0);
     fill(upstream, VT_F64, BATCH * CLASSES, 1002, 1.0);
     test_parallel();
+    test_calm();
     test_philox();
     test_random_words();
     test_hostile_programs();
