@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,9 @@ EXACT = [*ARITHMETIC[:-1], "-ffp-contract=off"]  # every product and sum rounded
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 STRICT = ["-O2", "-ffp-contract=off"]
+# Not under the sanitizers, which see more and want the plain functions.
+HARDENED = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+HARDENED_LINK = ["-Wl,-z,relro", "-Wl,-z,now"]
 CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 # Flags by the name of the source; the first pattern that matches. The rest is STRICT.
 FLAGS = {
@@ -139,13 +143,19 @@ def common_flags() -> list[str]:
 
     flags = [*COMMON, f"-DVT_ONEDNN={int(ONEDNN)}", "-isystem", numpy.get_include()]
     flags += ["-Werror"] if os.environ.get("VITC_WERROR") == "1" else []
-    return flags + link_flags()
+    return flags + ([] if SANITIZE else HARDENED) + link_flags()
 
 
 def link_flags() -> list[str]:
     """Flags of compiling and linking alike."""
     flags = ["-fopenmp"] if OPENMP else []
     return flags + ([f"-fsanitize={SANITIZE}", *CHECKED] if SANITIZE else [])
+
+
+def extension_flags() -> list[str]:
+    """Flags of linking what is shipped: no debug sections; all addresses settled when it is loaded,
+    and read-only from then on."""
+    return [] if SANITIZE else ["-Wl,-S", *(HARDENED_LINK if sys.platform == "linux" else [])]
 
 
 def source_flags(source: str) -> list[str]:
@@ -193,7 +203,7 @@ class BuildExt(build_ext):
         self.compiler.link_shared_object(
             objects,
             self.get_ext_fullpath(ext.name),
-            extra_postargs=[*libraries, *link_flags(), *([] if SANITIZE else ["-Wl,-S"]), "-lm"],
+            extra_postargs=[*libraries, *link_flags(), *extension_flags(), "-lm"],
         )
 
     def compile_all(self, ext: Extension, compiler: list[str], flags: list[str]) -> list[str]:

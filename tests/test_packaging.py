@@ -70,6 +70,16 @@ def test_the_extension_carries_no_debug_sections() -> None:
     assert ".debug_info" not in readelf("-S", Path(_vitc.__file__))
 
 
+@linux
+def test_the_extension_is_hardened() -> None:
+    """Buffers are guarded, copies checked, and no address can be changed once it is loaded."""
+    extension = Path(_vitc.__file__)
+    assert "BIND_NOW" in readelf("-d", extension) and "GNU_RELRO" in readelf("-l", extension)
+    assert re.search(r"GNU_STACK.* RW ", readelf("-l", extension))  # and not executable
+    symbols = readelf("--dyn-syms", extension)
+    assert "__stack_chk_fail" in symbols and "_chk@" in symbols.replace("__stack_chk_fail", "")
+
+
 @pytest.mark.skipif(not ONEDNN, reason="built without oneDNN")
 def test_the_licences_of_onednn_lie_beside_it() -> None:
     assert "Apache License" in (INSTALLED / "_lib/LICENSE").read_text()

@@ -25,6 +25,7 @@ def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
+        cwd=TESTS.parent,
         capture_output=True,
         text=True,
         timeout=300,
@@ -81,6 +82,12 @@ def test_limits_of_openmp_change_no_bit(level: str) -> None:
     for limit in ("OMP_THREAD_LIMIT=1", "OMP_MAX_ACTIVE_LEVELS=0", "OMP_DYNAMIC=true"):
         name, value = limit.split("=")
         assert storm(0, VITC_ISA=level, OMP_NUM_THREADS="2", **{name: value}) == free, limit
+
+
+def test_the_readme_names_the_program_that_prints_digests() -> None:
+    assert "`python tests/storm.py 0`" in (TESTS.parent / "README.md").read_text()
+    bare = python("tests/storm.py", "0", PYTHONPATH="", PYTHONSAFEPATH="")
+    assert set(json.loads(bare.stdout)) == {"infer", "train"}
 
 
 def test_the_limit_of_openmp_is_the_default_number_of_threads() -> None:

@@ -69,6 +69,10 @@ def config_text() -> str:
         rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
     rows["images"] = f"{c['image_kernels']} kernels"
     rows["float64"] = "ref kernels, plain C products"
+    rows["bits"] = (
+        "of a result are the same for any number of threads, any cut of a batch, after a resume "
+        "and in every process; another instruction set, oneDNN or C library gives others"
+    )
     return "\n".join(["vitc", *(_row(name, value) for name, value in rows.items())])
 
 
