@@ -84,6 +84,13 @@ def test_limits_of_openmp_change_no_bit(level: str) -> None:
         assert storm(0, VITC_ISA=level, OMP_NUM_THREADS="2", **{name: value}) == free, limit
 
 
+def test_the_environment_of_onednn_changes_no_bit() -> None:
+    expected = storm(0, VITC_ISA="native")
+    for wish in ("ONEDNN_MAX_CPU_ISA=SSE41", "ONEDNN_DEFAULT_FPMATH_MODE=ANY"):
+        name, value = wish.split("=")
+        assert storm(0, VITC_ISA="native", **{name: value}) == expected, wish
+
+
 def test_the_readme_names_the_program_that_prints_digests() -> None:
     assert "`python tests/storm.py 0`" in (TESTS.parent / "README.md").read_text()
     bare = python("tests/storm.py", "0", PYTHONPATH="", PYTHONSAFEPATH="")

@@ -49,6 +49,17 @@ def seed_everything(seed: int | None = None, workers: bool = False) -> int:
     return seed
 
 
+def machine() -> dict[str, str]:
+    """What the bits of a result depend on, besides vitc itself: equal here, equal there."""
+    c = _vitc.config()
+    return {
+        "isa": c["isa"],
+        "features": c["features"],
+        "onednn": c["onednn"],
+        "libc": "-".join(platform.libc_ver()),
+    }
+
+
 def show_config(file: TextIO | None = None) -> None:
     """Prints what runs here: versions, instruction set, threads, and the level of every kernel."""
     print(config_text(), file=file)

@@ -82,13 +82,16 @@ static vt_status check_version(vt_error *error) {
                    vt_onednn_version());
 }
 
-/* oneDNN must not use more of the processor than the kernels: VITC_ISA compares like with like. */
+/* oneDNN must not use more of the processor than the kernels: VITC_ISA compares like with like. Nor
+ * less: what an environment variable of its own asks for would change bits unseen. */
 static vt_status cap_instructions(vt_error *error) {
+    static const dnnl_cpu_isa_t caps[] = {[VT_ISA_AVX2] = dnnl_cpu_isa_avx2,
+                                          [VT_ISA_AVX512] = dnnl_cpu_isa_avx512_core,
+                                          [VT_ISA_NATIVE] = dnnl_cpu_isa_default};
     const vt_isa isa = vt_isa_selected();
-    if (isa == VT_ISA_NATIVE) return VT_OK;
-    const dnnl_cpu_isa_t cap = isa == VT_ISA_AVX512 ? dnnl_cpu_isa_avx512_core : dnnl_cpu_isa_avx2;
-    (void)dnnl_set_max_cpu_isa(cap); /* refuses if the question was settled before: see below */
-    if ((dnnl_get_effective_cpu_isa() & ~cap) == 0) return VT_OK;
+    (void)dnnl_set_max_cpu_isa(
+        caps[isa]); /* refuses if the question was settled before: see below */
+    if (isa == VT_ISA_NATIVE || (dnnl_get_effective_cpu_isa() & ~caps[isa]) == 0) return VT_OK;
     return vt_fail(error, VT_INTERNAL, "oneDNN could not be limited to the instruction set %s",
                    vt_isa_name(isa));
 }
