@@ -233,6 +233,8 @@ STOPPING: list[dict[str, Any]] = [
     dict(patience=2, min_delta=0.05),
     dict(patience=2, mode="max"),
     dict(patience=3, mode="max", min_delta=0.15),
+    dict(patience=2, min_delta=-0.07),
+    dict(patience=2, mode="max", min_delta=-0.07),
     dict(check_finite=False),
     dict(stopping_threshold=0.3),
     dict(stopping_threshold=0.29),

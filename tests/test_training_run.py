@@ -4,6 +4,7 @@ to infinite and NaN numbers."""
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from vitc.optim import AdamW, dispatch_clip_grad, set_lr
 from vitc.tape import clock
 from vitc.training.callbacks import Callback, LambdaCallback
 from vitc.training.classifier import Classifier
+from vitc.training.profiler import SimpleProfiler
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +219,17 @@ def test_the_profiler_tells_where_the_time_went(tmp_path: Path, capsys) -> None:
     for action in ("training_step", "backward", "optimizer_step", "waiting for a batch", "hooks"):
         assert int(table[action][1]) >= 6, action
     assert "training_step" not in vars(module) and "call" not in vars(run)
+
+
+def test_the_profiler_passes_on_every_batch_also_none() -> None:
+    class Feed:
+        def batches(self, *args: int) -> Iterator[int | None]:
+            yield from (1, None, *args)
+
+    feed, profiler = Feed(), SimpleProfiler()
+    profiler.watch_batches(feed, "waiting")
+    assert list(feed.batches(2, 3)) == [1, None, 2, 3]
+    assert profiler.spent["waiting"][1] == 5  # the end is waited for, too
 
 
 # ------------------------------------------------------------------------------- an own loop

@@ -34,12 +34,12 @@ class SimpleProfiler:
         original = feed.batches
 
         def timed(*args: Any) -> Iterator[Any]:
-            batches = original(*args)
+            batches, end = original(*args), object()  # a batch may be anything, None included
             while True:
                 start = time.perf_counter()
-                batch = next(batches, None)
+                batch = next(batches, end)
                 self._add(action, time.perf_counter() - start)
-                if batch is None:
+                if batch is end:
                     return
                 yield batch
 

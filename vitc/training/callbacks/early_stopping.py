@@ -12,6 +12,8 @@ from vitc.training.settings import check_one_of
 class EarlyStopping(Callback):
     """Stops when `monitor` has not improved by more than min_delta in `patience` checks.
 
+    A negative min_delta lets a value count as an improvement that is worse by less than that.
+
     mode: "min" or "max". strict: a missing metric raises `RuntimeError`, else it is passed over.
     check_finite: stop at once at an infinite or NaN metric. stopping_threshold: stop when the
     metric is better than this, divergence_threshold: when it is worse. check_on_train_epoch_end:
@@ -37,7 +39,7 @@ class EarlyStopping(Callback):
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
         check_one_of("mode", mode, ("min", "max"))
-        self.monitor, self.min_delta, self.patience = monitor, abs(min_delta), patience
+        self.monitor, self.min_delta, self.patience = monitor, min_delta, patience
         self.verbose, self.mode, self.strict = verbose, mode, strict
         self.check_finite, self.stopping_threshold = check_finite, stopping_threshold
         self.divergence_threshold = divergence_threshold
