@@ -404,6 +404,9 @@ def main(seed: int, trials: int) -> None:
             seen[run(rng, spoiled(rng)) if trial % 2 else call(rng, objects)] += 1
         except EXPECTED as error:
             seen[type(error).__name__] += 1
+        except _vitc.VitcError as error:  # the only misuse that one thread can make of the core
+            if "changed between the forward pass and its backward" not in str(error):
+                raise
         except Grudge:
             seen["Grudge"] += 1
         if trial % 500 == 0:

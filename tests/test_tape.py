@@ -201,14 +201,14 @@ def _model():
 def test_runs_go_back_when_outputs_die_and_after_backward() -> None:
     model, x = _model(), np.zeros((2, 3, 32, 32), np.float32)
     out = model(x)
-    assert model._pool._live == 1
+    assert len(model._pool._live) == 1
     del out
     gc.collect()
-    assert model._pool._live == 0
+    assert not model._pool._live
     loss = F.cross_entropy(model(x), [0, 1])
-    assert model._pool._live == 1
+    assert len(model._pool._live) == 1
     loss.backward()
-    assert model._pool._live == 0
+    assert not model._pool._live
     homes = model._pool._plans.values()
     assert [len(home.idle) for home in homes] == [1]  # one run served both
 

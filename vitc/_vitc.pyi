@@ -73,6 +73,7 @@ class Plan:
     """
 
     training: bool
+    trained: tuple[bool, ...]  # whether each parameter required a gradient
     image_bytes: int  # of the arena, per image of the capacity
     fixed_bytes: int  # packed weights and the like, once per run
     thread_bytes: int  # scratch per thread

@@ -11,7 +11,6 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array
-from vitc.errors import VitcError
 from vitc.program import Port, Program
 from vitc.runtime import get_num_threads
 from vitc.tape import Edge, Node, Output, Window, clock, grad_enabled
@@ -39,12 +38,18 @@ class _Planned:
 
 
 class Lease:
-    """A run in use. It goes back to the pool with `end()` or when nobody holds the lease."""
+    """A run in use. It goes back to its home with `end()` or when nobody holds the lease."""
 
-    def __init__(self, run: _vitc.Run, pool: "Pool", home: _Planned, live: int) -> None:
+    def __init__(self, run: _vitc.Run, home: _Planned, live: set[_vitc.Run]) -> None:
         self.run = run
-        self.end = weakref.finalize(self, pool.take_back, run, home, live)
+        self.end = weakref.finalize(self, _give_back, run, home, live)
         self.end.atexit = False
+
+
+def _give_back(run: _vitc.Run, home: _Planned, live: set[_vitc.Run]) -> None:
+    """Without a lock: as a finalizer it may interrupt a thread that holds one."""
+    live.discard(run)
+    home.idle.append(run)
 
 
 class Pool:
@@ -54,21 +59,21 @@ class Pool:
         self._params = params
         self.bf16 = False  # products of bfloat16
         self.checkpointing = False  # what lies between blocks is kept, the rest computed again
-        self._lock = threading.RLock()  # a finalizer may run inside a locked section
+        self._lock = threading.RLock()  # a finalizer may run a model inside a locked section
         self._plans: OrderedDict[tuple[Any, ...], _Planned] = OrderedDict()
-        self._live = 0
+        self._live: set[_vitc.Run] = set()  # forward passes that wait for their backward
 
     def lend(self, program: Program, batch: int, keep: bool, input_gradients: bool) -> Lease:
         """A run for this many images; keep: one that saves what backward needs."""
         with self._lock:
             home = self._planned(program, keep, input_gradients)
             run = home.run(batch)
-            self._live += keep
-            crowded = keep and self._live > _LIVE
-            lease = Lease(run, self, home, int(keep))
-        if crowded:
+            if keep:
+                self._live.add(run)
+            lease, waiting = Lease(run, home, self._live), len(self._live)
+        if keep and waiting > _LIVE:
             warnings.warn(
-                f"{self._live} forward passes of one model are waiting for a backward(), each with "
+                f"{waiting} forward passes of one model are waiting for a backward(), each with "
                 "its own memory; call .detach() on outputs you keep, or use vitc.no_grad()",
                 stacklevel=7,
             )
@@ -87,25 +92,22 @@ class Pool:
             plan = self._planned(program, keep, input_gradients=False).plan
             return plan.forward_flops, plan.backward_flops
 
-    def take_back(self, run: _vitc.Run, home: _Planned, live: int) -> None:
-        with self._lock:
-            home.idle.append(run)
-            self._live -= live
-
     def _planned(self, program: Program, keep: bool, input_gradients: bool) -> _Planned:
         threads = get_num_threads()
         mask = tuple(map(self._params.requires_grad, range(len(self._params)))) if keep else None
-        checkpointing = self.checkpointing and keep
-        key = (program.core, threads, mask, input_gradients, self.bf16, checkpointing)
+        bf16, checkpointing = self.bf16, self.checkpointing and keep
+        key = (program.core, threads, mask, input_gradients, bf16, checkpointing)
         if key not in self._plans:
             plan = _vitc.Plan(
                 program.core,
                 self._params,
                 training=keep,
                 input_gradients=input_gradients,
-                bf16=self.bf16,
+                bf16=bf16,
                 checkpointing=checkpointing,
             )
+            if keep:  # what another thread has just changed is in the plan already
+                key = (*key[:2], plan.trained, *key[3:])
             self._plans[key] = _Planned(plan, threads)
             while len(self._plans) > _PLANS:
                 self._plans.popitem(last=False)
@@ -182,14 +184,8 @@ def _node(
     program: Program, lease: Lease, edges: list[Edge | None], batch: int, window: Window
 ) -> Node:
     """The tape's node of a forward pass: it holds the lease until its backward or its end."""
-    version = window.params.version
 
     def backward(gradients: list[Array | None]) -> list[Array | None]:
-        if window.params.version != version:
-            raise VitcError(
-                "the parameters were changed between the forward pass and its backward(): call "
-                "backward() before optimizer.step() or load_state_dict()"
-            )
         if all(gradient is None for gradient in gradients):
             return [None] * len(edges)
         inner = [

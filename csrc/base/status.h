@@ -9,6 +9,7 @@ typedef enum vt_status {
     VT_TYPE,    /* an argument has the wrong type or dtype          -> TypeError */
     VT_MEMORY,  /* an allocation failed                             -> MemoryError */
     VT_OS,      /* the operating system refused                     -> OSError */
+    VT_MISUSE,  /* right by itself, but not now                     -> VitcError */
     VT_INTERNAL /* the core's own promise is broken                 -> VitcError */
 } vt_status;
 

@@ -1,16 +1,16 @@
 /* The handles: a cache by shape in front of the two implementations. */
 #include "linalg/matmul.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 #include "base/cpu.h"
+#include "base/lock.h"
 #include "base/memory.h"
 #include "linalg/product.h"
 
 enum { CLOSED_KEPT = 256 }; /* handles without a user that the cache keeps */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the two below and opening */
+static vt_lock lock = VT_LOCK_OPEN; /* alone for the two below and for opening */
 static vt_matmul *cache;
 static int64_t cache_size;
 
@@ -132,29 +132,29 @@ static void trim_cache(void) {
 vt_status vt_matmul_open(vt_matmul **matmul, const vt_matmul_shape *shape, vt_error *error) {
     *matmul = NULL;
     VT_TRY(check_shape(shape, error));
-    pthread_mutex_lock(&lock);
+    vt_lock_alone(&lock);
     vt_matmul *found = take_cached(shape);
     const vt_status status = found == NULL ? create(&found, shape, error) : VT_OK;
     if (status == VT_OK) {
         found->users++;
         put_first(found);
     }
-    pthread_mutex_unlock(&lock);
+    vt_unlock(&lock);
     *matmul = found;
     return status;
 }
 
 void vt_matmul_close(vt_matmul *matmul) {
     if (matmul == NULL) return;
-    pthread_mutex_lock(&lock);
+    vt_lock_alone(&lock);
     if (--matmul->users == 0) trim_cache();
-    pthread_mutex_unlock(&lock);
+    vt_unlock(&lock);
 }
 
 int64_t vt_matmul_cache_size(void) {
-    pthread_mutex_lock(&lock);
+    vt_lock_alone(&lock);
     const int64_t size = cache_size;
-    pthread_mutex_unlock(&lock);
+    vt_unlock(&lock);
     return size;
 }
 
@@ -166,9 +166,9 @@ const char *vt_matmul_implementation(const vt_matmul *matmul) { return matmul->i
 
 bool vt_matmul_has_bf16(void) {
     if (vt_isa_selected() == VT_ISA_REF) return false;
-    pthread_mutex_lock(&lock);
+    vt_lock_alone(&lock);
     const bool has = vt_onednn_multiplies(VT_OPERANDS_BF16);
-    pthread_mutex_unlock(&lock);
+    vt_unlock(&lock);
     return has;
 }
 

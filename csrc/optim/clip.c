@@ -17,7 +17,9 @@ static void cut_chunk(void *context, vt_chunk chunk) {
 
 void vt_clip_value(vt_params *params, const bool *chosen, double limit, int threads) {
     clip c = {params, chosen, limit, 0};
+    vt_lock_alone(&params->gradients);
     vt_params_for_chunks(params, chosen, threads, cut_chunk, &c);
+    vt_unlock(&params->gradients);
 }
 
 /* ---------------------------------------------------------------- adaptive */
@@ -48,5 +50,9 @@ static void cut_row(void *context, vt_worker worker) {
 void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, double eps,
                       int threads) {
     clip c = {params, chosen, factor, eps};
+    vt_lock_shared(&params->values);
+    vt_lock_alone(&params->gradients);
     vt_parallel_for(params->count, threads, cut_row, &c);
+    vt_unlock(&params->gradients);
+    vt_unlock(&params->values);
 }

@@ -49,7 +49,8 @@ static void apply_chunk(void *context, vt_chunk chunk) {
 
 void vt_lamb_run(const vt_update *u, const vt_lamb *step, bool adapts, bool trust_clip) {
     lamb l = {u, step, adapts, trust_clip};
+    vt_update_begin(u);
     vt_params_for_chunks(u->params, u->chosen, u->threads, moments_chunk, &l);
     vt_params_for_chunks(u->params, u->chosen, u->threads, apply_chunk, &l);
-    u->params->version++;
+    vt_update_end(u);
 }

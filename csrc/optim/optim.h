@@ -13,7 +13,20 @@ typedef struct vt_update {
     int threads;
 } vt_update;
 
-/* One step each; they raise the version of the params. */
+/* Around the passes of a step: it has values, buffers and gradients alone. The end raises the
+ * version of the params. */
+static inline void vt_update_begin(const vt_update *update) {
+    vt_lock_alone(&update->params->values);
+    vt_lock_alone(&update->params->gradients);
+}
+
+static inline void vt_update_end(const vt_update *update) {
+    update->params->version++;
+    vt_unlock(&update->params->gradients);
+    vt_unlock(&update->params->values);
+}
+
+/* One step each. */
 void vt_adamw_run(const vt_update *update, const vt_adamw *step);
 void vt_sgd_run(const vt_update *update, const vt_sgd *step);
 void vt_lion_run(const vt_update *update, const vt_lion *step);
@@ -31,7 +44,7 @@ void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, doub
                       int threads);
 
 /* average += (params - average) * share, for all rows of two tables of the same layout. Raises the
- * version of the average. */
-void vt_average(vt_params *average, const vt_params *params, double share, int threads);
+ * version of the average. The average of a table and itself is that table. */
+void vt_average(vt_params *average, vt_params *params, double share, int threads);
 
 #endif

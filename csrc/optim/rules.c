@@ -26,8 +26,9 @@ static arrays arrays_of(const vt_update *u, vt_chunk chunk) {
 
 static void run(const vt_update *u, vt_chunk_body body, const void *step) {
     work w = {u, step};
+    vt_update_begin(u);
     vt_params_for_chunks(u->params, u->chosen, u->threads, body, &w);
-    u->params->version++;
+    vt_update_end(u);
 }
 
 static void adamw_chunk(void *context, vt_chunk chunk) {
@@ -72,8 +73,20 @@ static void average_row(void *context, vt_worker worker) {
                a->params->rows[row].elements);
 }
 
-void vt_average(vt_params *average, const vt_params *params, double share, int threads) {
+/* In the order of their addresses: two averages the other way round do not wait for each other. */
+static void lock_both(vt_params *average, vt_params *params) {
+    const bool first = (uintptr_t)average < (uintptr_t)params;
+    if (first) vt_lock_alone(&average->values);
+    vt_lock_shared(&params->values);
+    if (!first) vt_lock_alone(&average->values);
+}
+
+void vt_average(vt_params *average, vt_params *params, double share, int threads) {
+    if (average == params) return;
     averaging a = {average, params, share};
+    lock_both(average, params);
     vt_parallel_for(params->count, threads, average_row, &a);
     average->version++;
+    vt_unlock(&params->values);
+    vt_unlock(&average->values);
 }

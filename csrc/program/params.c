@@ -40,7 +40,8 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_params), error));
     vt_params *params = block;
-    pthread_mutex_init(&params->lock, NULL);
+    vt_lock_open(&params->values);
+    vt_lock_open(&params->gradients);
     params->dtype = dtype;
     params->version = 1;
     vt_status status = vt_alloc_array(&block, (size_t)count, sizeof(vt_param_row), error);
@@ -64,7 +65,8 @@ void vt_params_close(vt_params *params) {
     vt_free(params->data);
     vt_free(params->gradient);
     for (int i = 0; i < 2; i++) vt_free(params->sums[i]);
-    pthread_mutex_destroy(&params->lock);
+    vt_lock_close(&params->values);
+    vt_lock_close(&params->gradients);
     vt_free(params);
 }
 
@@ -72,14 +74,19 @@ vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *err
     return vt_alloc(buffer, params->bytes, error);
 }
 
-void vt_params_write(vt_params *params, int row, const void *values) {
-    memcpy(vt_params_at(params, params->data, row), values,
-           (size_t)params->rows[row].elements * vt_dtype_size(params->rows[row].dtype));
-    params->version++;
+void vt_params_write(vt_params *params, void *buffer, int row, const void *values) {
+    const vt_param_row *r = &params->rows[row];
+    vt_lock_alone(&params->values);
+    memcpy(vt_params_at(params, buffer, row), values,
+           (size_t)r->elements * vt_dtype_size(r->dtype));
+    if (buffer == params->data) params->version++;
+    vt_unlock(&params->values);
 }
 
 void vt_params_zero_gradients(vt_params *params) {
+    vt_lock_alone(&params->gradients);
     for (int i = 0; i < params->count; i++) params->rows[i].has_gradient = false;
+    vt_unlock(&params->gradients);
 }
 
 /* ---------------------------------------------------------------- passes over the gradients */
@@ -128,7 +135,9 @@ static void scale_chunk(void *context, vt_chunk chunk) {
 
 void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads) {
     gradients g = {params, factor};
+    vt_lock_alone(&params->gradients);
     vt_params_for_chunks(params, chosen, threads, scale_chunk, &g);
+    vt_unlock(&params->gradients);
 }
 
 static void square_chunk(void *context, vt_chunk chunk) {
@@ -138,10 +147,11 @@ static void square_chunk(void *context, vt_chunk chunk) {
         vt_kernels_get(params->dtype)->sum_of_squares(gradient, chunk.count);
 }
 
-double vt_params_gradient_norm(const vt_params *params, const bool *chosen, int threads) {
-    const int64_t chunks =
-        vt_params_for_chunks(params, chosen, threads, square_chunk, (void *)(uintptr_t)params);
+double vt_params_gradient_norm(vt_params *params, const bool *chosen, int threads) {
     double sum = 0;
+    vt_lock_alone(&params->gradients);
+    const int64_t chunks = vt_params_for_chunks(params, chosen, threads, square_chunk, params);
     for (int64_t i = 0; i < chunks; i++) sum += params->sums[0][i];
+    vt_unlock(&params->gradients);
     return sqrt(sum);
 }

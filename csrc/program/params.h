@@ -3,8 +3,7 @@
 #ifndef VT_PROGRAM_PARAMS_H
 #define VT_PROGRAM_PARAMS_H
 
-#include <pthread.h>
-
+#include "base/lock.h"
 #include "ops/op.h"
 
 typedef struct vt_param_row {
@@ -13,8 +12,8 @@ typedef struct vt_param_row {
     vt_dtype dtype; /* of the params, or VT_S8: such a row is never trained */
     size_t offset;  /* bytes from the start of a buffer; a multiple of 64 */
     int64_t elements;
-    bool requires_grad;
-    bool has_gradient; /* false: the gradient's bytes mean nothing yet */
+    _Atomic bool requires_grad;
+    _Atomic bool has_gradient; /* false: the gradient's bytes mean nothing yet */
 } vt_param_row;
 
 typedef struct vt_params {
@@ -23,10 +22,13 @@ typedef struct vt_params {
     vt_param_row *rows;
     size_t bytes; /* of one buffer */
     void *data;
-    void *gradient;       /* NULL until the first backward */
-    uint64_t version;     /* rises with every write, so that packed copies are never stale */
-    double *sums[2];      /* one per chunk of the rows: room for norms */
-    pthread_mutex_t lock; /* held while gradients are written */
+    void *_Atomic gradient;   /* NULL until the first backward */
+    _Atomic uint64_t version; /* rises with every write, so that packed copies are never stale */
+    double *sums[2];          /* one per chunk of the rows: room for norms */
+
+    /* Whoever takes both takes `values` first. Only what is atomic may be read without. */
+    vt_lock values;    /* shared while `data` is read; alone while it or a buffer is written */
+    vt_lock gradients; /* alone for the gradients, their flags, and `sums` */
 } vt_params;
 
 /* Copies names and shapes. All values are 0, all real rows require a gradient. int8: one flag per
@@ -43,8 +45,9 @@ static inline void *vt_params_at(const vt_params *params, void *buffer, int row)
 /* A zeroed buffer of this layout, to be freed with vt_free. */
 vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error);
 
-/* Overwrite one row with `elements` values of the params' dtype and raise the version. */
-void vt_params_write(vt_params *params, int row, const void *values);
+/* Overwrite one row of a buffer of this layout with `elements` values of the row's dtype; raises
+ * the version if the buffer is the params' own `data`. */
+void vt_params_write(vt_params *params, void *buffer, int row, const void *values);
 
 /* Forget all gradients. Touches no memory. */
 void vt_params_zero_gradients(vt_params *params);
@@ -60,7 +63,8 @@ typedef struct vt_chunk {
 } vt_chunk;
 
 /* Call body(context, chunk) for the chunks of all rows that have a gradient and are `chosen` (one
- * flag per row, or NULL: all), in parallel. Returns how many there are. */
+ * flag per row, or NULL: all), in parallel. Returns how many there are. The caller has the
+ * gradients alone. */
 typedef void (*vt_chunk_body)(void *context, vt_chunk chunk);
 int64_t vt_params_for_chunks(const vt_params *params, const bool *chosen, int threads,
                              vt_chunk_body body, void *context);
@@ -75,6 +79,6 @@ static inline void *vt_chunk_at(const vt_params *params, void *buffer, vt_chunk 
 void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
 
 /* The L2 norm over the chosen gradients; the same bits for any number of threads. */
-double vt_params_gradient_norm(const vt_params *params, const bool *chosen, int threads);
+double vt_params_gradient_norm(vt_params *params, const bool *chosen, int threads);
 
 #endif

@@ -52,6 +52,13 @@ static vt_status open_kits(vt_plan *plan, bool bf16, vt_error *error) {
     return VT_OK;
 }
 
+/* Read once: what another thread changes meanwhile must not make a plan of two minds. */
+static vt_status note_trained(vt_plan *plan, const vt_params *params, vt_error *error) {
+    VT_TRY(vt_alloc_array((void **)&plan->trained, (size_t)params->count, sizeof(bool), error));
+    for (int i = 0; i < params->count; i++) plan->trained[i] = params->rows[i].requires_grad;
+    return VT_OK;
+}
+
 static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params *params,
                       vt_plan_options options, vt_error *error) {
     if (options.bf16 && plan->dtype != VT_F32) {
@@ -61,7 +68,8 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
     VT_TRY(check_dtypes(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
     VT_TRY(open_kits(plan, options.bf16, error));
-    VT_TRY(vt_plan_schedule(plan, params, options, error));
+    VT_TRY(note_trained(plan, params, error));
+    VT_TRY(vt_plan_schedule(plan, options, error));
     VT_TRY(vt_plan_store(plan, error));
     return plan->training ? VT_OK : vt_alloc(&plan->packed, plan->fixed_bytes, error);
 }
@@ -72,7 +80,7 @@ vt_status vt_plan_open(vt_plan **out, const vt_program *program, const vt_params
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_plan), error));
     vt_plan *plan = block;
-    pthread_mutex_init(&plan->packing, NULL);
+    vt_lock_open(&plan->packing);
     plan->dtype = params->dtype;
     plan->training = options.training;
     plan->kernels = vt_kernels_get(params->dtype);
@@ -99,9 +107,10 @@ void vt_plan_close(vt_plan *plan) {
     vt_free(plan->outputs);
     vt_free(plan->output_gradients);
     vt_free(plan->input_gradients);
+    vt_free(plan->trained);
     vt_free(plan->covered);
     vt_free(plan->packed);
     vt_program_close(plan->lowered);
-    pthread_mutex_destroy(&plan->packing);
+    vt_lock_close(&plan->packing);
     vt_free(plan);
 }

@@ -81,6 +81,7 @@ typedef struct vt_plan {
     int *inputs, *outputs; /* buffers of the program's inputs and outputs */
     int *output_gradients; /* VT_NOTHING where no gradient flows from */
     int *input_gradients;
+    bool *trained; /* parameters that required a gradient when the plan was made */
     bool *covered; /* parameters whose gradient this plan writes */
 
     size_t image_bytes, fixed_bytes, local_bytes;
@@ -92,7 +93,7 @@ typedef struct vt_plan {
      * training, whose weights change, packs just before use into the run. */
     void *packed;
     uint64_t packed_version; /* of the params, 0: not yet */
-    pthread_mutex_t packing;
+    vt_lock packing;         /* alone for the two above; taken by who shares the params' values */
 } vt_plan;
 
 /* Bytes of an element of a buffer. */

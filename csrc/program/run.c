@@ -306,14 +306,14 @@ static void copy_out(const vt_run *run, void *to, int buffer, size_t bytes) {
 static vt_status run_packing(vt_run *run, vt_error *error) {
     vt_plan *plan = run->plan;
     if (plan->training) return run_phases(run, 0, 1, error);
-    pthread_mutex_lock(&plan->packing);
+    vt_lock_alone(&plan->packing);
     vt_status status = VT_OK;
-    if (plan->packed_version != run->params->version) {
+    if (plan->packed_version != run->version) {
         plan->packed_version = 0;
         status = run_phases(run, 0, 1, error);
-        if (status == VT_OK) plan->packed_version = run->params->version;
+        if (status == VT_OK) plan->packed_version = run->version;
     }
-    pthread_mutex_unlock(&plan->packing);
+    vt_unlock(&plan->packing);
     return status;
 }
 
@@ -329,8 +329,11 @@ vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs,
     for (int i = 0; i < run->plan->lowered->input_count; i++) {
         copy_in(run, run->plan->inputs[i], inputs[i], value_bytes(run, i));
     }
+    vt_lock_shared(&run->params->values);
+    run->version = run->params->version;
     vt_status status = run_packing(run, error);
     if (status == VT_OK) status = run_phases(run, 1, run->plan->border, error);
+    vt_unlock(&run->params->values);
     run->recorded = status == VT_OK && run->plan->training;
     return status;
 }
@@ -359,9 +362,21 @@ static void start_gradients(const vt_run *run, const void *const *gradients) {
     }
 }
 
+static vt_status make_gradient(vt_params *params, vt_error *error) {
+    void *gradient = params->gradient;
+    if (gradient == NULL) VT_TRY(vt_params_buffer(params, &gradient, error));
+    params->gradient = gradient;
+    return VT_OK;
+}
+
 static vt_status backward(vt_run *run, const void *const *gradients, vt_error *error) {
     vt_params *params = run->params;
-    if (params->gradient == NULL) VT_TRY(vt_params_buffer(params, &params->gradient, error));
+    if (run->version != params->version) {
+        return vt_fail(error, VT_MISUSE,
+                       "the parameters were changed between the forward pass and its backward(): "
+                       "call backward() before optimizer.step() or load_state_dict()");
+    }
+    VT_TRY(make_gradient(params, error));
     start_gradients(run, gradients);
     VT_TRY(run_phases(run, run->plan->border, run->plan->phase_count, error));
     for (int i = 0; i < params->count; i++) {
@@ -377,9 +392,11 @@ vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_e
                                            : "this forward pass did not record gradients");
     }
     run->recorded = false;
-    pthread_mutex_lock(&run->params->lock);
+    vt_lock_shared(&run->params->values);
+    vt_lock_alone(&run->params->gradients);
     const vt_status status = backward(run, output_gradients, error);
-    pthread_mutex_unlock(&run->params->lock);
+    vt_unlock(&run->params->gradients);
+    vt_unlock(&run->params->values);
     return status;
 }
 

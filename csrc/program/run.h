@@ -13,8 +13,9 @@ typedef struct vt_run {
     char *fixed;          /* training: packed weights; NULL in inference */
     char *threads_memory; /* threads x (local + scratch) */
 
-    int64_t images; /* of the forward pass that it holds */
-    bool recorded;  /* that pass waits for its backward */
+    int64_t images;   /* of the forward pass that it holds */
+    uint64_t version; /* of the params then */
+    bool recorded;    /* that pass waits for its backward */
     vt_rng_key key;
     uint64_t first_row;
 } vt_run;
@@ -40,7 +41,8 @@ vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs,
 void vt_run_output(const vt_run *run, int index, void *output);
 
 /* Run backward from the gradients of the outputs (NULL: zero), once per forward. Gradients of
- * parameters are added to those there are (vt_param_row.has_gradient). */
+ * parameters are added to those there are (vt_param_row.has_gradient). VT_MISUSE if the parameters
+ * were written since the forward pass. */
 vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_error *error);
 
 /* Copy the gradient of input `index` out, images x elements; false if the plan has none. */

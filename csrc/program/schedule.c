@@ -9,7 +9,6 @@
 typedef struct scheduler {
     vt_plan *plan;
     const vt_program *program;
-    const vt_params *params;
     vt_plan_options options;
 
     int *lane_of; /* per step: its lane, in order of emission */
@@ -177,7 +176,7 @@ static void schedule_forward(scheduler *s) {
 static bool is_trained(const scheduler *s, int node) {
     const vt_node *n = &s->program->nodes[node];
     for (int i = 0; n->op->params[i].name != NULL; i++) {
-        if (n->params[i] >= 0 && s->params->rows[n->params[i]].requires_grad) return true;
+        if (n->params[i] >= 0 && s->plan->trained[n->params[i]]) return true;
     }
     return false;
 }
@@ -284,7 +283,7 @@ static void cover_params(scheduler *s, int n) {
     const vt_node *node = &s->program->nodes[n];
     for (int i = 0; node->op->params[i].name != NULL; i++) {
         const int row = node->params[i];
-        if (row >= 0) s->plan->covered[row] = s->params->rows[row].requires_grad;
+        if (row >= 0) s->plan->covered[row] = s->plan->trained[row];
     }
 }
 
@@ -423,9 +422,8 @@ static vt_status schedule(scheduler *s, vt_error *error) {
     return sort(s, error);
 }
 
-vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, vt_plan_options options,
-                           vt_error *error) {
-    scheduler s = {.plan = plan, .program = plan->lowered, .params = params, .options = options};
+vt_status vt_plan_schedule(vt_plan *plan, vt_plan_options options, vt_error *error) {
+    scheduler s = {.plan = plan, .program = plan->lowered, .options = options};
     vt_status status = allocate(&s, error);
     if (status == VT_OK) status = schedule(&s, error);
     vt_free(s.lane_of);

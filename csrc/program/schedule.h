@@ -5,9 +5,9 @@
 
 #include "program/plan.h"
 
-/* Fill steps, lanes, phases and buffers (without places) of a plan with its kits. */
-vt_status vt_plan_schedule(vt_plan *plan, const vt_params *params, vt_plan_options options,
-                           vt_error *error);
+/* Fill steps, lanes, phases and buffers (without places) of a plan with its kits, and with what it
+ * trains. */
+vt_status vt_plan_schedule(vt_plan *plan, vt_plan_options options, vt_error *error);
 
 /* Give every buffer its place, and sum up the bytes. */
 vt_status vt_plan_store(vt_plan *plan, vt_error *error);

@@ -13,6 +13,7 @@ PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *err
         case VT_MEMORY: type = PyExc_MemoryError; break;
         case VT_OS: type = PyExc_OSError; break;
         case VT_OK:
+        case VT_MISUSE:
         case VT_INTERNAL: break;
     }
     PyErr_SetString(type, error->message);

@@ -132,16 +132,24 @@ static PyObject *expect_row(const vt_params *params, int row, PyObject *object) 
     return vt_array_expect(object, &spec);
 }
 
-static PyObject *params_write(PyObject *self, PyObject *args) {
+/* write(index, array) of the values or of a buffer. */
+static PyObject *write_row(vt_params *params, void *buffer, PyObject *args) {
     PyObject *object;
     Py_ssize_t row;
     if (!PyArg_ParseTuple(args, "nO:write", &row, &object)) return NULL;
-    if (vt_check_row(params_of(self), row) < 0) return NULL;
-    PyObject *array = expect_row(params_of(self), (int)row, object);
+    if (vt_check_row(params, row) < 0) return NULL;
+    PyObject *array = expect_row(params, (int)row, object);
     if (array == NULL) return NULL;
-    vt_params_write(params_of(self), (int)row, vt_array_data(array));
+    const void *values = vt_array_data(array);
+    Py_BEGIN_ALLOW_THREADS
+    vt_params_write(params, buffer, (int)row, values);
+    Py_END_ALLOW_THREADS
     Py_DECREF(array);
     Py_RETURN_NONE;
+}
+
+static PyObject *params_write(PyObject *self, PyObject *args) {
+    return write_row(params_of(self), params_of(self)->data, args);
 }
 
 static PyObject *params_requires_grad(PyObject *self, PyObject *index) {
@@ -167,7 +175,9 @@ static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
 
 static PyObject *params_zero_gradients(PyObject *self, PyObject *unused) {
     (void)unused;
+    Py_BEGIN_ALLOW_THREADS
     vt_params_zero_gradients(params_of(self));
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -331,18 +341,8 @@ static PyObject *buffer_view(PyObject *self, PyObject *index) {
 }
 
 static PyObject *buffer_write(PyObject *self, PyObject *args) {
-    vt_buffer_object *buffer = (vt_buffer_object *)self;
-    const vt_params *params = buffer->owner->params;
-    PyObject *object;
-    Py_ssize_t row;
-    if (!PyArg_ParseTuple(args, "nO:write", &row, &object)) return NULL;
-    if (vt_check_row(params, row) < 0) return NULL;
-    PyObject *array = expect_row(params, (int)row, object);
-    if (array == NULL) return NULL;
-    memcpy(vt_params_at(params, buffer->data, (int)row), vt_array_data(array),
-           (size_t)params->rows[row].elements * vt_dtype_size(params->rows[row].dtype));
-    Py_DECREF(array);
-    Py_RETURN_NONE;
+    const vt_buffer_object *buffer = (vt_buffer_object *)self;
+    return write_row(buffer->owner->params, buffer->data, args);
 }
 
 static PyObject *buffer_nbytes(PyObject *self, void *unused) {

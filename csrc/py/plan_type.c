@@ -34,7 +34,9 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 }
 
 static void plan_dealloc(PyObject *self) {
+    Py_BEGIN_ALLOW_THREADS
     vt_plan_close(plan_of(self));
+    Py_END_ALLOW_THREADS
     Py_XDECREF(((vt_plan_object *)self)->params);
     vt_free_object(self);
 }
@@ -54,6 +56,16 @@ static PyObject *plan_nbytes(PyObject *self, PyObject *args) {
 static PyObject *plan_training(PyObject *self, void *unused) {
     (void)unused;
     return PyBool_FromLong(plan_of(self)->training);
+}
+
+static PyObject *plan_trained(PyObject *self, void *unused) {
+    (void)unused;
+    const int count = plan_of(self)->lowered->param_count;
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        PyTuple_SET_ITEM(tuple, i, PyBool_FromLong(plan_of(self)->trained[i]));
+    }
+    return tuple;
 }
 
 static PyObject *plan_size(PyObject *self, void *offset) {
@@ -112,6 +124,8 @@ static PyObject *plan_steps(PyObject *self, void *unused) {
 
 static PyGetSetDef plan_getset[] = {
     {"training", plan_training, NULL, "True if backward can follow", NULL},
+    {"trained", plan_trained, NULL,
+     "one bool per parameter: whether it required a gradient when the plan was made", NULL},
     {"image_bytes", plan_size, NULL, "arena bytes per image", VT_OFFSET(image_bytes)},
     {"fixed_bytes", plan_size, NULL,
      "bytes of packed weights: per run in training, else of the plan", VT_OFFSET(fixed_bytes)},
