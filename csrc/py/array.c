@@ -88,6 +88,9 @@ static PyArrayObject *check_type(PyObject *object, const char *name, char type) 
     return NULL;
 }
 
+/* No subclass: one that is made from another calls Python. */
+enum { PLAIN = NPY_ARRAY_IN_ARRAY | NPY_ARRAY_ENSUREARRAY };
+
 PyObject *vt_array_expect(PyObject *object, const vt_array_spec *spec) {
     PyArrayObject *array = check_type(object, spec->name, spec->type);
     if (array == NULL) return NULL;
@@ -95,7 +98,8 @@ PyObject *vt_array_expect(PyObject *object, const vt_array_spec *spec) {
         raise_shape(object, spec);
         return NULL;
     }
-    return PyArray_FROM_OTF(object, type_number(spec->type), NPY_ARRAY_IN_ARRAY);
+    const int copied = spec->type == 'l' ? NPY_ARRAY_ENSURECOPY : 0;
+    return PyArray_FROM_OTF(object, type_number(spec->type), PLAIN | copied);
 }
 
 PyObject *vt_array_expect_out(PyObject *object, const vt_array_spec *spec) {
@@ -114,7 +118,7 @@ PyObject *vt_array_expect_out(PyObject *object, const vt_array_spec *spec) {
 
 PyObject *vt_array_flat(PyObject *object, char type) {
     if (check_type(object, "x", type) == NULL) return NULL;
-    return PyArray_FROM_OTF(object, type_number(type), NPY_ARRAY_IN_ARRAY);
+    return PyArray_FROM_OTF(object, type_number(type), PLAIN);
 }
 
 void *vt_array_data(PyObject *array) { return PyArray_DATA((PyArrayObject *)array); }
@@ -217,7 +221,7 @@ int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name) {
     if (is_packed(array)) {
         Py_INCREF(array);
     } else {
-        array = (PyArrayObject *)PyArray_NewCopy(array, NPY_CORDER);
+        array = (PyArrayObject *)PyArray_FROM_OF(object, PLAIN | NPY_ARRAY_ENSURECOPY);
         if (array == NULL) return -1;
     }
     describe(pixels, array);
@@ -250,7 +254,7 @@ PyObject *vt_samples_expect(PyObject *object, int ndim, vt_sample *sample, const
                             PyArray_NDIM(array), ndim);
     }
     *sample = (vt_sample)sample_of(array);
-    return PyArray_FROM_OF(object, NPY_ARRAY_IN_ARRAY);
+    return PyArray_FROM_OF(object, PLAIN);
 }
 
 PyObject *vt_array_like(PyObject *array) {

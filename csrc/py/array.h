@@ -26,7 +26,11 @@ char vt_array_type(vt_dtype dtype);
 
 /* A new reference to a C-contiguous array that fits the spec (a copy if `object` is not
  * contiguous). TypeError for another dtype or something that is no array, ValueError for another
- * shape. */
+ * shape.
+ *
+ * Other threads may write to the caller's array while it is in use here, and change its shape
+ * whenever Python runs. So numbers that are indices (of type 'l') are always copied, before they
+ * are checked; and sizes are read once, or come from the spec. */
 PyObject *vt_array_expect(PyObject *object, const vt_array_spec *spec);
 
 void *vt_array_data(PyObject *array);

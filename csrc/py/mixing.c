@@ -105,7 +105,7 @@ static PyObject *combine(PyObject *module, image_list *list, const float *weight
 static PyObject *mix_list(PyObject *module, PyObject *images, PyObject *weights) {
     image_list list = {.count = 0};
     PyObject *out = NULL;
-    const Py_ssize_t count = PySequence_Fast_GET_SIZE(images);
+    const Py_ssize_t count = PyTuple_GET_SIZE(images);
     if (count < 1 || count > MOST_IMAGES) {
         return PyErr_Format(PyExc_ValueError, "%zd images to be mixed, expected 1 to %d", count,
                             MOST_IMAGES);
@@ -114,7 +114,7 @@ static PyObject *mix_list(PyObject *module, PyObject *images, PyObject *weights)
     PyObject *weight = vt_array_expect(weights, &spec);
     if (weight == NULL) return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (append(&list, PySequence_Fast_GET_ITEM(images, i)) < 0) break;
+        if (append(&list, PyTuple_GET_ITEM(images, i)) < 0) break;
     }
     if (list.count == count) out = combine(module, &list, vt_array_data(weight), vt_image_mix);
     release(&list);
@@ -125,10 +125,10 @@ static PyObject *mix_list(PyObject *module, PyObject *images, PyObject *weights)
 PyObject *vt_py_mix_images(PyObject *module, PyObject *args) {
     PyObject *images, *weights;
     if (!PyArg_ParseTuple(args, "OO:mix_images", &images, &weights)) return NULL;
-    PyObject *sequence = PySequence_Fast(images, "images are no sequence");
-    if (sequence == NULL) return NULL;
-    PyObject *out = mix_list(module, sequence, weights);
-    Py_DECREF(sequence);
+    PyObject *tuple = PySequence_Tuple(images); /* a list might change meanwhile */
+    if (tuple == NULL) return NULL;
+    PyObject *out = mix_list(module, tuple, weights);
+    Py_DECREF(tuple);
     return out;
 }
 
@@ -184,15 +184,16 @@ static vt_batch batch_of(PyObject *array, vt_sample sample) {
                       vt_array_dim(array, 2), vt_array_dim(array, 3), sample};
 }
 
-static PyObject *run_mix_batch(PyObject *module, PyObject *array, vt_sample sample,
+static PyObject *run_mix_batch(PyObject *module, PyObject *array, const vt_batch *in,
                                const vt_partners *partners) {
     vt_error error;
     vt_status status;
     PyObject *result = vt_array_like(array);
     if (result == NULL) return NULL;
-    const vt_batch in = batch_of(array, sample), out = batch_of(result, sample);
+    vt_batch out = *in;
+    out.data = vt_array_data(result);
     Py_BEGIN_ALLOW_THREADS
-    status = vt_batch_mix(&out, &in, partners, &error);
+    status = vt_batch_mix(&out, in, partners, &error);
     Py_END_ALLOW_THREADS
     if (status == VT_OK) return result;
     Py_DECREF(result);
@@ -205,7 +206,8 @@ PyObject *vt_py_mix_batch(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOOO:mix_batch", &batch, &partners, &lam, &boxes)) return NULL;
     PyObject *array = vt_samples_expect(batch, 4, &sample, "the batch");
     if (array == NULL) return NULL;
-    const int64_t count = vt_array_dim(array, 0);
+    const vt_batch in = batch_of(array, sample);
+    const int64_t count = in.images;
     const vt_array_spec index_spec = {"partners", 'l', 1, {count}};
     const vt_array_spec lam_spec = {"lam", 'd', 1, {count}};
     const vt_array_spec box_spec = {"boxes", 'l', 2, {count, 4}};
@@ -215,7 +217,7 @@ PyObject *vt_py_mix_batch(PyObject *module, PyObject *args) {
     if (boxes != NULL) {
         const vt_partners them = {vt_array_data(partners), vt_array_data(lam),
                                   vt_array_data(boxes)};
-        result = run_mix_batch(module, array, sample, &them);
+        result = run_mix_batch(module, array, &in, &them);
     }
     Py_DECREF(array);
     Py_XDECREF(partners);

@@ -46,9 +46,10 @@ static PyObject *new_value(const vt_run *run, int value) {
     return vt_array_new(spec.type, spec.ndim, spec.dim);
 }
 
-/* Contiguous arrays for `count` values. None gives NULL where `optional`. -1 with an exception. */
+/* Contiguous arrays for `count` values. None gives NULL where `optional`. If *images is -1, it
+ * becomes what the first array has. -1 with an exception. */
 static int expect_values(const vt_run *run, PyObject *sequence, const int *values, int count,
-                         int64_t images, bool optional, PyObject **arrays) {
+                         int64_t *images, bool optional, PyObject **arrays) {
     if (PyTuple_GET_SIZE(sequence) != count) {
         PyErr_Format(PyExc_ValueError, "got %zd arrays, expected %d", PyTuple_GET_SIZE(sequence),
                      count);
@@ -57,11 +58,11 @@ static int expect_values(const vt_run *run, PyObject *sequence, const int *value
     for (int i = 0; i < count; i++) {
         PyObject *object = PyTuple_GET_ITEM(sequence, i);
         if (optional && object == Py_None) continue;
-        const vt_array_spec spec = value_spec(run, values == NULL ? i : values[i], images,
+        const vt_array_spec spec = value_spec(run, values == NULL ? i : values[i], *images,
                                               values == NULL ? "input" : "gradient");
         arrays[i] = vt_array_expect(object, &spec);
         if (arrays[i] == NULL) return -1;
-        if (images < 0) images = vt_array_dim(arrays[i], 0);
+        if (*images < 0) *images = vt_array_dim(arrays[i], 0);
     }
     return 0;
 }
@@ -132,11 +133,12 @@ static PyObject *outputs_tuple(const vt_run *run) {
 static PyObject *forward_arrays(PyObject *self, array_list *inputs, vt_rng_key key,
                                 unsigned long long row) {
     vt_run *run = run_of(self);
-    if (expect_values(run, inputs->tuple, NULL, inputs->count, -1, false, inputs->arrays) < 0) {
+    int64_t images = -1;
+    if (expect_values(run, inputs->tuple, NULL, inputs->count, &images, false, inputs->arrays) <
+        0) {
         return NULL;
     }
     array_list_point(inputs);
-    const int64_t images = vt_array_dim(inputs->arrays[0], 0);
     vt_error error;
     vt_status status;
     Py_BEGIN_ALLOW_THREADS
@@ -188,8 +190,9 @@ static PyObject *input_gradients_tuple(const vt_run *run) {
 
 static PyObject *backward_arrays(PyObject *self, array_list *gradients) {
     vt_run *run = run_of(self);
-    if (expect_values(run, gradients->tuple, run->plan->lowered->outputs, gradients->count,
-                      run->images, true, gradients->arrays) < 0) {
+    int64_t images = run->images;
+    if (expect_values(run, gradients->tuple, run->plan->lowered->outputs, gradients->count, &images,
+                      true, gradients->arrays) < 0) {
         return NULL;
     }
     array_list_point(gradients);
