@@ -31,9 +31,12 @@ class Parameter:
     @property
     def grad(self) -> Array | None:
         """The gradient, divided by the weight of the losses so far; None if there is none."""
-        total = self.owner.gradient(self.index)
-        divisor = self.window.divisor()
-        return total if total is None or divisor == 1.0 else total * total.dtype.type(1.0 / divisor)
+        with self.window.lock:
+            total = self.owner.gradient(self.index)
+            divisor = self.window.divisor()
+            if total is None or divisor == 1.0:
+                return total
+            return total * total.dtype.type(1.0 / divisor)
 
     @property
     def requires_grad(self) -> bool:

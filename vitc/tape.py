@@ -10,8 +10,8 @@ Gradients are added undivided; the division by the total weight happens once per
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ContextDecorator, ExitStack, contextmanager
 from itertools import count
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -103,15 +103,20 @@ class Window:
 
     A backward pass opens it with its weight, `close` divides. A backward pass after that multiplies
     back first, so the gradient is always the mean over everything since the last zero_grad.
+
+    lock: held from the weight of a backward pass to its last gradient, and by whatever else goes by
+    the weight. A finalizer may come back to it within.
     """
 
     def __init__(self, params: _vitc.Params) -> None:
         self.params = params
+        self.lock = threading.RLock()
         self.weight = 0.0
         self._divided = False
 
     def open(self, weight: float) -> None:
-        """Adds the weight of a backward pass whose gradients are about to be added."""
+        """Adds the weight of a backward pass whose gradients are about to be added, which holds the
+        lock."""
         if not self._has_gradients():  # zeroed since, through whichever handle
             self.weight, self._divided = 0.0, False
         if self._divided:
@@ -121,13 +126,15 @@ class Window:
 
     def close(self) -> None:
         """Divides the gradients by the total weight. Closing twice is closing once."""
-        if self._divided or not self.weight or not self._has_gradients():
-            return
-        self.params.scale_gradients(1.0 / self.weight)
-        self._divided = True
+        with self.lock:
+            if self._divided or not self.weight or not self._has_gradients():
+                return
+            self.params.scale_gradients(1.0 / self.weight)
+            self._divided = True
 
     def divisor(self) -> float:
-        """What a gradient read from the table now is still to be divided by."""
+        """What a gradient read from the table now is still to be divided by, for who holds the
+        lock."""
         return 1.0 if self._divided or not self.weight else self.weight
 
     def _has_gradients(self) -> bool:
@@ -142,8 +149,17 @@ class _Windowed(Protocol):
 
 def close_window(owners: Iterable[_Windowed]) -> None:
     """Divides the gradients of these parameters' (or models') tables by their total weight."""
-    for window in {id(owner.window): owner.window for owner in owners}.values():
+    for window in {owner.window for owner in owners}:
         window.close()
+
+
+@contextmanager
+def alone(windows: Iterable[Window]) -> Iterator[None]:
+    """Within it the gradients of these tables are this thread's."""
+    with ExitStack() as stack:
+        for window in sorted(set(windows), key=id):  # in one order: nobody waits in a circle
+            stack.enter_context(window.lock)
+        yield
 
 
 # ------------------------------------------------------------------------------------ nodes
@@ -207,13 +223,21 @@ def _ancestors(nodes: Iterable[Node]) -> list[Node]:
 def _backward(terms: Sequence[tuple[Edge, Array]], weight: float) -> None:
     """Runs each node once, newest first, on the sum of the gradients that reach it."""
     nodes = _ancestors(edge.node for edge, _ in terms)
+    windows = {node.window for node in nodes if node.window is not None}
+    with alone(windows):
+        _run_backward(nodes, windows, terms, weight)
+
+
+def _run_backward(
+    nodes: list[Node], windows: set[Window], terms: Sequence[tuple[Edge, Array]], weight: float
+) -> None:
     if any(node.released for node in nodes):
         raise VitcError(
             "this forward pass was already used by a backward(), which frees its memory; run the "
             "model again, or add the losses and call backward() once, on the sum"
         )
     steps = [(node, node.release()) for node in nodes]
-    for window in {id(n.window): n.window for n in nodes if n.window is not None}.values():
+    for window in windows:
         window.open(weight)
     pending: dict[Node, list[Array | None]] = {node: [None] * node.outputs for node in nodes}
 

@@ -88,8 +88,8 @@ class Model:
         """The program of this key, built the first time; the least recently used are dropped."""
         program = self._programs.pop(key, None) or with_int8(build(), self._int8)
         self._programs[key] = program
-        while len(self._programs) > _PROGRAMS:
-            self._programs.pop(next(iter(self._programs)), None)
+        for old in list(self._programs)[:-_PROGRAMS]:
+            self._programs.pop(old, None)
         return program
 
     def _forward_program(self, training: bool) -> Program:
@@ -188,7 +188,8 @@ class Model:
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
-        self.params.zero_gradients()
+        with self.window.lock:
+            self.params.zero_gradients()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -3,12 +3,13 @@
 Each divides the gradients by their total weight first, so it sees what the optimizer will.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from vitc import _vitc
 from vitc.optim.optimizers import grad_norm, rows_by_table
 from vitc.parameters import Parameter
-from vitc.tape import close_window
+from vitc.tape import alone, close_window
 
 MODES = ("norm", "value", "agc")
 
@@ -16,19 +17,20 @@ MODES = ("norm", "value", "agc")
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales the gradients so that their L2 norm together is at most max_norm; returns the norm
     before: torch.nn.utils.clip_grad_norm_."""
-    parameters = _closed(parameters)
-    norm = grad_norm(parameters)
-    factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:  # a NaN spreads, as in torch
-        for table, rows in rows_by_table(parameters):
-            table.scale_gradients(factor, rows)
+    with _closed(parameters) as found:
+        norm = grad_norm(found)
+        factor = max_norm / (norm + 1e-6)
+        if not factor >= 1:  # a NaN spreads, as in torch
+            for table, rows in rows_by_table(found):
+                table.scale_gradients(factor, rows)
     return norm
 
 
 def clip_grad_value_(parameters: Iterable[Parameter], clip_value: float) -> None:
     """Cuts every element to [-clip_value, clip_value]: torch.nn.utils.clip_grad_value_."""
-    for table, rows in rows_by_table(_closed(parameters)):
-        _vitc.clip_value(table, rows, clip_value)
+    with _closed(parameters) as found:
+        for table, rows in rows_by_table(found):
+            _vitc.clip_value(table, rows, clip_value)
 
 
 def adaptive_clip_grad(
@@ -36,8 +38,9 @@ def adaptive_clip_grad(
 ) -> None:
     """Cuts the norm of each output unit's gradient to clip_factor * max(norm of its weights, eps)
     (Brock et al. 2021): timm.utils.adaptive_clip_grad. The head is best left out."""
-    for table, rows in rows_by_table(_closed(parameters)):
-        _vitc.clip_adaptive(table, rows, clip_factor, eps)
+    with _closed(parameters) as found:
+        for table, rows in rows_by_table(found):
+            _vitc.clip_adaptive(table, rows, clip_factor, eps)
 
 
 def dispatch_clip_grad(parameters: Iterable[Parameter], value: float, mode: str = "norm") -> None:
@@ -52,7 +55,10 @@ def dispatch_clip_grad(parameters: Iterable[Parameter], value: float, mode: str 
         raise ValueError(f"the clipping mode is {mode!r}, expected one of {', '.join(MODES)}")
 
 
-def _closed(parameters: Iterable[Parameter]) -> list[Parameter]:
+@contextmanager
+def _closed(parameters: Iterable[Parameter]) -> Iterator[list[Parameter]]:
+    """The parameters, whose gradients are divided and this thread's alone within it."""
     found = list(parameters)
-    close_window(found)
-    return found
+    with alone(p.window for p in found):
+        close_window(found)
+        yield found

@@ -3,6 +3,7 @@ torch's layout."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from vitc import _vitc
 from vitc.arrays import Array
 from vitc.parameters import Parameter
 from vitc.runtime import get_num_threads
-from vitc.tape import clock, close_window
+from vitc.tape import alone, clock, close_window
 
 Group = dict[str, Any]
 Params = Iterable[Parameter] | Iterable[Group]
@@ -38,12 +39,16 @@ class Optimizer:
 
     def step(self) -> None:
         """One update from the gradients, which are divided by their total weight first."""
-        close_window(self._parameters)
-        self._prepare()
-        for group in self.param_groups:
-            for due in self._due(group["params"]):
-                self._update(due, group)
+        with self._alone():
+            close_window(self._parameters)
+            self._prepare()
+            for group in self.param_groups:
+                for due in self._due(group["params"]):
+                    self._update(due, group)
         clock.advance()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(p.window for p in self._parameters)
 
     def _prepare(self) -> None:
         """What a step looks at before it changes anything."""
@@ -63,8 +68,9 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of every table that this optimizer works on."""
-        for table in self._tables.values():
-            table.params.zero_gradients()
+        with self._alone():
+            for table in self._tables.values():
+                table.params.zero_gradients()
 
     # ------------------------------------------------------------------------------- state
 
