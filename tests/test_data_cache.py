@@ -115,7 +115,7 @@ def test_it_is_written_once_and_anew_when_the_source_changes(folder, decoded, tm
         0,
         3,
     ]
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_what_cannot_be_read_stays_unreadable(folder, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no directory {path.parent}")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    writer = f"{os.getpid()}-{threading.get_native_id()}"
+    unfinished = path.with_name(f"{path.name}.{writer}.tmp")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -23,6 +23,7 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.data.loader import DataLoader
 from vitc.data.sources.datasets import Step, transformed
+from vitc.files import replacing
 from vitc.models.weights.mapped import map_file
 
 MAGIC, VERSION = b"vitc img", 1
@@ -154,22 +155,17 @@ class _Attempts:
 
 
 def _write(path: str, dataset: Any, fingerprint: bytes, workers: int) -> None:
-    temporary = f"{path}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as file:
-            index, notes = _write_images(file, dataset, workers)
-            place = file.tell()
-            file.write(notes)
-            file.seek(0)
-            header = (len(dataset), place, len(notes), fingerprint)
-            crc = _crc(header, index.tobytes(), notes)
-            file.write(_HEADER.pack(MAGIC, VERSION, crc, *header).ljust(_INDEX_AT, b"\0"))
-            file.write(index.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file:
+        index, notes = _write_images(file, dataset, workers)
+        place = file.tell()
+        file.write(notes)
+        file.seek(0)
+        header = (len(dataset), place, len(notes), fingerprint)
+        crc = _crc(header, index.tobytes(), notes)
+        file.write(_HEADER.pack(MAGIC, VERSION, crc, *header).ljust(_INDEX_AT, b"\0"))
+        file.write(index.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _write_images(file: BinaryIO, dataset: Any, workers: int) -> tuple[Array, bytes]:
