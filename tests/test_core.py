@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 CC = shlex.split(os.environ.get("CC", "gcc"))
 LEVELS = _vitc.config()["isas"]
 ITSELF = ("test_cpu", "test_kernel_values", "test_kernels")
-TOLD = ("test_core", "test_image", "test_matmul", "test_small", "test_threads")
+TOLD = ("test_core", "test_image", "test_matmul", "test_pairs", "test_small", "test_threads")
+RACED = ("test_pairs", "test_threads")
 ONEDNN = "0" if _vitc.config()["onednn"] == "none" else "1"
 # Waiting threads sleep: some tests start more of them than there are processors.
 QUIET = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": ""}
@@ -97,11 +98,11 @@ def runners(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Runner]
     return functools.cache(lambda kind: runner(kind, tmp_path_factory.mktemp(kind)))
 
 
-# Some go through the levels themselves, some are told which; only one starts threads of its own.
+# Some go through the levels themselves, some are told which; few start threads of their own.
 CASES = [
     *((kind, name, "native") for kind in ("plain", "checked") for name in ITSELF),
     *((kind, name, level) for kind in ("plain", "checked") for name in TOLD for level in LEVELS),
-    *(("raced", "test_threads", level) for level in LEVELS),
+    *(("raced", name, level) for name in RACED for level in LEVELS),
 ]
 
 

@@ -7,7 +7,6 @@ one run. What could crash runs in a process of its own.
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import threading
@@ -18,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sanitized import vitc_under
 from vitc import _vitc
 
-ROOT = Path(__file__).parents[1]
 HOSTILE = Path(__file__).with_name("hostile.py")
 
 
@@ -49,32 +48,9 @@ def test_random_programs_and_arguments(seed: int) -> None:
     assert says_enough(throw(seed, 4000, {}))
 
 
-def sanitizer_libraries() -> str:
-    """What Python must load first, so that a checked extension finds it."""
-    compiler = shlex.split(os.environ.get("CC", "gcc"))
-    names = ("libasan.so", "libubsan.so")
-    ask = [subprocess.check_output([*compiler, f"-print-file-name={n}"], text=True) for n in names]
-    return " ".join(path.strip() for path in ask if Path(path.strip()).is_absolute())
-
-
 def test_the_glue_under_sanitizers(tmp_path: Path) -> None:
-    libraries = sanitizer_libraries()
-    if not libraries or sys.platform != "linux":
-        pytest.skip("the compiler brings no sanitizers")
-    environment = {**os.environ, "VITC_SANITIZE": "address,undefined", "VITC_WERROR": "1"}
-    if _vitc.config()["onednn"] == "none":
-        environment["VITC_ONEDNN"] = "0"
-    command = [sys.executable, "setup.py", "-q", "build_ext"]
-    subprocess.run(
-        [*command, "--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp"],
-        cwd=ROOT,
-        env=environment,
-        check=True,
-    )
-    (tmp_path / "lib/vitc/__init__.py").touch()  # only the extension is asked for
     options = {
-        "PYTHONPATH": str(tmp_path / "lib"),
-        "LD_PRELOAD": libraries,
+        **vitc_under("address,undefined", tmp_path),
         "PYTHONMALLOC": "malloc",  # so that Python's objects are watched, too
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python leaks by design
     }
