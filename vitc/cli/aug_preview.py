@@ -33,7 +33,10 @@ def run(options: argparse.Namespace) -> None:
         get_pretrained_cfg(options.model),
     )
     transform = common.training_transform(settings, options)
-    chosen = spread(common.image_paths([options.data]), options.images)
+    found = common.image_paths([options.data])
+    if Path(options.output).resolve() in {path.resolve() for path in found}:
+        raise ValueError(f"{options.output} is one of the images: give another --output")
+    chosen = spread(found, options.images)
     mode = "L" if options.grey else "RGB"
     images = [data.open_image(path, mode) for path in chosen]
     picture = data.preview(transform, images, options.copies, options.seed, options.output)

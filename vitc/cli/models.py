@@ -7,9 +7,12 @@ hf-hub:OWNER/NAME.
 """
 
 import argparse
+import filecmp
+import os
 import shutil
 from pathlib import Path
 
+from vitc.files import replacing
 from vitc.models.factory import fetched_files
 from vitc.models.weights.local_dir import CONFIG
 
@@ -24,12 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     directory = Path(options.directory)
     files = fetched_files(options.name)
+    new = [file for file in files if not _is_there(file, directory)]
     directory.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, directory / file.name)
+    for file in new:
+        with replacing(directory / file.name) as unfinished:
+            shutil.copyfile(file, unfinished)
     print(f"{directory}: {', '.join(file.name for file in files)}")
     if any(file.name == CONFIG for file in files):
         print(f"open it: vitc.create_model('local-dir:{directory}', pretrained=True)")
     else:
         path = directory / files[0].name
         print(f"open it: vitc.create_model({options.name!r}, checkpoint_path={str(path)!r})")
+
+
+def _is_there(file: Path, directory: Path) -> bool:
+    """Whether the folder holds this file. Raises `FileExistsError` for another of its name."""
+    place = directory / file.name
+    if not os.path.lexists(place):
+        return False
+    if place.is_file() and filecmp.cmp(file, place, shallow=False):
+        return True
+    raise FileExistsError(f"{place} is there already, and is another file: give another folder")

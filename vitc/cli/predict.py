@@ -11,6 +11,7 @@ from pathlib import Path
 from vitc import data
 from vitc.arrays import Array
 from vitc.cli import common
+from vitc.files import check_place, replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
+    if options.csv:
+        check_place(Path(options.csv))
     module = common.load_classifier(options.checkpoint)
     paths = common.image_paths(options.images)
     transform, mode = common.evaluation_transform(module.model), common.mode_of(module.model)
@@ -42,7 +45,10 @@ def write_csv(
     path: str | Path, images: Sequence[Path | str], probabilities: Array, names: Sequence[str]
 ) -> None:
     """One row per image: its path, the class, and the probability of each class."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(Path(path)) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["image", "prediction", *names])
         for image, row in zip(images, probabilities, strict=True):

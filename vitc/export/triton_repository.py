@@ -13,6 +13,7 @@ from vitc.errors import nearest
 from vitc.export.folder import read_folder
 from vitc.export.onnx_file import onnx
 from vitc.export.properties import properties
+from vitc.files import flush, flush_tree, move
 from vitc.models.timm_folder import write_folder
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.program import Shape
@@ -63,7 +64,7 @@ def triton(
     _check_model(model, labels)
     names = labels or [str(i) for i in range(model.num_classes)]
     final = Path(directory) / name
-    if final.exists():
+    if os.path.lexists(final):
         raise FileExistsError(f"{final} is there already: remove it, or give another name")
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vitc", dir=final.parent) as scratch:
@@ -73,7 +74,9 @@ def triton(
         (folder / "config.pbtxt").write_text(_config(model, settings, BACKENDS[backend]))
         if names:
             (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-        os.rename(folder, final)
+        flush_tree(folder)
+        move(folder, final)
+        flush(final.parent)
     return final
 
 

@@ -1,15 +1,17 @@
 """Models written as timm reads them: `timm.create_model("local-dir:<folder>", pretrained=True)`."""
 
 import json
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc.files import replacing
 from vitc.models.factory import changed_arguments
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import save_file
-from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
+from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES, read_config
 
 # Where weights came from is not where these are.
 _ELSEWHERE = ("file", "hf_hub_filename", "hf_hub_id", "label_names", "source", "url")
@@ -22,15 +24,32 @@ def save_for_timm(
 ) -> Path:
     """Writes config.json and model.safetensors into a folder, which is made if it is not there.
 
-    label_names: of the classes, by default those of the model's `pretrained_cfg`. Raises
-    `ValueError` for a quantised model, which timm has no layers for, `OSError` if it cannot write.
+    label_names: of the classes, by default those of the model's `pretrained_cfg`. A model that is
+    there already is replaced. Raises `ValueError` for a quantised model, which timm has no layers
+    for, `FileExistsError` for files of these names that are not such a model's, `OSError` if it
+    cannot write.
     """
     if model.quantized:
         raise ValueError("timm has no layers with 8-bit weights: save the model before quantize")
     directory = Path(directory)
+    _check_replaceable(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_folder(directory, model, label_names or model.pretrained_cfg.get("label_names"))
     return directory
+
+
+def _check_replaceable(directory: Path) -> None:
+    if os.path.lexists(directory / "state.json"):
+        raise FileExistsError(f"{directory} is a checkpoint, whose files are not changed")
+    taken = [f for f in (CONFIG, WEIGHT_FILES[0]) if os.path.lexists(directory / f)]
+    try:
+        if taken:
+            read_config(directory / CONFIG)
+    except (OSError, ValueError):
+        raise FileExistsError(
+            f"{directory / taken[0]} is there already, and {CONFIG} describes no model: give "
+            "another folder"
+        ) from None
 
 
 def write_folder(
@@ -39,7 +58,8 @@ def write_folder(
     """Writes config.json and model.safetensors into a folder that is there."""
     directory = Path(directory)
     text = json.dumps(timm_config(model, label_names), indent=1)
-    (directory / CONFIG).write_text(text + "\n")
+    with replacing(directory / CONFIG) as unfinished:
+        unfinished.write_text(text + "\n")
     save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
 
 

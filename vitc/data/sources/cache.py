@@ -155,7 +155,7 @@ class _Attempts:
 
 
 def _write(path: str, dataset: Any, fingerprint: bytes, workers: int) -> None:
-    with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file:
+    with replacing(Path(path)) as unfinished, unfinished.open("wb") as file:
         index, notes = _write_images(file, dataset, workers)
         place = file.tell()
         file.write(notes)
@@ -164,8 +164,6 @@ def _write(path: str, dataset: Any, fingerprint: bytes, workers: int) -> None:
         crc = _crc(header, index.tobytes(), notes)
         file.write(_HEADER.pack(MAGIC, VERSION, crc, *header).ljust(_INDEX_AT, b"\0"))
         file.write(index.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _write_images(file: BinaryIO, dataset: Any, workers: int) -> tuple[Array, bytes]:

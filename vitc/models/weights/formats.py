@@ -104,6 +104,16 @@ def load_file(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str
     return read_weights(path, use_ema=use_ema).state
 
 
+def parse_safetensors(data: memoryview, path: Path) -> dict[str, Array]:
+    """The arrays of what a `.safetensors` file holds; path: where it was, for the errors."""
+    from vitc.models.weights import safetensors_file
+
+    try:
+        return safetensors_file.parse(data)[0]
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from error
+
+
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """What `save_file` wrote beside the arrays; empty for other formats."""
     return read_weights(path).metadata

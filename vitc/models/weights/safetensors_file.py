@@ -8,6 +8,7 @@ header against it.
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -33,7 +34,11 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 
     Raises `ValueError` saying what is damaged.
     """
-    data = map_file(path)
+    return parse(map_file(path))
+
+
+def parse(data: memoryview) -> tuple[dict[str, Array], dict[str, str]]:
+    """The same of what a file holds."""
     header, start = _header(data)
     metadata = header.pop("__metadata__", {})
     if not all(isinstance(value, str) for value in dict(metadata).values()):
@@ -93,12 +98,25 @@ def save_file(
 
     bf16: floating point numbers are rounded to bfloat16.
     """
-    from safetensors import serialize_file
-
     with replacing(Path(path)) as unfinished:
-        arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
-        specs = {name: _spec(array) for name, array in arrays.items()}
-        serialize_file(specs, unfinished, metadata)  # type: ignore[no-untyped-call]
+        write(unfinished, state, metadata, bf16=bf16)
+
+
+def write(
+    path: Path, state: Mapping[str, Array], metadata: dict[str, str], *, bf16: bool = False
+) -> None:
+    """The same to a file that nobody reads yet. Raises `OSError`, naming it."""
+    from safetensors import SafetensorError, serialize_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
+    specs = {name: _spec(array) for name, array in arrays.items()}
+    try:
+        serialize_file(specs, path, metadata)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    path.chmod(stat.S_IMODE(mode))  # it leaves a file that only its owner can read
 
 
 def _as_stored(value: Array, bf16: bool) -> Array:
