@@ -119,6 +119,11 @@ def digest(module: Module, trainer: vitc.Trainer) -> str:
 
 def in_a_child(work: Any) -> int:
     """The wait status of a forked process that does this."""
+    return os.waitpid(in_a_child_at_once(work), 0)[1]
+
+
+def in_a_child_at_once(work: Any) -> int:
+    """The number of a forked process that does this."""
     child = os.fork()
     if child == 0:
         try:
@@ -127,7 +132,7 @@ def in_a_child(work: Any) -> int:
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
-    return os.waitpid(child, 0)[1]
+    return child
 
 
 def finish(folder: Path, deadly: Any = None) -> None:
@@ -178,7 +183,7 @@ def main() -> None:
         status = in_a_child(partial(finish, place, deadly))
         if os.WIFSIGNALED(status):
             told["killed"] += 1
-            told["while writing"] += bool(list(place.glob("**/checkpoints/.*.ckpt.*")))
+            told["while writing"] += bool(list(place.glob("**/checkpoints/.*.tmp")))
             continue
         assert status == 0, f"a life ended with {status}"
         told["finished"] += 1

@@ -36,6 +36,7 @@ from vitc.cli import main
 from vitc.models.model import Model
 from vitc.models.timm_folder import write_folder
 from vitc.training import checkpoint
+from vitc.training.folders import claim
 
 SERVER = "nvidia-pytriton==0.7.0"
 CLIENT = ["tritonclient[grpc,http]==2.73.0", "pillow", "simplejpeg"]
@@ -414,7 +415,8 @@ def test_a_folder_is_the_same_bytes_as_the_checkpoint(tmp_path: Path) -> None:
     module = vitc.Classifier("test_vit", class_names=["a", "b"], img_size=32, depth=1)
     trainer = vitc.Trainer(max_epochs=1, logger=False, enable_progress_bar=False)
     content = checkpoint.snapshot(trainer, module, weights_only=True)
-    checkpoint.write(tmp_path / "c.ckpt", content)
+    with claim(tmp_path / "c.ckpt") as place:
+        checkpoint.write([place], content)
     options = ["--backend", "python", "--name", "parts"]
     assert main(["export", "triton", f"{tmp_path}/c.ckpt", f"{tmp_path}/models", *options]) == 0
     served = tmp_path / "models" / "parts"

@@ -16,7 +16,7 @@ import pytest
 from oracle import relative, timm
 from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc.tape import clock
-from vitc.training import checkpoint
+from vitc.training import checkpoint, folders
 from vitc.training.callbacks import Callback, ModelCheckpoint
 from vitc.training.classifier import Classifier
 
@@ -194,10 +194,13 @@ CALLS = [
     (Path, "write_text"),
     (Path, "open"),
     (shutil, "disk_usage"),
-    (checkpoint, "save_file"),
+    (checkpoint, "write_safetensors"),
+    (folders, "move"),
+    (folders, "exchange"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*what was there before could not be removed")
 def test_a_write_that_fails_at_any_call_leaves_a_whole_checkpoint(tmp_path, monkeypatch) -> None:
     """Every call that touches the disk fails once; what is there is the old one, or the new."""
     run = trainer(tmp_path / "run", max_epochs=1, limit_train_batches=1)
@@ -225,14 +228,16 @@ def test_a_write_that_fails_at_any_call_leaves_a_whole_checkpoint(tmp_path, monk
                 patch.setattr(owner, name, failing(getattr(owner, name)))
             counter[0] = nth
             try:
-                checkpoint.write(path, content)
+                with folders.claim(path) as place:
+                    checkpoint.write([place], content)
             except OSError as error:
                 assert "No space left" in str(error)
             else:
                 break
+        folders.settle(path.parent)
         assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
         kept += checkpoint.read(path).state == before
-    assert nth > 15 and kept >= nth - 3
+    assert nth > 20 and kept >= nth - 4
     assert checkpoint.read(path).state != before
 
 
@@ -259,7 +264,7 @@ def test_a_full_disk_is_known_before_writing(tmp_path: Path, monkeypatch) -> Non
     run.fit(classifier(), Batches())
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match="a checkpoint needs 0 MB, 0 are free"):
+    with pytest.raises(OSError, match=r"a checkpoint needs \d+ kB, 1 kB are free"):
         run.save_checkpoint(tmp_path / "a.ckpt")
 
 
@@ -267,7 +272,7 @@ def test_an_error_of_the_background_ends_the_run(tmp_path: Path, monkeypatch) ->
     def fail(*_: object) -> None:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(checkpoint, "write_safetensors", fail)
     run = trainer(tmp_path, max_epochs=100)
     with pytest.raises(OSError, match="the disk is gone"):
         run.fit(classifier(), Batches(1))
@@ -300,20 +305,6 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) 
     flip(tmp_path / names[0] / "state.safetensors")
     with pytest.raises(ValueError, match="damaged"):
         again.fit(classifier(), Batches(2), ckpt_path=tmp_path / names[1])
-
-
-def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
-    """An unfinished one goes; one that was moved aside comes back; a living writer's stays."""
-    gone = 2**22 + 1  # beyond the numbers that Linux gives
-    run = trainer(tmp_path / "run", max_epochs=1, limit_train_batches=1)
-    run.fit(classifier(), Batches())
-    run.save_checkpoint(tmp_path / f".last.ckpt.{gone}.old")
-    for name in (f".a.ckpt.{gone}.tmp", f".a.ckpt.{os.getppid()}.tmp"):
-        (tmp_path / name).mkdir()
-    checkpoint.settle(tmp_path)
-    names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == [f".a.ckpt.{os.getppid()}.tmp", "last.ckpt", "run"]
-    assert checkpoint.read(tmp_path / "last.ckpt").state["progress"]["step"] == 1
 
 
 def test_last_without_a_checkpoint_starts_anew_and_says_so(tmp_path: Path) -> None:

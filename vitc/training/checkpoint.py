@@ -6,17 +6,19 @@
     <key>.safetensors   what a callback keeps, such as ema.safetensors
     state.json          progress, seed, hyperparameters, settings, callbacks, SHA-256 of each file
 
-It is written beside its place, flushed to the disk, and then renamed. A name stands for a whole
-checkpoint at any moment but one, in which `settle` finds the one before. Reading never executes
-anything.
+It is written beside its place, flushed to the disk, and takes its name whole; see `folders`. A
+reader sees one checkpoint or the other. Reading never executes anything, and looks at nothing but
+the files in the directory.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from io import BufferedReader
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,19 +29,25 @@ from vitc import __version__
 from vitc.arrays import Array
 from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.models.weights import load_file, save_file
+from vitc.models.weights import parse_safetensors, write_safetensors
 from vitc.tape import clock
+from vitc.training.estimate import size
+from vitc.training.folders import Claim, settle, steadily
 from vitc.training.foreign import Foreign
 from vitc.training.settings import notice
-
-SCHEMA = 2
+from vitc.training.state_file import SCHEMA, STATE, read_state, step_of, write_json, write_state
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that was read, its files verified. state: the content of state.json."""
+    """A checkpoint that was read, its files verified.
+
+    state: the content of state.json. files: the others, as they were then, whatever becomes of
+    the directory.
+    """
 
     path: Path
     state: dict[str, Any]
+    files: dict[str, memoryview]
 
     def weights(self, attribute: str) -> dict[str, Array]:
         """The state dict of one model of the module."""
@@ -48,12 +56,18 @@ class Checkpoint(NamedTuple):
             raise ValueError(
                 f"{self.path} holds no model {attribute!r}, only {', '.join(files) or 'none'}"
             )
-        return load_file(self.path / files[attribute])
+        return self.arrays(files[attribute])
 
     def tensors(self, name: str) -> dict[str, Array]:
         """The arrays of `<name>.safetensors`; none if it does not hold it."""
         file = f"{name}.safetensors"
-        return load_file(self.path / file) if file in self.state["files"] else {}
+        return self.arrays(file) if file in self.files else {}
+
+    def arrays(self, file: str) -> dict[str, Array]:
+        """The same of a file by its name. Raises `ValueError` if the checkpoint has none."""
+        if file not in self.files:
+            raise ValueError(f"{self.path} holds no {file}")
+        return parse_safetensors(self.files[file], self.path / file)
 
     @property
     def hparams(self) -> dict[str, Any]:
@@ -78,13 +92,11 @@ class Checkpoint(NamedTuple):
         self._check_run(trainer)
         self.load_models(module)
         trainer.optimizer.load_state_dict(self._optimizer())
-        for callback in trainer.callbacks:
-            if callback.state_key in state["callbacks"]:
-                callback.load_state_dict(state["callbacks"][callback.state_key])
-            callback.load_tensors(self.tensors(callback.state_key))
-        for logger, kept in zip(trainer.loggers, state["loggers"], strict=False):
-            if kept and hasattr(logger, "load_state_dict"):
-                logger.load_state_dict(kept)
+        trainer.run_id = state["run"]
+        try:
+            self._load_listeners(trainer)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
         trainer.load_schedule_state(state["schedule"])
         if trainer.datamodule is not None:
             trainer.datamodule.load_state_dict(state["datamodule"])
@@ -95,6 +107,16 @@ class Checkpoint(NamedTuple):
         for callback in trainer.callbacks:
             callback.on_load_checkpoint(trainer, module, state)
         module.on_load_checkpoint(state)
+
+    def _load_listeners(self, trainer: Any) -> None:
+        """The loggers come first: they know the folder of the run."""
+        for logger, kept in zip(trainer.loggers, self.state["loggers"], strict=False):
+            if kept and hasattr(logger, "load_state_dict"):
+                logger.load_state_dict(kept)
+        for callback in trainer.callbacks:
+            if callback.state_key in self.state["callbacks"]:
+                callback.load_state_dict(self.state["callbacks"][callback.state_key])
+            callback.load_tensors(self.tensors(callback.state_key))
 
     def _check_run(self, trainer: Any) -> None:
         if "progress" not in self.state:
@@ -140,9 +162,14 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(
-    trainer: Any, module: Any, weights_only: bool = False, buffers: Buffers | None = None
+    trainer: Any,
+    module: Any,
+    weights_only: bool = False,
+    buffers: Buffers | None = None,
+    by: str = "",
 ) -> Snapshot:
-    """What stands now. weights_only: the models and hyperparameters, nothing to go on from.
+    """What stands now. weights_only: the models and hyperparameters, nothing to go on from. by: the
+    key of the callback whose checkpoint it is.
 
     buffers: where arrays are copied to, so that training may go on while they are written; None
     for views of them. Memory that was used before takes the copy of a gigabyte in 0.1 s, new
@@ -153,7 +180,8 @@ def snapshot(
     models = dict(module.named_models())
     files = {attribute: _file_name(i, attribute) for i, attribute in enumerate(models)}
     tensors = {files[name]: model.state_dict() for name, model in models.items()}
-    state = _module_state(module) | {"models": {k: f"{v}.safetensors" for k, v in files.items()}}
+    state = _module_state(module) | {"run": trainer.run_id, "by": by}
+    state["models"] = {k: f"{v}.safetensors" for k, v in files.items()}
     for callback in trainer.callbacks:
         tensors |= {callback.state_key: callback.tensors()} if callback.tensors() else {}
     if not weights_only:
@@ -228,48 +256,44 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def write(path: str | PathLike[str], content: Snapshot) -> None:
-    """Writes a snapshot. What was at path before stays whole until the new one is.
+def write(claims: Sequence[Claim], content: Snapshot) -> None:
+    """Writes a snapshot under each of the names, the first of them first.
 
-    Raises `OSError` if it cannot be written.
+    Raises `OSError` if it cannot be written; what had a name before stays.
     """
-    path = Path(path)
-    with _replacing(path) as folder:
-        _check_space(folder, content.nbytes)
-        for name, arrays in content.tensors.items():
-            _save(folder / f"{name}.safetensors", arrays)
-        if content.config is not None:
-            _write_json(folder / "config.json", content.config)
-        hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-        state = {**content.state, "files": hashes}
-        _write_json(folder / "state.json", {**state, "sha256": _digest(state)})
+    with ExitStack() as stack:
+        for claim in claims:
+            stack.enter_context(claim)
+        # They are left in the other order.
+        *others, folder = [stack.enter_context(claim.filling()) for claim in reversed(claims)]
+        _fill(folder, content)
+        for other in others:
+            _link(folder, other)
 
 
-def copy(source: Path, path: Path) -> None:
-    """The same checkpoint under a second name. Its files are never changed, so links are enough."""
-    with _replacing(path) as folder:
-        for file in source.iterdir():
-            try:
-                os.link(file, folder / file.name)
-            except OSError:  # a file system without links
-                shutil.copyfile(file, folder / file.name)
+def _fill(folder: Path, content: Snapshot) -> None:
+    _check_space(folder, content.nbytes)
+    for name, arrays in content.tensors.items():
+        write_safetensors(folder / f"{name}.safetensors", arrays, {"format": "pt"})
+    if content.config is not None:
+        write_json(folder / "config.json", content.config)
+    hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    write_state(folder, {**content.state, "files": hashes})
+
+
+def _link(source: Path, folder: Path) -> None:
+    """The same files in a second folder. They are never changed, so links are enough."""
+    for file in source.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:  # a file system without links
+            shutil.copyfile(file, folder / file.name)
 
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"{folder.parent}: a checkpoint needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} are free"
-        )
-
-
-def _save(path: Path, arrays: Mapping[str, Array]) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        save_file(path, arrays, {"format": "pt"})
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
+        raise OSError(f"{folder.parent}: a checkpoint needs {size(needed)}, {size(free)} are free")
 
 
 def _as_json(hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,76 +311,9 @@ def _as_json(hparams: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `path` if the block does not raise."""
-    unfinished, before = (path.with_name(f".{path.name}.{os.getpid()}.{e}") for e in ("tmp", "old"))
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        for file in unfinished.iterdir():
-            _flush(file)
-        _flush(unfinished)
-        if path.exists():
-            os.rename(path, before)
-        os.rename(unfinished, path)
-        _flush(path.parent)
-    except BaseException:
-        if before.exists() and not path.exists():
-            os.rename(before, path)
-        raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
-
-
-def settle(folder: Path) -> None:
-    """Clears what writers that were killed left in a folder: unfinished checkpoints are removed,
-    and one that was about to be replaced takes its place again."""
-    for path in folder.glob(".*.ckpt.*.*"):
-        place, process, kind = path.name[1:].rsplit(".", 2)
-        if kind not in ("tmp", "old") or _runs(process):
-            continue
-        if kind == "old" and not (folder / place).exists():
-            os.rename(path, folder / place)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process: str) -> bool:
-    """Whether another process of this number runs, which may be writing."""
-    if not process.isdigit() or int(process) == os.getpid():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file or directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(state: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 # ------------------------------------------------------------------------------------- reading
@@ -366,20 +323,37 @@ def read(path: str | PathLike[str]) -> Checkpoint:
     """A checkpoint, after every file of it was compared with its hash.
 
     Raises `FileNotFoundError` if there is none, `ValueError`, naming the file, if it is damaged or
-    of a later version.
+    of another version.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such checkpoint")
-    if not (path / "state.json").is_file():
-        raise ValueError(f"{path} is not a checkpoint: it holds no state.json")
-    state = _read_state(path / "state.json")
-    for name, expected in state["files"].items():
+    with ExitStack() as stack:
+        try:
+            state, files = steadily(path, lambda: _open(path, stack))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
+        except NotADirectoryError:
+            raise ValueError(f"{path} is not a checkpoint: it is no directory") from None
+        return Checkpoint(path, state, {name: _verified(files[name], state) for name in files})
+
+
+def _open(path: Path, stack: ExitStack) -> tuple[dict[str, Any], dict[str, BufferedReader]]:
+    """The state and the other files, open: they stay as they are when the directory goes."""
+    if not (path / STATE).is_file():
+        raise ValueError(f"{path} is not a checkpoint: it holds no {STATE}")
+    state = read_state(path)
+    for name in state["files"]:
         if not (path / name).is_file():
             raise ValueError(f"{path} is damaged: {name} is missing")
-        if _sha256(path / name) != expected:
-            raise ValueError(f"{path} is damaged: {name} is not as it was written")
-    return Checkpoint(path, state)
+    return state, {n: stack.enter_context((path / n).open("rb")) for n in state["files"]}
+
+
+def _verified(file: BufferedReader, state: Mapping[str, Any]) -> memoryview:
+    """The content of an open file, mapped."""
+    path = Path(file.name)
+    if hashlib.file_digest(file, "sha256").hexdigest() != state["files"][path.name]:
+        raise ValueError(f"{path.parent} is damaged: {path.name} is not as it was written")
+    empty = os.fstat(file.fileno()).st_size == 0
+    return memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_any(path: str | PathLike[str]) -> Checkpoint | Foreign:
@@ -404,29 +378,9 @@ def read_or_earlier(path: str | PathLike[str]) -> Checkpoint | Foreign:
 
 def beside(folder: Path) -> list[Path]:
     """The checkpoints in a folder from which a run can go on, the latest step first."""
-
-    def step(path: Path) -> int:
-        try:
-            return int(json.loads((path / "state.json").read_text())["progress"]["step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return -1
-
-    found = {path: step(path) for path in folder.glob("*.ckpt")}
-    # Of one step, the one that was written last; of one write, always the same.
-    order = sorted(found, key=lambda path: (found[path], path.stat().st_mtime, path.name))
-    return [path for path in reversed(order) if found[path] >= 0]
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(path.read_text())
-        digest = state.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise ValueError(f"{path} is damaged: it is not the JSON that was written") from None
-    if state.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} has schema {state.get('schema')!r}, this version of vitc reads {SCHEMA}"
-        )
-    if _digest(state) != digest:
-        raise ValueError(f"{path} is damaged: it is not as it was written")
-    return dict(state)
+    found = []
+    for path in folder.glob("*.ckpt"):
+        with suppress(OSError):  # another run may remove it meanwhile
+            # Of one step, the one that was written last; of one write, always the same.
+            found.append((step_of(path), path.stat().st_mtime, path.name, path))
+    return [path for step, _, _, path in sorted(found, reverse=True) if step >= 0]

@@ -5,10 +5,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from vitc.training import checkpoint
+from vitc.training import checkpoint, folders
 from vitc.training.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from vitc.training.hooks import Callback
 from vitc.training.loggers import CSVLogger
+from vitc.training.loggers.versions import share_folders
 from vitc.training.settings import notice
 
 
@@ -17,7 +18,9 @@ def loggers(logger: Any, root: Path) -> list[Any]:
         return [CSVLogger(root)]
     if logger is False:
         return []
-    return list(logger) if isinstance(logger, list | tuple) else [logger]
+    found = list(logger) if isinstance(logger, list | tuple) else [logger]
+    share_folders(found)
+    return found
 
 
 def listed(given: Callback | Iterable[Callback] | None) -> list[Callback]:
@@ -57,7 +60,15 @@ def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | N
     if not found:
         notice('ckpt_path is "last", but there is no checkpoint: starting anew')
         return None
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return max(found, key=lambda path: (_time(path), path.name))
+
+
+def _time(path: Path) -> int:
+    """When it was written; 0 for one that has been removed since."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _folders(trainer: Any) -> list[Path]:
@@ -69,5 +80,5 @@ def _folders(trainer: Any) -> list[Path]:
         log_dir = trainer.log_dir
         places = [log_dir / "checkpoints", *log_dir.parent.glob("*/checkpoints")]
     for place in places:
-        checkpoint.settle(place)
+        folders.settle(place)
     return list(dict.fromkeys(places))

@@ -6,11 +6,12 @@ from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from vitc.optim import dispatch_clip_grad
 from vitc.optim.clipping import MODES
 from vitc.tape import close_window
-from vitc.training import checkpoint, defaults, loop, settings, when
+from vitc.training import checkpoint, defaults, folders, loop, settings, when
 from vitc.training.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
@@ -188,6 +189,7 @@ class Trainer:
         self.train_feed: Any = None
         self.val_feed: Any = None
         self.datamodule: DataModule | None = None
+        self.run_id = uuid4().hex  # by which a run knows its checkpoints again
         self.progress = Progress()
         self.results = Results()  # of the training epoch
         self.evaluated = Results()  # of the validation or test
@@ -668,9 +670,13 @@ class Trainer:
 
     def save_checkpoint(self, filepath: _Path, weights_only: bool = False) -> None:
         """Writes where the run stands; `fit(..., ckpt_path=filepath)` goes on from it. Within a
-        window of accumulated batches that is its beginning."""
+        window of accumulated batches that is its beginning.
+
+        A checkpoint that is there already is replaced. Raises `FileExistsError` for anything else.
+        """
         self.writer.wait()
-        checkpoint.write(filepath, checkpoint.snapshot(self, self.module, weights_only))
+        with folders.claim(Path(filepath)) as place:
+            checkpoint.write([place], checkpoint.snapshot(self, self.module, weights_only))
 
     def _resume(self, ckpt_path: _Path | None) -> None:
         path = defaults.checkpoint_path(self, ckpt_path)

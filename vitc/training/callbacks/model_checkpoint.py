@@ -2,19 +2,21 @@
 
 import math
 import re
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from vitc.errors import nearest
-from vitc.training import checkpoint, when
+from vitc.training import checkpoint, folders, when
 from vitc.training.hooks import Callback
 from vitc.training.settings import check_least, check_one_of
+from vitc.training.state_file import author, is_number, name_within, within
 
 
 class ModelCheckpoint(Callback):
@@ -29,6 +31,9 @@ class ModelCheckpoint(Callback):
     them. save_on_train_epoch_end: after the training epoch rather than after a validation; by
     default if there is one validation per epoch. save_weights_only: nothing to resume from.
     save_on_exception: also where a run breaks off. verbose: prints what is saved.
+
+    Only what this callback has written in this run is ever replaced or removed. Where something
+    else has the name, a version is added: `last-v1.ckpt`.
 
     Files are written in the background; `fit` returns when they are on the disk, and an error of
     writing ends the run. A checkpoint is of the end of an optimizer step: one that falls into a
@@ -83,8 +88,9 @@ class ModelCheckpoint(Callback):
         self.best_model_path = ""
         self.best_model_score: float | None = None
         self.last_model_path = ""
-        self._latest = ""
+        self._folder: Path | None = None
         self._dropped: list[Path] = []  # what the latest one has put out of the best
+        self._loaded: dict[str, Any] | None = None  # a state, until the folder is known
         self._saved_step = 0  # nothing is there to save before the first
         self._time = 0.0
         self._due = False  # by steps or time, but the metric or the end of the window is to come
@@ -93,8 +99,10 @@ class ModelCheckpoint(Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         if stage == "fit":
-            self._latest, self._saved_step, self._due = "", 0, False
-            checkpoint.settle(self._directory(trainer))
+            self._saved_step, self._due = 0, False
+            if not trainer.fast_dev_run:
+                folders.check_directory(self._directory(trainer))
+                folders.settle(self._directory(trainer))
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self._time = time.monotonic()
@@ -156,52 +164,62 @@ class ModelCheckpoint(Callback):
         if trainer.fast_dev_run or self._saved_step == trainer.global_step:
             return
         trainer.writer.wait()  # the buffers are free then
-        jobs: list[Callable[[], None]] = []
-        if self.save_top_k:
-            jobs += self._best(trainer)
-        if self.save_last:
-            jobs += self._last(trainer)
-        if jobs:
-            self._saved_step = trainer.global_step
-            trainer.writer.submit(lambda: [job() for job in jobs])
+        with ExitStack() as names:  # an exception gives them back
+            best = self._claim_best(trainer, names) if self.save_top_k else None
+            last = self._claim_last(trainer, names) if self.save_last else None
+            claims = [claim for claim in (best, last) if claim is not None]
+            if not claims:
+                return
+            content = self._snapshot(trainer, self.save_weights_only, trainer.writer.buffers)
+            names.pop_all()
+        out = self._dropped if best is not None else []
+        trainer.writer.submit(lambda: self._write(trainer, claims, content, out))
 
-    def _best(self, trainer: Any) -> list[Callable[[], None]]:
-        """The jobs that write this one and remove what falls out; none if it is not among the
-        best."""
+    def _snapshot(
+        self, trainer: Any, weights_only: bool, buffers: checkpoint.Buffers | None = None
+    ) -> checkpoint.Snapshot:
+        self._saved_step = trainer.global_step
+        module, by = trainer.module, self.state_key
+        return checkpoint.snapshot(trainer, module, weights_only, buffers, by)
+
+    def _write(
+        self,
+        trainer: Any,
+        claims: list[folders.Claim],
+        content: checkpoint.Snapshot,
+        out: list[Path],
+    ) -> None:
+        checkpoint.write(claims, content)
+        for path in out:
+            folders.remove(path, partial(self._wrote, trainer))
+
+    def _claim_best(self, trainer: Any, names: ExitStack) -> folders.Claim | None:
+        """The name of this one, if it is among the best, and notes what falls out."""
         score = self._score(trainer)
         if not self._is_kept(score):
-            return []
+            return None
         dropped = self._make_room()
-        path = self._free(trainer, dropped)
-        self.best_k_models[str(path)] = score
+        claim = self._claim(trainer, self._name(trainer), names)
+        self.best_k_models[str(claim.path)] = score
         self._note_best()
-        self._dropped = [old for old in dropped if old != path]
+        self._dropped = [old for old in dropped if old != claim.path]
         if self.verbose:
-            print(f"epoch {trainer.current_epoch}, step {trainer.global_step}: saving {path}")
-        removals = [partial(remove, old) for old in self._dropped]
-        return [self._writing(trainer, path), *removals]
+            where = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
+            print(f"{where}: saving {claim.path}")
+        return claim
 
-    def _last(self, trainer: Any) -> list[Callable[[], None]]:
-        path = self._directory(trainer) / "last.ckpt"
-        self.last_model_path = str(path)
-        written = Path(self._latest)
-        if self._saved_step == trainer.global_step and written != path and self._latest:
-            return [lambda: checkpoint.copy(written, path)]
-        return [self._writing(trainer, path)]
-
-    def _writing(self, trainer: Any, path: Path) -> Callable[[], None]:
-        """Copies what stands now; the job writes it."""
-        self._latest, self._saved_step = str(path), trainer.global_step
-        buffers = trainer.writer.buffers
-        content = checkpoint.snapshot(trainer, trainer.module, self.save_weights_only, buffers)
-        return lambda: checkpoint.write(path, content)
+    def _claim_last(self, trainer: Any, names: ExitStack) -> folders.Claim:
+        claim = self._claim(trainer, "last", names)
+        self.last_model_path = str(claim.path)
+        return claim
 
     def write_last(self, trainer: Any) -> Path:
         """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk."""
-        path = self._directory(trainer) / "last.ckpt"
-        self.last_model_path = str(path)
-        trainer.save_checkpoint(path)
-        return path
+        trainer.writer.wait()
+        with ExitStack() as names:
+            claim = self._claim_last(trainer, names)
+            checkpoint.write([claim], self._snapshot(trainer, weights_only=False))
+        return claim.path
 
     def _score(self, trainer: Any) -> float:
         """The monitored value; without one, the step: later is better."""
@@ -235,9 +253,9 @@ class ModelCheckpoint(Callback):
 
     def _note_best(self) -> None:
         scores = self.best_k_models
-        self.best_model_path = max(scores, key=lambda path: self._rank(scores[path]))
+        self.best_model_path = max(scores, key=lambda path: self._rank(scores[path]), default="")
         if self.monitor is not None:
-            self.best_model_score = scores[self.best_model_path]
+            self.best_model_score = scores.get(self.best_model_path)
 
     # ------------------------------------------------------------------------------- where
 
@@ -252,18 +270,20 @@ class ModelCheckpoint(Callback):
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         return filled(self.filename, values, self.auto_insert_metric_name)
 
-    def _free(self, trainer: Any, dropped: list[Path]) -> Path:
-        """Where to write: the pattern's name, with a version if that is taken by one that stays."""
-        path = tried = self._directory(trainer) / f"{self._name(trainer)}.ckpt"
-        version = 0
-        while self._taken(tried, trainer.resumed) and tried not in dropped:
-            version += 1
-            tried = path.with_name(f"{path.stem}-v{version}.ckpt")
-        return tried
+    def _claim(self, trainer: Any, name: str, names: ExitStack) -> folders.Claim:
+        """Where to write: the first of `name`, `name-v1`, ... that nothing has which stays."""
+        self._folder = self._directory(trainer)
+        for version in count():
+            path = self._folder / f"{name}{f'-v{version}' if version else ''}.ckpt"
+            if str(path) not in self.best_k_models:
+                claim = folders.claim_free(path, partial(self._wrote, trainer))
+                if claim is not None:
+                    return names.enter_context(claim)
+        raise AssertionError("there is always another number")
 
-    def _taken(self, path: Path, resumed: bool) -> bool:
-        """What a resumed run finds, it has written itself before it was cut off."""
-        return str(path) in self.best_k_models or (path.exists() and not resumed)
+    def _wrote(self, trainer: Any, path: Path) -> bool:
+        """Whether this callback wrote what is at path, in this run, maybe before it was cut off."""
+        return author(path) == (trainer.run_id, self.state_key)
 
     # ------------------------------------------------------------------------------- state
 
@@ -280,28 +300,48 @@ class ModelCheckpoint(Callback):
         return f"ModelCheckpoint-{self.monitor}-{self.mode}-" + "-".join(map(str, when))
 
     def state_dict(self) -> dict[str, Any]:
+        """Checkpoints by their names in the folder, wherever that will be."""
+        scores = {self._named(path): score for path, score in self.best_k_models.items()}
         return {
-            "best_k_models": self.best_k_models,
-            "best_model_path": self.best_model_path,
-            "best_model_score": self.best_model_score,
-            "last_model_path": self.last_model_path,
+            "best_k_models": {name: score for name, score in scores.items() if name},
+            "last_model_path": self._named(self.last_model_path),
             "saved_step": self._saved_step,
-            "dropped": list(map(str, self._dropped)),
+            "dropped": [name for name in map(self._named, self._dropped) if name],
         }
 
+    def _named(self, path: str | Path) -> str:
+        """Empty for a path that is not in the folder."""
+        return name_within(self._folder, path) if self._folder is not None else ""
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        kept = state["best_k_models"]
-        self.best_k_models = {path: score for path, score in kept.items() if Path(path).exists()}
-        self.best_model_path = state["best_model_path"]
-        self.best_model_score = state["best_model_score"]
-        self.last_model_path = state["last_model_path"]
+        """Its names become paths in `on_load_checkpoint`, which knows the folder."""
+        scores, dropped = state.get("best_k_models"), state.get("dropped")
+        if not isinstance(scores, dict) or not isinstance(dropped, list):
+            raise ValueError("what it keeps of a ModelCheckpoint is damaged")
+        numbers = (state.get("saved_step"), *scores.values())
+        if not all(map(is_number, numbers)):
+            raise ValueError("a score of a ModelCheckpoint is no number")
+        for name in (*scores, *dropped, state.get("last_model_path") or "last.ckpt"):
+            within(Path(), name)
+        self._loaded = state
+
+    def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the checkpoints of this run that are in the folder: all of them, or none if
+        it is another one."""
+        state, self._loaded = self._loaded, None
+        if state is None:
+            return
+        folder = self._folder = self._directory(trainer)
+        wrote = partial(self._wrote, trainer)
+        scores = {folder / name: score for name, score in state["best_k_models"].items()}
+        self.best_k_models = {str(path): score for path, score in scores.items() if wrote(path)}
+        self._note_best()
+        last = folder / (state["last_model_path"] or "last.ckpt")
+        self.last_model_path = str(last) if wrote(last) else ""
         self._saved_step = state["saved_step"]
-        for path in state["dropped"]:  # the writer may have been killed before it came to this
-            remove(Path(path))
-
-
-def remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+        for path in (folder / name for name in state["dropped"]):
+            if str(path) not in self.best_k_models:  # a writer was killed before it came to this
+                folders.remove(path, wrote)
 
 
 def filled(pattern: str, values: Mapping[str, Any], with_names: bool = True) -> str:

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc.files import replacing
 from vitc.training.loggers.versions import Versioned
 
 
@@ -36,7 +36,8 @@ class CSVLogger(Versioned):
         """JSON is YAML: no library is needed to write what one would read."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dict(hparams), indent=1, default=str)
-        (self.log_dir / "hparams.yaml").write_text(text + "\n")
+        with replacing(self.log_dir / "hparams.yaml") as unfinished:
+            unfinished.write_text(text + "\n")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds a row. metrics should hold "epoch"; "step" is added."""
@@ -67,27 +68,24 @@ class CSVLogger(Versioned):
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         """The old file stays whole until the new one is."""
-        unfinished = self._path.with_name("metrics.csv.tmp")
-        with unfinished.open("w", newline="") as file:
+        with replacing(self._path) as unfinished, unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(unfinished, self._path)
 
     # ------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is logged, and how many rows that are."""
-        return {"version": self.version, "rows": self._rows}
+        return {"version": self.version, "identity": self.identity, "rows": self._rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on in the file of the run that is resumed, if it is below the same folder: rows
         written after its checkpoint are taken out."""
-        if not self._given:
-            before, self._version = self._version, state["version"]
-            if not self._path.exists():
-                self._version = before
-        if self._version == state["version"] and self._path.exists():
-            rows = self._read()[: state["rows"]]
-            self._rows = len(rows)
-            self._write(rows)
+        rows = state.get("rows")
+        if not isinstance(rows, int) or rows < 0:
+            raise ValueError("what it keeps of a logger is damaged")
+        if self.go_on(state) and self._path.exists():
+            kept = self._read()[:rows]
+            self._rows = len(kept)
+            self._write(kept)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from vitc.training.loggers.versions import Versioned, version_folder
+from vitc.training.loggers.versions import Versioned
 
 
 class TensorBoardLogger(Versioned):
@@ -56,11 +56,13 @@ class TensorBoardLogger(Versioned):
             self._writer = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"version": self.version, "step": self._step}
+        return {"version": self.version, "identity": self.identity, "step": self._step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on beside the events of the run that is resumed; what came after its checkpoint is
         hidden."""
-        if not self._given and version_folder(self.root_dir, state["version"]).is_dir():
-            self._version = state["version"]
-        self._purge_step = state["step"] + 1
+        step = state.get("step")
+        if not isinstance(step, int):
+            raise ValueError("what it keeps of a logger is damaged")
+        if self.go_on(state):
+            self._purge_step = step + 1
