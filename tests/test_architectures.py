@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracle import double, families, gradient_errors, images, pair, relative, timm
+from oracle import double, families, gradient_errors, images, pair, reduced, relative, timm
 from vitc import functional as F
 from vitc.models import create_model, list_models
 from vitc.models.architectures import ARCHITECTURES
@@ -19,20 +19,6 @@ from vitc.tape import Loss, no_grad
 
 OUTPUTS, GRADIENTS = 1e-5, 5e-5  # relative, float32 against float64
 DOUBLE = 1e-10  # relative, float64 against float64
-
-
-def reduced(name: str) -> dict[str, Any]:
-    """Arguments of a narrow version with two blocks over 3 x 2 patches; heads of 16 columns."""
-    own = ARCHITECTURES[name].arguments
-    heads = 1 if own["num_heads"] % 2 else 2
-    patch = own.get("patch_size", 16)
-    return dict(
-        depth=2,
-        num_heads=heads,
-        embed_dim=16 * heads,
-        img_size=(3 * patch, 2 * patch),
-        num_classes=5,
-    )
 
 
 def assert_equal(

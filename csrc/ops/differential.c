@@ -102,22 +102,31 @@ static vt_status backward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
-/* dq1 (+)= dlambda exp(q1 . k1) k1, and so on; the second pair with a minus */
+/* The sum over the strips of one image. */
+static double image_sum(const vt_tile *t, int64_t image) {
+    const char *partial = (const char *)t->partial + (size_t)image * t->partial_stride;
+    double sum = 0;
+    for (int64_t i = 0; i < t->strips; i++) {
+        sum += load(vt_const_at(partial, t->element, i), t->element);
+    }
+    return sum;
+}
+
+/* dq1 (+)= dlambda exp(q1 . k1) k1, and so on; the second pair with a minus. Each image is added
+ * for itself: a sum over images, multiplied afterwards, would be rounded otherwise than the same
+ * images in several calls. */
 static vt_status accumulate(const vt_tile *t, vt_error *error) {
     (void)error;
-    double sum = 0;
-    for (int64_t i = 0; i < t->images * t->strips; i++) {
-        const char *image = (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
-        sum += load(vt_const_at(image, t->element, i % t->strips), t->element);
-    }
-    for (int p = 0; p < VECTORS; p++) {
-        if (t->dparam[p] == NULL) continue;
-        const int first = p < Q2 ? Q1 : Q2, other = p == first ? first + 1 : first;
-        const double sign = p < Q2 ? 1.0 : -1.0;
-        const double factor = sign * sum * exponential(t, first, first + 1);
-        const void *base = t->accumulate[p] ? t->dparam[p] : NULL;
-        t->kernels->scale_add(t->dparam[p], base, t->param[other], factor,
-                              t->signature->param[p].dim[0]);
+    const double slope[] = {exponential(t, Q1, K1), -exponential(t, Q2, K2)};
+    static const int other[VECTORS] = {K1, Q1, K2, Q2};
+    for (int64_t image = 0; image < t->images; image++) {
+        const double sum = image_sum(t, image);
+        for (int p = 0; p < VECTORS; p++) {
+            if (t->dparam[p] == NULL) continue;
+            const void *base = image > 0 || t->accumulate[p] ? t->dparam[p] : NULL;
+            t->kernels->scale_add(t->dparam[p], base, t->param[other[p]], sum * slope[p / Q2],
+                                  t->signature->param[p].dim[0]);
+        }
     }
     return VT_OK;
 }

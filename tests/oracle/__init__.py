@@ -62,6 +62,20 @@ def redrawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int = 0) -> di
     return state
 
 
+def reduced(name: str) -> dict[str, Any]:
+    """Arguments of a narrow version with two blocks over 3 x 2 patches; heads of 16 columns."""
+    own = ARCHITECTURES[name].arguments
+    heads = 1 if own["num_heads"] % 2 else 2
+    patch = own.get("patch_size", 16)
+    return dict(
+        depth=2,
+        num_heads=heads,
+        embed_dim=16 * heads,
+        img_size=(3 * patch, 2 * patch),
+        num_classes=5,
+    )
+
+
 def pair(name: str, *, dtype: str = "float32", **arguments: Any) -> tuple[Model, torch.nn.Module]:
     """A vitc model and timm's in float64, in evaluation mode, with the same redrawn parameters."""
     ours = vitc.models.create_model(name, dtype=dtype, **arguments).eval()
