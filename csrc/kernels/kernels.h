@@ -73,7 +73,7 @@ typedef struct vt_dropout {
     X(norm_backward, void,                                                                          \
       (void *dx, void *dw, void *db, const void *base, const void *dy, const void *x, const void *w,  \
        double eps, int64_t rows, int64_t cols))                                                     \
-    /* x[r,:] = softmax(scale * x[r,:]), rows `ld` elements apart. In place. */                      \
+    /* x[r,:] = softmax(scale * x[r,:]), scale > 0, rows `ld` elements apart. In place. */           \
     X(softmax_forward, void, (void *x, double scale, int64_t rows, int64_t cols, int64_t ld))        \
     /* dp[r,c] = scale * p[r,c] * (dp[r,c] - sum_j p[r,j] dp[r,j]): the gradient of the input of        \
      * softmax(scale * s) from dp, the gradient of its output p. In place on dp. */                  \
@@ -102,7 +102,8 @@ typedef struct vt_dropout {
     /* y = base + x * mask / keep, with the mask drawn from the counter; also its own backward.      \
      * Element i takes word (offset + i) % 4 of the block (offset + i) / 4. In place on x. */        \
     X(dropout, void, (void *y, const void *base, const void *x, const vt_dropout *dropout, int64_t n)) \
-    /* One row of cross entropy with coefficients q[c] (any non-negative numbers; target times        \
+    /* In all losses a term whose coefficient is 0 is left out, were it infinite or not a number.     \
+     * One row of cross entropy with coefficients q[c] (any non-negative numbers; target times        \
      * weights): returns -sum_c q[c] * log_softmax(x)[c] and writes                                  \
      * dx[c] = softmax(x)[c] * sum_j q[j] - q[c]. dx may be q. */                                         \
     X(cross_entropy, double, (void *dx, const void *x, const void *q, int64_t cols))                 \
@@ -191,7 +192,8 @@ typedef struct vt_dropout {
     X(dot, double, (const void *x, const void *y, int64_t n))                                        \
     /* Dynamic quantisation of each row to 8 bits (as ONNX's DynamicQuantizeLinear, but by row):     \
      * lo = min(x, 0), hi = max(x, 0), scale = (hi - lo) / 255, zero = round(-lo / scale),           \
-     * q = round(x / scale) + zero. A row of zeros has scale 1; one that is not finite scale NaN. */ \
+     * q = round(x / scale) + zero. A row of zeros, or so small that 1 / scale overflows, has scale 1; \
+     * one that is not finite has scale NaN. */                                                     \
     X(quantize_rows, void,                                                                          \
       (uint8_t *q, void *scale, int32_t *zero, const void *x, int64_t rows, int64_t cols))           \
     /* y[r,c] = scale[r] * w_scale[c] * (sum[r,c] - zero[r] * w_sum[c]) + b[c], b may be NULL: the    \

@@ -13,6 +13,23 @@
  */
 #define VT_INDEPENDENT _Pragma("GCC ivdep")
 
+/* swish takes x^2 for no more than this, where the sigmoid has long been 0 or 1: farther out it
+ * overflows, and times 0 infinity is not a number. */
+#define SWISH_SQUARE 1e24f
+
+/* x, but at least -limit and at most limit; NaN stays. */
+static inline real within(real x, real limit) {
+    return x > limit ? limit : x < -limit ? -limit : x;
+}
+
+/* g + decay * p, without p where there is no decay: 0 times an infinite weight is not a number. */
+static inline real decayed(real g, real decay, real p) { return decay == 0 ? g : g + decay * p; }
+
+/* coefficient * term; 0 where the coefficient is, though the term be infinite or not a number. */
+static inline double share_of(double coefficient, double term) {
+    return coefficient == 0 ? 0 : coefficient * term;
+}
+
 /* What a gradient is added to: base[i], or nothing. */
 static inline real base_at(const real *base, int64_t i) { return base == NULL ? 0 : base[i]; }
 
