@@ -133,6 +133,76 @@ def test_flushing_denormals_in_the_calling_thread_changes_no_bit() -> None:
     assert done.returncode == 0, done.stderr
 
 
+# ---------------------------------------------------------------------------------------- fork
+
+FORKS = """
+import hashlib, os, signal, sys, threading, time, warnings
+import numpy as np
+import vitc, vitc.functional as F
+
+warnings.simplefilter("ignore")  # of forking beside threads
+x = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+
+def new_model():
+    vitc.seed_everything(0)
+    return vitc.create_model("test_vit", num_classes=3, img_size=64, depth=2)
+
+def step(model):
+    model.zero_grad()
+    F.cross_entropy(model(x), [0, 1]).backward()
+    bits = b"".join(np.array(p.grad).tobytes() for p in model.parameters())
+    return hashlib.sha256(bits).hexdigest()
+
+def train(model):
+    step(model)
+
+def plan(model):
+    fresh = new_model()
+    fresh.load_state_dict(model.state_dict())
+    step(fresh)
+
+def infer(model):
+    with vitc.no_grad():
+        model(x)
+
+def work(task, model):
+    while not stop.is_set():
+        task(model)
+
+model, stop = new_model(), threading.Event()
+expected = step(model)
+busy = threading.Thread(target=work, args=(globals()[sys.argv[1]], model))
+busy.start()
+for i in range(int(sys.argv[2])):
+    time.sleep(0.001 * (i % 17))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that hangs is ended
+        good = step(model) == expected == step(new_model())
+        os._exit(0 if good else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        break
+stop.set()
+busy.join()
+sys.exit(f"child {i} ended with {code}" if code else 0)
+"""
+
+
+@pytest.mark.parametrize("task", ["train", "plan", "infer"])
+def test_a_child_forked_beside_a_busy_thread_works(task: str) -> None:
+    """Locks are made new in it, and nobody is in the midst of oneDNN when it is forked."""
+    done = python("-c", FORKS, task, "12")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", ["train", "plan", "infer"])
+def test_a_hundred_forked_children_work(task: str) -> None:
+    done = python("-c", FORKS, task, "100")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 # ---------------------------------------------------------------------------------------- memory
 
 SHORT = """

@@ -1,6 +1,5 @@
 """Runs programs: keeps plans and the memory of forward passes, and puts passes on the tape."""
 
-import threading
 import warnings
 import weakref
 from collections import OrderedDict
@@ -11,6 +10,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array
+from vitc.locks import Lock
 from vitc.program import Port, Program
 from vitc.runtime import get_num_threads
 from vitc.tape import Edge, Node, Output, Window, clock, grad_enabled
@@ -59,7 +59,7 @@ class Pool:
         self._params = params
         self.bf16 = False  # products of bfloat16
         self.checkpointing = False  # what lies between blocks is kept, the rest computed again
-        self._lock = threading.RLock()  # a finalizer may run a model inside a locked section
+        self._lock = Lock()  # a finalizer may run a model inside a locked section
         self._plans: OrderedDict[tuple[Any, ...], _Planned] = OrderedDict()
         self._live: set[_vitc.Run] = set()  # forward passes that wait for their backward
 

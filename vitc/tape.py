@@ -20,6 +20,7 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array, over_axis
 from vitc.errors import VitcError
+from vitc.locks import Lock
 
 # ------------------------------------------------------------------------------------ gradient mode
 
@@ -110,7 +111,7 @@ class Window:
 
     def __init__(self, params: _vitc.Params) -> None:
         self.params = params
-        self.lock = threading.RLock()
+        self.lock = Lock()
         self.weight = 0.0
         self._divided = False
 

@@ -13,15 +13,15 @@
 #include <omp.h>
 #endif
 
-static atomic_int forked;
+static atomic_int forks;
 
-static void note_fork(void) { atomic_store(&forked, 1); }
+static void note_fork(void) { atomic_fetch_add(&forks, 1); }
 
 __attribute__((constructor)) static void watch_for_forks(void) {
     pthread_atfork(NULL, NULL, note_fork);
 }
 
-int vt_forked(void) { return atomic_load(&forked); }
+int vt_forks(void) { return atomic_load(&forks); }
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -172,7 +172,7 @@ void vt_parallel_for(int64_t tasks, int threads, vt_body body, void *context) {
     if (threads > VT_MAX_THREADS) threads = VT_MAX_THREADS;
     if (threads > tasks) threads = (int)tasks;
     vt_calm_begin(); /* threads that start now inherit the mask of signals */
-    if (threads > 1) threads = vt_forked() ? 1 : startable(threads);
+    if (threads > 1) threads = vt_forks() > 0 ? 1 : startable(threads);
     if (threads > 1) {
         run_team(&l, threads);
     } else {

@@ -5,7 +5,7 @@
  * `threads` as a wish. A body runs calm, as below.
  *
  * libgomp cannot be used in a child forked after a parallel region: there the loop runs on one
- * thread (vt_forked tells). */
+ * thread. */
 #ifndef VT_BASE_PARALLEL_H
 #define VT_BASE_PARALLEL_H
 
@@ -40,7 +40,8 @@ void vt_calm_end(void);
  * cgroup quota and by OMP_NUM_THREADS. At least 1. */
 int vt_default_threads(void);
 
-/* True in a child forked from a process that had loaded the core. */
-int vt_forked(void);
+/* How many forks lie between the process that loaded the core and this one: a claim of a thread is
+ * void in a child, where that thread is not. */
+int vt_forks(void);
 
 #endif

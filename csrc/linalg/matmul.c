@@ -1,6 +1,7 @@
 /* The handles: a cache by shape in front of the two implementations. */
 #include "linalg/matmul.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "base/cpu.h"
@@ -13,6 +14,15 @@ enum { CLOSED_KEPT = 256 }; /* handles without a user that the cache keeps */
 static vt_lock lock = VT_LOCK_OPEN; /* alone for the two below and for opening */
 static vt_matmul *cache;
 static int64_t cache_size;
+
+/* A fork waits until nobody opens a product: the child could not go on in the midst of oneDNN. */
+static void hold(void) { vt_lock_alone(&lock); }
+static void leave(void) { vt_unlock(&lock); }
+static void open_in_child(void) { lock = (vt_lock)VT_LOCK_OPEN; }
+
+__attribute__((constructor)) static void watch_for_forks(void) {
+    pthread_atfork(hold, leave, open_in_child);
+}
 
 const char *vt_matmul_text(char text[VT_SHAPE_TEXT], const vt_matmul_shape *s) {
     static const char *const small[VT_OPERANDS_COUNT] = {NULL, "bfloat16", "int8"};

@@ -41,7 +41,7 @@ enum {
 /* oneDNN's objects for one call at a time; filled when first used, kept for the next call. Alone
  * in its cache line. */
 typedef struct call {
-    _Alignas(VT_ALIGN) atomic_bool busy;
+    _Alignas(VT_ALIGN) atomic_int busy; /* 0, or 1 + vt_forks() of who claims it */
     dnnl_stream_t stream;
     dnnl_memory_t memory[OPERANDS];
 } call;
@@ -399,9 +399,10 @@ static unsigned thread_number(void) {
 
 static call *claim_call(const vt_onednn *o) {
     const unsigned start_at = thread_number();
+    const int mine = 1 + vt_forks();
     for (unsigned i = 0; i < o->calls; i++) {
         call *c = &o->call[(start_at + i) % o->calls];
-        if (!atomic_exchange_explicit(&c->busy, true, memory_order_acquire)) return c;
+        if (atomic_exchange_explicit(&c->busy, mine, memory_order_acquire) != mine) return c;
     }
     return NULL;
 }
@@ -418,7 +419,7 @@ static vt_status run_product(const vt_matmul *matmul, void *c, const void *a, co
     dnnl_status_t status = fill_call(used, o->operand);
     if (status == dnnl_success) status = execute(used, o->product, argument, data);
     if (claimed != NULL) {
-        atomic_store_explicit(&claimed->busy, false, memory_order_release);
+        atomic_store_explicit(&claimed->busy, 0, memory_order_release);
     } else {
         destroy_call(&spare);
     }

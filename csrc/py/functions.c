@@ -199,7 +199,7 @@ static PyObject *default_threads(PyObject *module, PyObject *unused) {
 
 static PyObject *forked(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    return PyBool_FromLong(vt_forked());
+    return PyBool_FromLong(vt_forks() > 0);
 }
 
 static PyObject *memory(PyObject *module, PyObject *unused) {

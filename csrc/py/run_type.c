@@ -1,4 +1,5 @@
 /* Run: forward and backward on arrays. The GIL is released while the core works. */
+#include "base/parallel.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -102,16 +103,17 @@ static void array_list_point(array_list *list) {
 /* A run serves one thread at a time. -1 with an exception if it is in use. */
 static int claim(PyObject *self) {
     vt_run_object *run = (vt_run_object *)self;
-    if (run->busy) {
+    const int mine = 1 + vt_forks();
+    if (run->busy == mine) {
         PyErr_SetString(vt_state_of_type(Py_TYPE(self))->error,
                         "this run is in use by another thread");
         return -1;
     }
-    run->busy = true;
+    run->busy = mine;
     return 0;
 }
 
-static void release(PyObject *self) { ((vt_run_object *)self)->busy = false; }
+static void release(PyObject *self) { ((vt_run_object *)self)->busy = 0; }
 
 /* ---------------------------------------------------------------- forward */
 

@@ -67,7 +67,7 @@ typedef struct vt_run_object {
     PyObject_HEAD
     vt_plan_object *plan;
     vt_run *run;
-    bool busy; /* a thread is in forward or backward, perhaps without the GIL */
+    int busy; /* 1 + vt_forks() while a thread is in forward or backward, perhaps without the GIL */
 } vt_run_object;
 
 extern PyType_Spec vt_params_spec, vt_buffer_spec, vt_program_spec, vt_plan_spec, vt_run_spec;

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.locks import Lock
 from vitc.tape import clock
 
 # What a draw is for: half of the Philox key, so that the families never meet.
@@ -160,7 +161,7 @@ class _Free:
     """The draws outside of a loader since the seed was set, or since the step began."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._start, self._count = self._here(), 0
 
     def next(self) -> tuple[int, int, int]:

@@ -9,7 +9,6 @@ both are known to be within the limits.
 
 import io
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.data.decoding import dicom, jpeg, pixels
 from vitc.data.decoding.errors import NoFrame, Unreadable, reading
+from vitc.locks import Lock
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +31,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pillow, which knows that Adobe stores it inverted.
 _COLOURS = {"Gray": ("GRAY", "L"), "YCbCr": ("RGB", "RGB"), "RGB": ("RGB", "RGB")}
 
-_counting = threading.Lock()
+_counting = Lock()
 
 _ORIENTATION = 0x0112  # EXIF
 # How to set an image upright: as Pillow's transposition, and for arrays (swap the axes first, then
