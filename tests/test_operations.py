@@ -376,3 +376,18 @@ def test_a_wrong_gradient_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(session, "gradients", lambda wrong=wrong: wrong)
         with pytest.raises(AssertionError):
             assert_equal_gradients(session)
+
+
+def test_an_output_may_be_repeated_any_number_of_times() -> None:
+    """Its gradients add up, those that are None left out. Comparing each of so many with
+    all before it would take many seconds."""
+    many, one = 100_000, np.ones((1, 2, 3), np.float32)
+    operations = [("scale", [0], [], dict(factor=2.0))]
+    program = _vitc.Program([(2, 3)], [(1,)], operations, [1] * many + [0])
+    plan = _vitc.Plan(program, _vitc.Params([("w", (1,))]), training=True, input_gradients=True)
+    run = _vitc.Run(plan, 1, 1)
+    for _ in range(2):  # nothing is left from before
+        outputs = run.forward([one])
+        assert len(outputs) == many + 1 and np.all(outputs[many - 1] == 2)
+        (dx,) = run.backward([one, None] * (many // 2) + [3 * one])
+        assert np.all(dx == 2 * (many // 2) + 3)

@@ -343,19 +343,29 @@ void vt_run_output(const vt_run *run, int index, void *output) {
     copy_out(run, output, plan->outputs[index], value_bytes(run, plan->lowered->outputs[index]));
 }
 
-/* The same value may be several outputs: their gradients add up in order. */
+/* The gradient of output i, image b; NULL if none is asked for. */
+static void *output_gradient(const vt_run *run, int i, int64_t b) {
+    const int buffer = run->plan->output_gradients[i];
+    if (buffer == VT_NOTHING) return NULL;
+    return arena_at(run, buffer) + (size_t)b * image_stride(run->plan, buffer);
+}
+
+/* The same value may be several outputs: all start as 0, then they add up in order. */
 static void start_gradients(const vt_run *run, const void *const *gradients) {
     const vt_plan *plan = run->plan;
-    for (int i = 0; i < plan->lowered->output_count; i++) {
-        const int buffer = plan->output_gradients[i];
-        if (buffer == VT_NOTHING) continue;
+    const int outputs = plan->lowered->output_count;
+    for (int i = 0; i < outputs; i++) {
         const size_t bytes = value_bytes(run, plan->lowered->outputs[i]);
-        bool first = true;
-        for (int j = 0; j < i; j++) first = first && plan->output_gradients[j] != buffer;
         for (int64_t b = 0; b < run->images; b++) {
-            void *to = arena_at(run, buffer) + (size_t)b * image_stride(plan, buffer);
-            if (first) memset(to, 0, bytes);
-            if (gradients[i] == NULL) continue;
+            void *to = output_gradient(run, i, b);
+            if (to != NULL) memset(to, 0, bytes);
+        }
+    }
+    for (int i = 0; i < outputs; i++) {
+        const size_t bytes = value_bytes(run, plan->lowered->outputs[i]);
+        for (int64_t b = 0; b < run->images; b++) {
+            void *to = output_gradient(run, i, b);
+            if (to == NULL || gradients[i] == NULL) continue;
             plan->kernels->scale_add(to, to, (const char *)gradients[i] + (size_t)b * bytes, 1.0,
                                      (int64_t)(bytes / vt_dtype_size(plan->dtype)));
         }
