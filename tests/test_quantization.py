@@ -14,7 +14,8 @@ import pytest
 
 import vitc
 from oracle import images, redrawn, relative
-from vitc import _vitc, nn
+from vitc import VitcError, _vitc, nn
+from vitc import functional as F
 from vitc.models.int8 import int8_state, norm_pairs, quantize_weight, smoothed
 from vitc.models.model import Model
 from vitc.tape import no_grad
@@ -314,12 +315,42 @@ def test_a_file_makes_the_same_model_again(tmp_path: Path, kind: str) -> None:
             assert relative(again(x), model(x)) <= 0.012
 
 
+def tiny() -> Model:
+    return vitc.create_model("test_vit", num_classes=2, img_size=32, depth=1)
+
+
+def test_a_quantised_model_predicts_in_gradient_mode_too(tmp_path: Path) -> None:
+    model = vitc.quantize(tiny())
+    x = images(2, model)
+    with no_grad():
+        expected = np.array(model(x))
+    model.save(tmp_path / "q.safetensors")
+    again = tiny()
+    again.load(tmp_path / "q.safetensors")
+    for each in (model, deepcopy(model), again.eval()):
+        assert np.array_equal(each(x), expected) and each(x).edge is None
+
+
 def test_a_quantised_model_is_not_trained_and_says_why() -> None:
-    model = vitc.quantize(vitc.create_model("test_vit", num_classes=2, img_size=32, depth=1))
-    with pytest.raises(ValueError, match="linear_int8 has no gradient"):
-        model(images(1, model))
+    model = vitc.quantize(tiny())
+    x = images(2, model)
+    with pytest.raises(VitcError, match="is not trained: train the one it was made from"):
+        F.cross_entropy(model(x), [0, 1]).backward()
     with pytest.raises(ValueError, match="quantised and cannot be trained"):
         model.blocks[0].attn.qkv.weight.requires_grad = True
+    model.blocks[0].norm1.weight.requires_grad = True
+    with pytest.raises(ValueError, match="linear_int8 has no gradient: freeze .* no_grad"):
+        model(x)
+
+
+def test_the_head_behind_quantised_layers_can_be_trained() -> None:
+    model = vitc.quantize(tiny())
+    model.head.requires_grad_()
+    F.cross_entropy(model(images(2, model)), [0, 1]).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is not None] == [
+        "head.weight",
+        "head.bias",
+    ]
 
 
 def test_dtypes_of_rows_are_checked() -> None:

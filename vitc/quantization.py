@@ -16,7 +16,9 @@ def quantize(model: M, mode: str = "dynamic") -> M:
     activations are quantised to uint8 with a scale and zero point of their own when they come, so
     there is no calibration. Products are exact in 32-bit integers; layer norm, softmax, GELU, the
     residual stream and attention stay in floating point, and so do the patch embedding and the
-    head. The copy predicts, saves and loads like any model; it is not trained.
+    head. The copy predicts, saves and loads like any model. It is not trained: its parameters are
+    frozen, and no gradient passes its 8-bit layers; only what comes behind them, the head, can be
+    unfrozen.
 
     Raises `ValueError` for another mode, and for a model that is quantised or of float64.
     """

@@ -189,7 +189,10 @@ static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error
         bool wants = is_trained(s, n);
         for (int i = 0; i < node->op->inputs; i++) wants = wants || s->wants[node->inputs[i]];
         if (wants && node->op->backward == NULL) {
-            return vt_fail(error, VT_VALUE, "operation %s has no gradient", node->op->name);
+            return vt_fail(error, VT_VALUE,
+                           "operation %s has no gradient: freeze what comes before it, or run it "
+                           "under no_grad()",
+                           node->op->name);
         }
         s->wants[program->input_count + n] = wants;
     }

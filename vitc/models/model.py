@@ -47,7 +47,8 @@ class Model:
         self, rows: Sequence[Row], dtype: str, old: Mapping[str, Parameter], draw: bool = True
     ) -> None:
         """Makes the table. Rows start as the old parameters of their name, else from their draw, or
-        from zero."""
+        from zero; those of a quantised model start frozen, since nothing is trained through it."""
+        quantized = any(row.int8 for row in rows)
         self._rows = tuple(rows)
         self.shapes = {row.name: row.shape for row in rows}
         self.params = _vitc.Params(
@@ -57,8 +58,7 @@ class Model:
             before = old.get(row.name)
             if before or draw:
                 self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
-            trained = not row.int8 and (before is None or before.requires_grad)
-            self.params.set_requires_grad(i, trained)
+            self.params.set_requires_grad(i, before.requires_grad if before else not quantized)
         self.window = Window(self.params)
         self._parameters = {
             row.name: Parameter(row.name, self.params, i, self.window) for i, row in enumerate(rows)
