@@ -15,6 +15,7 @@ import pytest
 
 from oracle import relative, timm
 from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
+from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training import checkpoint, folders
 from vitc.training.callbacks import Callback, ModelCheckpoint
@@ -49,6 +50,16 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
     assert resumed.global_step == 10
     assert digest(rest) == digest(whole)
     assert resumed.callback_metrics == run.callback_metrics
+
+
+def test_a_run_that_goes_on_elsewhere_says_that_bits_differ(tmp_path: Path, monkeypatch) -> None:
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(classifier(), Batches())
+    path = run.checkpoint_callback.best_model_path
+    assert checkpoint.read(path).state["machine"] == machine()
+    monkeypatch.setattr(checkpoint, "machine", lambda: machine() | {"isa": "another", "libc": ""})
+    with pytest.warns(UserWarning, match="written with another isa, libc: the run goes on, but"):
+        trainer(tmp_path, max_epochs=2).fit(classifier(), Batches(), ckpt_path=path)
 
 
 def test_a_run_that_is_stopped_within_a_window_begins_the_window_again(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from vitc.arrays import Array
 from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import parse_safetensors, write_safetensors
+from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training.estimate import size
 from vitc.training.folders import Claim, settle, steadily
@@ -90,6 +91,7 @@ class Checkpoint(NamedTuple):
         """
         state = self.state
         self._check_run(trainer)
+        self._notice_machine()
         self.load_models(module)
         trainer.optimizer.load_state_dict(self._optimizer())
         trainer.run_id = state["run"]
@@ -128,6 +130,16 @@ class Checkpoint(NamedTuple):
             raise ValueError(
                 f"{self.path} was trained with {self.state['shards']} devices, this run has "
                 f"{trainer.world_size}: a step would be another one"
+            )
+
+    def _notice_machine(self) -> None:
+        """Says so if the bits from here on may not be those that the run would have had there."""
+        here, there = machine(), self.state["machine"]
+        differing = [name for name in here if there.get(name) != here[name]]
+        if differing:
+            notice(
+                f"the checkpoint was written with another {', '.join(differing)}: the run goes on, "
+                "but not to the bits that it would have come to there"
             )
 
     def _optimizer(self) -> dict[str, Any]:
@@ -214,6 +226,7 @@ def _module_state(module: Any) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "vitc": __version__,
+        "machine": machine(),
         "module": type(module).__name__,
         "hparams": _as_json(module.hparams),
     }
