@@ -263,6 +263,28 @@ static void test_pairs(void) {
     close_scene(&shared);
 }
 
+/* While somebody else reads the values, or the gradients change, predictions go on. */
+static void *infer_once(void *context) {
+    infer(context);
+    return NULL;
+}
+
+static void test_predictions_wait_for_nobody_but_writers(void) {
+    scene s = new_scene();
+    thread_scene t;
+    pthread_t thread;
+    open_runs(&t, &s);
+    vt_lock_shared(&s.params->values);
+    vt_lock_alone(&s.params->gradients);
+    pthread_create(&thread, NULL, infer_once, &t);
+    pthread_join(thread, NULL);
+    vt_unlock(&s.params->gradients);
+    vt_unlock(&s.params->values);
+    VT_CHECK(t.infer->version == s.params->version);
+    close_runs(&t);
+    close_scene(&s);
+}
+
 /* ---------------------------------------------------------------- the lock */
 
 enum { TURNS = 2000 };
@@ -339,6 +361,7 @@ int main(void) {
     fill(upstream, VT_F32, BATCH * CLASSES, 1002, 1.0);
     test_who_is_alone_is_alone();
     test_those_that_share_are_in_at_once();
+    test_predictions_wait_for_nobody_but_writers();
     test_pairs();
     return vt_check_summary();
 }
