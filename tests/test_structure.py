@@ -26,7 +26,7 @@ LOUD = "exit|_exit|abort|printf|vprintf|fprintf|vfprintf|puts|fputs|putchar|perr
 # Parts of vitc/, row by row; a part may import from rows before its own.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("_vitc",),
-    ("errors", "files"),
+    ("errors", "files", "locks"),
     ("arrays",),
     ("program", "tape"),
     ("runtime", "parameters"),

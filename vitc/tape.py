@@ -359,8 +359,8 @@ class Loss:
                 "this loss has no way back to a model: the logits must come straight from the "
                 "model in gradient mode. Slices and arithmetic give plain numbers (only * and / "
                 "by a number and log_softmax keep the gradient); detach() a part that is meant to "
-                "be constant. A quantised model is not trained: train the one it was made from, and "
-                "quantise that"
+                "be constant. A quantised model is not trained: train the one it was made from, "
+                "and quantise that"
             )
         _backward(self._terms, self.weight)
 
