@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vitc.errors import shown
+
 Array = NDArray[Any]
 
 
@@ -20,7 +22,7 @@ def as_floats(x: Any, dtype: str, what: str) -> Array:
     """x as a C-contiguous array of dtype. Raises `TypeError` unless it holds floating point."""
     array = as_array(x)
     if array.dtype.kind != "f":
-        raise TypeError(f"{what} has dtype {array.dtype}, expected floating point numbers")
+        raise TypeError(f"{what} has dtype {shown(array.dtype)}, expected floating point numbers")
     return np.ascontiguousarray(array, dtype=dtype)
 
 

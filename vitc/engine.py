@@ -10,6 +10,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array
+from vitc.errors import shown
 from vitc.locks import Lock
 from vitc.program import Port, Program
 from vitc.runtime import get_num_threads
@@ -156,8 +157,9 @@ def _checked(x: Any, port: Port, dtype: str) -> Array:
     _check_shape(array.shape, port.outer)
     if array.dtype.kind != "f":
         raise TypeError(
-            f"the input has dtype {array.dtype}, expected floating point numbers: divide pixels by "
-            "255, subtract the mean and divide by the std (model.default_cfg['mean'], ['std'])"
+            f"the input has dtype {shown(array.dtype)}, expected floating point numbers: divide "
+            "pixels by 255, subtract the mean and divide by the std (model.default_cfg['mean'], "
+            "['std'])"
         )
     return np.ascontiguousarray(array, dtype=dtype).reshape(-1, *port.inner)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array, as_floats, over_axis
+from vitc.errors import shown
 from vitc.tape import Edge, Loss, Output, grad_enabled, on_tape
 
 __all__ = [
@@ -269,14 +270,16 @@ def _target(target: Any, dtype: str) -> Array:
         return np.ascontiguousarray(array, dtype=np.int64)
     if array.dtype.kind == "f":
         return np.ascontiguousarray(array, dtype=dtype)
-    raise TypeError(f"the target has dtype {array.dtype}, expected whole numbers or probabilities")
+    raise TypeError(
+        f"the target has dtype {shown(array.dtype)}, expected whole numbers or probabilities"
+    )
 
 
 def _loss(
     source: Any, value: float, gradient: Array, weights: dict[str, float], reduction: str
 ) -> Loss:
     if reduction not in weights:
-        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(weights)}")
+        raise ValueError(f"reduction is {shown(reduction)}, expected one of {', '.join(weights)}")
     edge = _edge(source)
     terms = [] if edge is None else [(edge, gradient)]
     complete = edge is not None or not grad_enabled()

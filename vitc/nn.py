@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vitc.errors import shown
 from vitc.models.init import Row, uniform
 from vitc.models.model import Model
 from vitc.program import Builder, Program
@@ -19,7 +20,7 @@ class Linear(Model):
     ) -> None:
         for what, size in (("in_features", in_features), ("out_features", out_features)):
             if size < 1:
-                raise ValueError(f"{what} is {size}, expected 1 or more")
+                raise ValueError(f"{what} is {shown(size)}, expected 1 or more")
         self.in_features, self.out_features = in_features, out_features
         rows = [Row("weight", (out_features, in_features), uniform(in_features))]
         rows += [Row("bias", (out_features,), uniform(in_features))] if bias else []

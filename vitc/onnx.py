@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import as_array
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.export.onnx_file import onnx
 from vitc.models.model import Model
 from vitc.program import Port
@@ -68,10 +68,13 @@ def _check_options(options: Mapping[str, Any]) -> None:
         if name not in _FIXED:
             own = set(inspect.signature(export).parameters) - {"options"}
             raise TypeError(
-                f"export has no option {name!r} in this version; {nearest(name, own | {*_FIXED})}"
+                f"export has no option {shown(name)} in this version; "
+                f"{nearest(name, own | {*_FIXED})}"
             )
         if _FIXED[name] is not None and value != _FIXED[name]:
-            raise ValueError(f"{name} is {value!r}, in this version it is always {_FIXED[name]}")
+            raise ValueError(
+                f"{name} is {shown(value)}, in this version it is always {_FIXED[name]}"
+            )
 
 
 def _batch_size(args: Any, ports: Sequence[Port]) -> int:
@@ -92,7 +95,7 @@ def _batch_name(dynamic_axes: Axes, known: Sequence[str]) -> str:
     found: list[str] = []
     for name, axes in dynamic_axes.items():
         if name not in known:
-            raise ValueError(f"dynamic_axes: there is no {name!r}; {nearest(name, known)}")
+            raise ValueError(f"dynamic_axes: there is no {shown(name)}; {nearest(name, known)}")
         found += [_axis_name(name, axis, axes) for axis in axes]
     if len(set(found)) > 1:
         names = " and ".join(sorted(set(found)))
@@ -103,7 +106,7 @@ def _batch_name(dynamic_axes: Axes, known: Sequence[str]) -> str:
 def _axis_name(name: str, axis: int, axes: Mapping[int, str] | Iterable[int]) -> str:
     if axis != 0:
         raise ValueError(
-            f"dynamic_axes: axis {axis} of {name!r} cannot be left open, only axis 0, the batch: "
-            "make the model with another img_size instead"
+            f"dynamic_axes: axis {shown(axis)} of {shown(name)} cannot be left open, only axis 0, "
+            "the batch: make the model with another img_size instead"
         )
     return axes[axis] if isinstance(axes, Mapping) else "batch"

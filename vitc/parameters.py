@@ -7,7 +7,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.tape import Window
 
 
@@ -107,8 +107,8 @@ class Layer:
     def __getattr__(self, part: str) -> "Parameter | Layer":
         found = None if part.startswith("_") else self.child(part)
         if found is None:
-            where = f"layer {self._name!r}" if self._name else "model"
-            raise AttributeError(f"the {where} has no {part!r}; {nearest(part, self.parts())}")
+            where = f"layer {shown(self._name)}" if self._name else "model"
+            raise AttributeError(f"the {where} has no {shown(part)}; {nearest(part, self.parts())}")
         return found
 
     def _numbered(self) -> list[str]:

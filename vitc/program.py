@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, NewType, Self
 
 from vitc import _vitc
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 Shape = tuple[int, ...]
 Value = NewType("Value", int)  # the number of a value: inputs first, then one per operation
@@ -244,7 +244,7 @@ class Builder:
 
     def _row(self, name: str) -> int:
         if name not in self._index:
-            raise ValueError(f"there is no parameter {name!r}; {nearest(name, self._index)}")
+            raise ValueError(f"there is no parameter {shown(name)}; {nearest(name, self._index)}")
         return self._index[name]
 
 

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import TypeVar
 
+from vitc.errors import shown
 from vitc.models.model import Model
 
 MODES = ("dynamic",)
@@ -23,5 +24,5 @@ def quantize(model: M, mode: str = "dynamic") -> M:
     Raises `ValueError` for another mode, and for a model that is quantised or of float64.
     """
     if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}, expected one of {', '.join(MODES)}")
+        raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(MODES)}")
     return deepcopy(model).quantize_().eval()

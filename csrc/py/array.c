@@ -36,22 +36,28 @@ char vt_array_type(vt_dtype dtype) {
     return type[dtype];
 }
 
-enum { SPEC_TEXT = 128 };
+enum { SHAPE_TEXT = 128 };
 
-/* "(any, 3, 224, 224)" */
-static const char *spec_text(char text[SPEC_TEXT], const vt_array_spec *spec) {
-    int used = snprintf(text, SPEC_TEXT, "(");
-    for (int i = 0; i < spec->ndim && used < SPEC_TEXT; i++) {
+/* "(any, 3, 224, 224)", cut where it is longer than the text */
+static const char *shape_text(char text[SHAPE_TEXT], int ndim, const npy_intp *dim) {
+    int used = snprintf(text, SHAPE_TEXT, "(");
+    for (int i = 0; i < ndim && used < SHAPE_TEXT; i++) {
         char *end = text + used;
-        const size_t room = (size_t)(SPEC_TEXT - used);
+        const size_t room = (size_t)(SHAPE_TEXT - used);
         const char *comma = i == 0 ? "" : ", ";
-        used += spec->dim[i] < 0 ? snprintf(end, room, "%sany", comma)
-                                 : snprintf(end, room, "%s%lld", comma, (long long)spec->dim[i]);
+        used += dim[i] < 0 ? snprintf(end, room, "%sany", comma)
+                           : snprintf(end, room, "%s%lld", comma, (long long)dim[i]);
     }
-    if (used < SPEC_TEXT) {
-        snprintf(text + used, (size_t)(SPEC_TEXT - used), spec->ndim == 1 ? ",)" : ")");
+    if (used < SHAPE_TEXT) {
+        snprintf(text + used, (size_t)(SHAPE_TEXT - used), ndim == 1 ? ",)" : ")");
     }
     return text;
+}
+
+/* That of an array. Its attribute `shape` could be anything, and of any length. */
+static const char *own_shape_text(char text[SHAPE_TEXT], PyObject *object) {
+    PyArrayObject *array = (PyArrayObject *)object;
+    return shape_text(text, PyArray_NDIM(array), PyArray_DIMS(array));
 }
 
 static bool fits(PyArrayObject *array, const vt_array_spec *spec) {
@@ -62,19 +68,23 @@ static bool fits(PyArrayObject *array, const vt_array_spec *spec) {
     return true;
 }
 
+static int copy_dims(npy_intp out[VT_MAX_DIMS + 1], int ndim, const int64_t *dim) {
+    for (int i = 0; i < ndim; i++) out[i] = (npy_intp)dim[i];
+    return ndim;
+}
+
 static void raise_shape(PyObject *object, const vt_array_spec *spec) {
-    char text[SPEC_TEXT];
-    PyObject *given = PyObject_GetAttrString(object, "shape");
-    if (given == NULL) return;
-    PyErr_Format(PyExc_ValueError, "%s has shape %S, expected %s", spec->name, given,
-                 spec_text(text, spec));
-    Py_DECREF(given);
+    char given[SHAPE_TEXT], expected[SHAPE_TEXT];
+    npy_intp dims[VT_MAX_DIMS + 1];
+    shape_text(expected, copy_dims(dims, spec->ndim, spec->dim), dims);
+    PyErr_Format(PyExc_ValueError, "%s has shape %s, expected %s", spec->name,
+                 own_shape_text(given, object), expected);
 }
 
 /* An array of the type, or NULL with a TypeError. */
 static PyArrayObject *check_type(PyObject *object, const char *name, char type) {
     if (!PyArray_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "%s is a %s, expected a NumPy array", name,
+        PyErr_Format(PyExc_TypeError, "%s is a %.100s, expected a NumPy array", name,
                      Py_TYPE(object)->tp_name);
         return NULL;
     }
@@ -83,7 +93,7 @@ static PyArrayObject *check_type(PyObject *object, const char *name, char type) 
         !PyArray_ISBYTESWAPPED(array)) {
         return array;
     }
-    PyErr_Format(PyExc_TypeError, "%s has dtype %S, expected %s", name,
+    PyErr_Format(PyExc_TypeError, "%s has dtype %.100S, expected %s", name,
                  (PyObject *)PyArray_DESCR(array), type_name(type));
     return NULL;
 }
@@ -135,11 +145,6 @@ bool vt_array_is_matrix(PyObject *object) {
     return PyArray_Check(object) && PyArray_NDIM((PyArrayObject *)object) == 2;
 }
 
-static int copy_dims(npy_intp out[VT_MAX_DIMS + 1], int ndim, const int64_t *dim) {
-    for (int i = 0; i < ndim; i++) out[i] = (npy_intp)dim[i];
-    return ndim;
-}
-
 PyObject *vt_array_new(char type, int ndim, const int64_t *dim) {
     npy_intp dims[VT_MAX_DIMS + 1];
     return PyArray_SimpleNew(copy_dims(dims, ndim, dim), dims, type_number(type));
@@ -184,20 +189,19 @@ static bool is_packed(PyArrayObject *array) {
 
 static int raise_no_image(PyObject *object, const char *name) {
     if (!PyArray_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "%s is a %s, expected a NumPy array", name,
+        PyErr_Format(PyExc_TypeError, "%s is a %.100s, expected a NumPy array", name,
                      Py_TYPE(object)->tp_name);
     } else {
-        PyErr_Format(PyExc_TypeError, "%s has dtype %S, expected uint8, uint16 or float32", name,
-                     (PyObject *)PyArray_DESCR((PyArrayObject *)object));
+        PyErr_Format(PyExc_TypeError, "%s has dtype %.100S, expected uint8, uint16 or float32",
+                     name, (PyObject *)PyArray_DESCR((PyArrayObject *)object));
     }
     return -1;
 }
 
 static int raise_no_axes(PyObject *object, const char *name) {
-    PyObject *shape = PyObject_GetAttrString(object, "shape");
-    if (shape == NULL) return -1;
-    PyErr_Format(PyExc_ValueError, "%s has shape %S, expected (H, W) or (H, W, C)", name, shape);
-    Py_DECREF(shape);
+    char text[SHAPE_TEXT];
+    PyErr_Format(PyExc_ValueError, "%s has shape %s, expected (H, W) or (H, W, C)", name,
+                 own_shape_text(text, object));
     return -1;
 }
 

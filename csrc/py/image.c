@@ -1,4 +1,6 @@
 /* Images: one function for all operations of image/, displacing, and the writing of planes. */
+#include <math.h>
+
 #include "image/elastic.h"
 #include "image/write.h"
 #include "py/array.h"
@@ -17,8 +19,9 @@ static int parse_numbers(PyObject *const *args, Py_ssize_t count, double *value,
         value[i] = PyFloat_AsDouble(args[i]);
         if (value[i] == -1.0 && PyErr_Occurred()) return -1;
         if (value[i] - value[i] == 0) continue;
-        PyErr_Format(PyExc_ValueError, "%s: argument %zd is %R, expected a finite number", name,
-                     i + 1, args[i]);
+        const char *infinite = value[i] > 0 ? "inf" : "-inf";
+        PyErr_Format(PyExc_ValueError, "%s: argument %zd is %s, expected a finite number", name,
+                     i + 1, isnan(value[i]) ? "nan" : infinite);
         return -1;
     }
     return 0;
@@ -51,7 +54,8 @@ PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (name == NULL) return NULL;
     const vt_image_op *op = vt_image_find(name);
     if (op == NULL) {
-        return PyErr_Format(PyExc_ValueError, "there is no operation on images named '%s'", name);
+        return PyErr_Format(PyExc_ValueError, "there is no operation on images named '%.100s'",
+                            name);
     }
     double value[VT_IMAGE_NUMBERS];
     if (parse_numbers(args + 2, count - 2, value, name) < 0) return NULL;

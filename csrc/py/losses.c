@@ -155,7 +155,7 @@ static PyObject *row_loss(PyObject *module, PyObject *args, PyObject *kwargs) {
     }
     l.kind = vt_loss_find(kind);
     l.log_target = log_target != 0;
-    if (l.kind == VT_LOSS_COUNT) return PyErr_Format(PyExc_ValueError, "no loss '%s'", kind);
+    if (l.kind == VT_LOSS_COUNT) return PyErr_Format(PyExc_ValueError, "no loss '%.100s'", kind);
     if (parse_row_loss(given, &l, array) == 0) result = run_row_loss(&l, array);
     for (int i = 0; i < ROW_ARRAYS; i++) Py_XDECREF(array[i]);
     return result;

@@ -28,20 +28,22 @@ void vt_free_object(PyObject *self) {
 }
 
 int vt_parse_shape(PyObject *object, vt_shape *shape) {
-    PyObject *sizes = PySequence_Tuple(object);
-    if (sizes == NULL) return -1;
-    const Py_ssize_t count = PyTuple_GET_SIZE(sizes);
+    const Py_ssize_t count = PySequence_Size(object);
+    if (count < 0) return -1;
     if (count < 1 || count > VT_MAX_DIMS) {
-        PyErr_Format(PyExc_ValueError, "shape %R has %zd sizes, expected 1 to %d", sizes, count,
+        PyErr_Format(PyExc_ValueError, "a shape has %zd sizes, expected 1 to %d", count,
                      VT_MAX_DIMS);
-    } else {
-        shape->ndim = (int)count;
-        for (Py_ssize_t i = 0; i < count && PyErr_Occurred() == NULL; i++) {
-            shape->dim[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(sizes, i));
-        }
+        return -1;
     }
-    Py_DECREF(sizes);
-    return PyErr_Occurred() == NULL ? 0 : -1;
+    shape->ndim = (int)count;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *size = PySequence_GetItem(object, i);
+        if (size == NULL) return -1;
+        shape->dim[i] = PyLong_AsLongLong(size);
+        Py_DECREF(size);
+        if (PyErr_Occurred() != NULL) return -1;
+    }
+    return 0;
 }
 
 PyObject *vt_shape_tuple(const vt_shape *shape) {
@@ -63,7 +65,7 @@ int vt_parse_dtype(const char *name, vt_dtype *dtype) {
         *dtype = (vt_dtype)i;
         return 0;
     }
-    PyErr_Format(PyExc_ValueError, "dtype is '%s', expected 'float32' or 'float64'", name);
+    PyErr_Format(PyExc_ValueError, "dtype is '%.100s', expected 'float32' or 'float64'", name);
     return -1;
 }
 

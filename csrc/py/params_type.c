@@ -18,13 +18,13 @@ static int parse_row_tuple(PyObject *row, Py_ssize_t index, const row_list *list
     PyObject *shape;
     const char *dtype = NULL;
     if (!PyTuple_Check(row)) {
-        PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %s",
+        PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %.100s",
                      Py_TYPE(row)->tp_name);
         return -1;
     }
     if (!PyArg_ParseTuple(row, "sO|z", &list->names[index], &shape, &dtype)) return -1;
     if (dtype != NULL && strcmp(dtype, "int8") != 0) {
-        PyErr_Format(PyExc_ValueError, "parameter %s has dtype '%s', expected 'int8' or none",
+        PyErr_Format(PyExc_ValueError, "parameter %.100s has dtype '%.100s', expected 'int8' or none",
                      list->names[index], dtype);
         return -1;
     }
@@ -47,7 +47,7 @@ static int check_sizes(const vt_shape *shapes, const char *const *names, Py_ssiz
             elements *= (double)shapes[i].dim[d];
         }
         if (elements >= 1 && elements <= 1e12) continue;
-        PyErr_Format(PyExc_ValueError, "parameter %s has a size out of range", names[i]);
+        PyErr_Format(PyExc_ValueError, "parameter %.100s has a size out of range", names[i]);
         return -1;
     }
     return 0;
@@ -164,7 +164,7 @@ static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
     if (vt_check_row(params_of(self), row) < 0) return NULL;
     vt_param_row *r = &params_of(self)->rows[row];
     if (flag && r->dtype == VT_S8) {
-        PyErr_Format(PyExc_ValueError, "%s is quantised and cannot be trained", r->name);
+        PyErr_Format(PyExc_ValueError, "%.100s is quantised and cannot be trained", r->name);
         return NULL;
     }
     r->requires_grad = flag != 0;

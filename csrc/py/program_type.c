@@ -55,18 +55,18 @@ static int parse_values(PyObject *object, int **outputs, int *count) {
 /* Exactly `limit` indices (`exact`), or at most that many, the rest being -1. */
 static int parse_indices(PyObject *object, int *indices, int limit, bool exact, const char *what,
                          const char *op) {
-    PyObject *tuple = PySequence_Tuple(object);
-    if (tuple == NULL) return -1;
-    const Py_ssize_t count = PyTuple_GET_SIZE(tuple);
-    int result = 0;
+    const Py_ssize_t count = PySequence_Size(object);
+    if (count < 0) return -1;
     if (count > limit || (exact && count != limit)) {
         PyErr_Format(PyExc_ValueError, "%s takes %d %s, got %zd", op, limit, what, count);
-        result = -1;
+        return -1;
     }
+    int result = 0;
     for (Py_ssize_t i = 0; result == 0 && i < count; i++) {
-        result = parse_index(PyTuple_GET_ITEM(tuple, i), &indices[i]);
+        PyObject *index = PySequence_GetItem(object, i);
+        result = index == NULL ? -1 : parse_index(index, &indices[i]);
+        Py_XDECREF(index);
     }
-    Py_DECREF(tuple);
     return result;
 }
 
@@ -80,8 +80,9 @@ static int parse_attribute(PyObject *value, const vt_attribute_spec *spec, vt_at
             text = PyUnicode_AsUTF8AndSize(value, &length);
             if (text == NULL) return -1;
             if (length >= VT_MAX_NAME || strlen(text) != (size_t)length) {
-                PyErr_Format(PyExc_ValueError, "%s is %R, expected at most %d characters",
-                             spec->name, value, VT_MAX_NAME - 1);
+                PyErr_Format(PyExc_ValueError,
+                             "%s has %zd characters, expected at most %d and none of them NUL",
+                             spec->name, length, VT_MAX_NAME - 1);
                 return -1;
             }
             memcpy(out->name, text, (size_t)length + 1);
@@ -128,14 +129,14 @@ static int parse_node(PyObject *row, vt_node *node) {
     PyObject *inputs, *params, *attributes;
     if (!PyTuple_Check(row)) {
         PyErr_Format(PyExc_TypeError,
-                     "an operation is a tuple (kind, inputs, params, attributes), got a %s",
+                     "an operation is a tuple (kind, inputs, params, attributes), got a %.100s",
                      Py_TYPE(row)->tp_name);
         return -1;
     }
     if (!PyArg_ParseTuple(row, "sOOO", &kind, &inputs, &params, &attributes)) return -1;
     node->op = vt_op_find(kind);
     if (node->op == NULL) {
-        PyErr_Format(PyExc_ValueError, "operation '%s' is unknown", kind);
+        PyErr_Format(PyExc_ValueError, "operation '%.100s' is unknown", kind);
         return -1;
     }
     for (int i = 0; i < VT_MAX_PARAMS; i++) node->params[i] = -1;

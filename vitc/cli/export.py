@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from vitc import export
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.export.folder import Folder, read_folder
 from vitc.export.onnx_file import OPSETS
 from vitc.export.triton_repository import BACKENDS
@@ -68,7 +68,8 @@ def _source(source: str) -> Folder:
         return read_folder(source)
     if source not in list_models():
         raise ValueError(
-            f"there is no checkpoint {source!r}, and no model; {nearest(source, list_models())}"
+            f"there is no checkpoint {shown(source)}, and no model; "
+            f"{nearest(source, list_models())}"
         )
     return Folder(create_model(source).eval(), None)
 

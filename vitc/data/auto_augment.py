@@ -22,7 +22,7 @@ from vitc.data import policies
 from vitc.data.random import between
 from vitc.data.transforms.arguments import at_least, probability
 from vitc.data.transforms.base import RandomTransform
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 HParams = Mapping[str, Any]
 # What an operation draws for a level: its arguments after the image.
@@ -199,7 +199,7 @@ class AugmentOp(RandomTransform):
         hparams: HParams | None = None,
     ) -> None:
         if name not in OPERATIONS:
-            raise ValueError(f"there is no operation {name!r}; {nearest(name, OPERATIONS)}")
+            raise ValueError(f"there is no operation {shown(name)}; {nearest(name, OPERATIONS)}")
         self.name, self.magnitude = name, magnitude
         self.prob = probability(prob, "prob")
         self.hparams = {**_DEFAULTS, **(hparams or {})}
@@ -448,7 +448,7 @@ def auto_augment_transform(config_str: str, hparams: HParams | None = None) -> R
         return _augmix(config_str, hparams or {})
     if name not in _POLICIES:
         raise ValueError(
-            f"{config_str!r} is no policy; {nearest(name, {'rand', 'augmix', *_POLICIES})}"
+            f"{shown(config_str)} is no policy; {nearest(name, {'rand', 'augmix', *_POLICIES})}"
         )
     options = _options(config_str, {"mstd": float})
     hparams = {"magnitude_std": options.get("mstd", 0), **(hparams or {})}
@@ -485,7 +485,9 @@ def _choices(
     if chosen is None:
         return (_increasing(_RANDOM) if increasing else _RANDOM), None
     if chosen not in _SETS:
-        raise ValueError(f"{config!r}: there is no set {chosen!r}; {nearest(chosen, _SETS)}")
+        raise ValueError(
+            f"{shown(config)}: there is no set {shown(chosen)}; {nearest(chosen, _SETS)}"
+        )
     names = _SETS[chosen]
     if isinstance(names, list):
         return names, None
@@ -519,6 +521,7 @@ def _options(config: str, kinds: Mapping[str, Callable[[str], Any]]) -> dict[str
         except (KeyError, ValueError):
             known = ", ".join(kinds)
             raise ValueError(
-                f"{config!r}: {section!r} is no option, expected a number behind one of {known}"
+                f"{shown(config)}: {shown(section)} is no option, expected a number behind one of "
+                f"{known}"
             ) from None
     return options

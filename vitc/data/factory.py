@@ -9,7 +9,7 @@ from vitc.data import transforms as T
 from vitc.data.auto_augment import auto_augment_transform
 from vitc.data.functional import Size, pair
 from vitc.data.random_erasing import RandomErasing
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
@@ -71,7 +71,7 @@ def create_transform(
     if unknown:
         name, known = next(iter(unknown)), inspect.signature(create_transform).parameters
         hint = nearest(name, set(known) - {"unknown"})
-        raise TypeError(f"create_transform has no argument {name!r} in this version; {hint}")
+        raise TypeError(f"create_transform has no argument {shown(name)} in this version; {hint}")
     size = input_size if isinstance(input_size, int) else tuple(input_size)[-2:]
     normalize = normalize and not use_prefetcher
     final: list[T.Step] = [T.ToTensor(), T.Normalize(mean, std)] if normalize else [T.PILToTensor()]
@@ -111,7 +111,9 @@ def _train_crop(
         return [T.RandomResizedCrop(size, scale, ratio, interpolation)]
     crops = {"rkrc": T.CenterCropOrPad, "rkrr": T.RandomCropOrPad}
     if mode not in crops:
-        raise ValueError(f"train_crop_mode is {mode!r}, expected one of rrc, {', '.join(crops)}")
+        raise ValueError(
+            f"train_crop_mode is {shown(mode)}, expected one of rrc, {', '.join(crops)}"
+        )
     fit = T.ResizeKeepRatio(
         size,
         interpolation=interpolation,
@@ -150,7 +152,7 @@ def _jitter(jitter: float | Sequence[float] | None, prob: float | None) -> list[
         return []
     strengths = (jitter,) * 3 if isinstance(jitter, int | float) else tuple(jitter)
     if len(strengths) not in (3, 4):
-        raise ValueError(f"color_jitter is {jitter}, expected one, three or four numbers")
+        raise ValueError(f"color_jitter is {shown(jitter)}, expected one, three or four numbers")
     steps: list[T.Step] = [T.ColorJitter(*strengths)]
     return steps if prob is None else [T.RandomApply(steps, prob)]
 
@@ -168,10 +170,12 @@ def _evaluation(
     crop_mode: str | None,
 ) -> list[T.Step]:
     if (crop_mode or "center") not in CROP_MODES:
-        raise ValueError(f"crop_mode is {crop_mode!r}, expected one of {', '.join(CROP_MODES)}")
+        raise ValueError(
+            f"crop_mode is {shown(crop_mode)}, expected one of {', '.join(CROP_MODES)}"
+        )
     share = crop_pct or DEFAULT_CROP_PCT
     if not 0 < share <= 1:
-        raise ValueError(f"crop_pct is {crop_pct}, expected a share above 0, at most 1")
+        raise ValueError(f"crop_pct is {shown(crop_pct)}, expected a share above 0, at most 1")
     height, width = (math.floor(edge / share) for edge in pair(size, "input_size"))
     if crop_mode == "squash":
         return [T.Resize((height, width), interpolation), T.CenterCrop(size)]
@@ -222,7 +226,7 @@ def resolve_data_config(
         values = tuple(chosen[name])
         values = values * channels if len(values) == 1 else values
         if name in given and len(values) != channels:
-            raise ValueError(f"{name} is {given[name]}, expected one value or {channels}")
+            raise ValueError(f"{name} is {shown(given[name])}, expected one value or {channels}")
         chosen[name] = values
     return chosen
 

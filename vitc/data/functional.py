@@ -18,7 +18,7 @@ from vitc import _vitc
 from vitc.arrays import Array
 from vitc.data import images
 from vitc.data.random import generator, noise_key
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,14 +48,14 @@ def interpolation_mode(value: Any) -> InterpolationMode:
     name = getattr(value, "value", value)
     mode = _MODES.get(name) if isinstance(name, str) else None
     if mode is None:
-        raise ValueError(f"interpolation is {value!r}; {nearest(str(name), list(_MODES))}")
+        raise ValueError(f"interpolation is {shown(value)}; {nearest(name, list(_MODES))}")
     return mode
 
 
 def padding_kind(mode: str) -> str:
     """The mode itself. Raises `ValueError` unless it is one of `PADDINGS`."""
     if mode not in PADDINGS:
-        raise ValueError(f"padding_mode is {mode!r}, expected one of {', '.join(PADDINGS)}")
+        raise ValueError(f"padding_mode is {shown(mode)}, expected one of {', '.join(PADDINGS)}")
     return mode
 
 
@@ -63,7 +63,7 @@ def pair(size: Size, what: str = "size") -> tuple[int, int]:
     """size as (height, width). Raises `ValueError` unless it is one or two numbers above 0."""
     sizes = (size,) if isinstance(size, int) else tuple(size)
     if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise ValueError(f"{what} is {size!r}, expected one or two whole numbers above 0")
+        raise ValueError(f"{what} is {shown(size)}, expected one or two whole numbers above 0")
     return sizes[0], sizes[-1]
 
 
@@ -181,7 +181,7 @@ def pad(img: Any, padding: Size, fill: Fill = 0, padding_mode: str = "constant")
 def _borders(padding: Size) -> tuple[int, int, int, int]:
     sizes = (padding,) if isinstance(padding, int) else tuple(padding)
     if len(sizes) not in (1, 2, 4):
-        raise ValueError(f"padding is {padding!r}, expected one, two or four whole numbers")
+        raise ValueError(f"padding is {shown(padding)}, expected one, two or four whole numbers")
     left, top, right, bottom = sizes * (4 // len(sizes))
     return left, top, right, bottom
 
@@ -193,7 +193,9 @@ def _fill(fill: Fill, img: Any) -> tuple[float, ...]:
     if len(values) == 1:
         values *= channels
     if len(values) != channels:
-        raise ValueError(f"fill is {fill!r}, expected one value or {channels}, one per channel")
+        raise ValueError(
+            f"fill is {shown(fill)}, expected one value or {channels}, one per channel"
+        )
     return values
 
 
@@ -364,7 +366,9 @@ def elastic_transform(
     down, in pixels. Beside the image there is fill. interpolation: "bilinear" or "nearest".
     """
     if interpolation not in ("bilinear", "nearest"):
-        raise ValueError(f"interpolation is {interpolation!r}, expected 'bilinear' or 'nearest'")
+        raise ValueError(
+            f"interpolation is {shown(interpolation)}, expected 'bilinear' or 'nearest'"
+        )
     pixels = images.pixels_of(img)
     bilinear = interpolation == "bilinear"
     return images.like(_vitc.displace(pixels, displacement, bilinear, *_fill(fill, img)), img)
@@ -397,7 +401,7 @@ def adjust_hue(img: Any, hue_factor: float) -> Any:
     Raises `ValueError` for another factor, and for neither one nor three channels.
     """
     if not -0.5 <= hue_factor <= 0.5:
-        raise ValueError(f"hue_factor is {hue_factor}, expected -0.5 to 0.5")
+        raise ValueError(f"hue_factor is {shown(hue_factor)}, expected -0.5 to 0.5")
     return images.apply_to_colours("hue", img, hue_factor)
 
 
@@ -406,7 +410,7 @@ def to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
     from PIL import Image
 
     if num_output_channels not in (1, 3):
-        raise ValueError(f"num_output_channels is {num_output_channels}, expected 1 or 3")
+        raise ValueError(f"num_output_channels is {shown(num_output_channels)}, expected 1 or 3")
     if images.is_array(img):
         return _vitc.image("grayscale", img, num_output_channels)
     grey = img.convert("L")

@@ -10,6 +10,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array
+from vitc.errors import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,8 +41,8 @@ def pixels_of(img: Any) -> Array:
         return img
     if img.mode not in _MODES:
         raise TypeError(
-            f"the image has mode {img.mode!r}, expected one of {', '.join(_MODES)}; convert it "
-            'first, as with img.convert("RGB")'
+            f"the image has mode {shown(img.mode)}, expected one of {', '.join(_MODES)}; convert "
+            'it first, as with img.convert("RGB")'
         )
     return np.asarray(img)
 

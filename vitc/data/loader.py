@@ -16,7 +16,7 @@ from typing import Any
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.samplers import Sampler
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.tape import clock
 
 ON_ERROR = ("raise", "skip", "substitute")
@@ -86,7 +86,9 @@ class DataLoader:
         )
         self.max_prefetch_bytes = _at_least(1, "max_prefetch_bytes", max_prefetch_bytes)
         if on_error not in ON_ERROR:
-            raise ValueError(f"on_error is {on_error!r}, expected one of {', '.join(ON_ERROR)}")
+            raise ValueError(
+                f"on_error is {shown(on_error)}, expected one of {', '.join(ON_ERROR)}"
+            )
         self.on_error = on_error
         self.unreadable: dict[int, str] = {}  # sample -> reason, which names the file
         self._told: set[int] = set()
@@ -123,16 +125,16 @@ class DataLoader:
         """
         own = self.state_dict()
         if set(state) != set(own):
-            raise ValueError(f"the state has {sorted(state)}, expected {sorted(own)}")
+            raise ValueError(f"the state has {shown(sorted(state))}, expected {sorted(own)}")
         for name in ("seed", "batch_size", "samples"):
             if state[name] != own[name]:
                 raise ValueError(
-                    f"the state is of {name} {state[name]}, this loader has {own[name]}"
+                    f"the state is of {name} {shown(state[name])}, this loader has {own[name]}"
                 )
         self.set_epoch(state["epoch"])
         batches = len(self._starts(self._samples()))
         if not 0 <= state["batch"] <= batches:
-            raise ValueError(f"the state is at batch {state['batch']} of {batches}")
+            raise ValueError(f"the state is at batch {shown(state['batch'])} of {batches}")
         self._batch = self._start = state["batch"]
 
     def batches(self, start: int = 0) -> Iterator[Any]:
@@ -143,7 +145,7 @@ class DataLoader:
         starts = self._starts(len(places))
         if not 0 <= start <= len(starts):
             raise ValueError(
-                f"start is {start}, expected 0 to {len(starts)}, the number of batches"
+                f"start is {shown(start)}, expected 0 to {len(starts)}, the number of batches"
             )
         self._start = 0
         groups = [range(i, min(i + self.batch_size, len(places))) for i in starts[start:]]
@@ -326,7 +328,7 @@ def _counted(indices: Sequence[int]) -> list[Place]:
 def _refuse(unknown: dict[str, Any]) -> None:
     for name in unknown:
         known = set(inspect.signature(DataLoader).parameters) - {"unknown"}
-        raise TypeError(f"DataLoader has no argument {name!r}; {nearest(name, known)}")
+        raise TypeError(f"DataLoader has no argument {shown(name)}; {nearest(name, known)}")
 
 
 def _check_dataset(dataset: Any) -> None:
@@ -340,5 +342,5 @@ def _check_dataset(dataset: Any) -> None:
 def _at_least(least: int, name: str, value: int) -> int:
     number = operator.index(value)
     if number < least:
-        raise ValueError(f"{name} is {value}, expected {least} or more")
+        raise ValueError(f"{name} is {shown(value)}, expected {least} or more")
     return number

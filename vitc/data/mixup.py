@@ -21,6 +21,7 @@ from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.images import pixels_of
 from vitc.data.transforms.arguments import at_least, bounds, probability
+from vitc.errors import shown
 
 # (top, bottom, left, right): rows and columns from, and up to but without.
 Box = tuple[int, int, int, int]
@@ -56,7 +57,9 @@ def _soft(target: Array, num_classes: int, smoothing: float, multi_label: bool) 
     if dense:
         return target.astype(np.float32) * np.float32(1.0 - smoothing) + np.float32(off)
     if target.dtype.kind not in "iu" or not ((target >= 0) & (target < num_classes)).all():
-        raise ValueError(f"labels are {target}, expected whole numbers from 0 to {num_classes - 1}")
+        raise ValueError(
+            f"labels are {shown(target)}, expected whole numbers from 0 to {num_classes - 1}"
+        )
     out = np.full((len(target), num_classes), off, np.float32)
     out[np.arange(len(target)), target] = 1.0 - smoothing + off
     return out
@@ -99,7 +102,7 @@ class Mixup:
         if not (self.mixup_alpha or self.cutmix_alpha):
             raise ValueError("mixup_alpha and cutmix_alpha are 0, expected one above 0")
         if mode not in self.modes:
-            raise ValueError(f"mode is {mode!r}, expected one of {', '.join(self.modes)}")
+            raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(self.modes)}")
         self.mix_prob = probability(prob, "prob")
         self.switch_prob = probability(switch_prob, "switch_prob")
         self.mode, self.correct_lam = mode, correct_lam
@@ -247,7 +250,9 @@ class FastCollateMixup(Mixup):
         self.mixup_off_epoch = int(at_least(0, "mixup_off_epoch", mixup_off_epoch))
         self.mean, self.std = tuple(mean or ()), tuple(std or ())
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean is {mean} and std {std}, expected as many numbers of each")
+            raise ValueError(
+                f"mean is {shown(mean)} and std {shown(std)}, expected as many numbers of each"
+            )
 
     def __call__(self, batch: Sequence[Any], _: Any = None) -> tuple[Array, Array]:
         if not self.mean:

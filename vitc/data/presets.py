@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from vitc.data import transforms as T
 from vitc.data.factory import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from vitc.data.functional import Size
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 # ------------------------------------------------------------------------------- by field
 
@@ -105,7 +105,7 @@ def create_preset(
     `create_transform` does, and change nothing here.
     """
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; {nearest(name, PRESETS)}")
+        raise ValueError(f"there is no preset {shown(name)}; {nearest(name, PRESETS)}")
     size = input_size if isinstance(input_size, int) else tuple(input_size)[-2:]
     steps = PRESETS[name](size, interpolation)
     return T.Compose([*steps, T.ToTensor(), T.Normalize(mean, std)])
@@ -162,7 +162,7 @@ def augreg_strength(model: Any, num_images: int) -> str:
     augmentation however little data there is. Below ImageNet-1k, as on it.
     """
     if num_images < 1:
-        raise ValueError(f"num_images is {num_images}, expected 1 or more")
+        raise ValueError(f"num_images is {shown(num_images)}, expected 1 or more")
     patch = model.default_cfg["input_size"][1] // model.grid_size[0]
     strengths = next(found for width, found in _BY_WIDTH if model.embed_dim <= width)
     return strengths[16 if patch < 24 else 32][num_images >= _MUCH]

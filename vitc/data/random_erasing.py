@@ -13,6 +13,7 @@ from vitc.data.random import noise_key
 from vitc.data.transforms.arguments import at_least, bounds, positive
 from vitc.data.transforms.arguments import probability as checked
 from vitc.data.transforms.tensors import Erasing, erased_box, normalized
+from vitc.errors import shown
 
 # The spread of the numbers that fill a rectangle, and whether each value has one of its own.
 _FILLS = {"const": (0.0, False), "rand": (1.0, False), "pixel": (1.0, True)}
@@ -45,7 +46,7 @@ class RandomErasing(Erasing):
         aspect = (min_aspect, max_aspect or 1 / min_aspect)
         self.aspect = positive("min_aspect, max_aspect", aspect)
         if mode not in _FILLS:
-            raise ValueError(f"mode is {mode!r}, expected one of {', '.join(_FILLS)}")
+            raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(_FILLS)}")
         self.mode, self.num_splits = mode, num_splits
         self.min_count = int(at_least(1, "min_count", min_count))
         self.max_count = int(at_least(min_count, "max_count", max_count or min_count))

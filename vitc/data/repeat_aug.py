@@ -11,6 +11,7 @@ from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.samplers import Sampler
 from vitc.data.transforms.arguments import at_least
+from vitc.errors import shown
 
 
 class RepeatAugSampler(Sampler):
@@ -38,7 +39,7 @@ class RepeatAugSampler(Sampler):
         self.dataset, self.shuffle = dataset, shuffle
         self.num_replicas = int(at_least(1, "num_replicas", num_replicas))
         if not 0 <= rank < num_replicas:
-            raise ValueError(f"rank is {rank}, expected 0 to {num_replicas - 1}")
+            raise ValueError(f"rank is {shown(rank)}, expected 0 to {num_replicas - 1}")
         self.rank, self.num_repeats = rank, at_least(1, "num_repeats", num_repeats)
         length, ratio = len(dataset), selected_ratio or num_replicas
         self.num_samples = math.ceil(length * num_repeats / num_replicas)
@@ -78,7 +79,9 @@ class AugMixDataset:
     @transform.setter
     def transform(self, parts: Sequence[Any]) -> None:
         if not isinstance(parts, tuple | list) or len(parts) != 3:
-            raise ValueError(f"transform is {parts!r}, expected three, as separate=True gives them")
+            raise ValueError(
+                f"transform is {shown(parts)}, expected three, as separate=True gives them"
+            )
         self.dataset.transform, self._augmentation, self._final = parts
 
     def __len__(self) -> int:

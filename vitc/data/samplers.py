@@ -13,6 +13,7 @@ import numpy as np
 
 from vitc.arrays import Array, as_array
 from vitc.data import random
+from vitc.errors import shown
 from vitc.tape import clock
 
 
@@ -22,7 +23,7 @@ class Sampler:
     def __init__(self, length: int, seed: int | None) -> None:
         self.length, self.seed, self.epoch = as_index(length), seed, 0
         if self.length < 1:
-            raise ValueError(f"an epoch of {length} samples, expected 1 or more")
+            raise ValueError(f"an epoch of {shown(length)} samples, expected 1 or more")
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -108,7 +109,7 @@ class ClassBalancedSampler(WeightedRandomSampler):
         seed: int | None = None,
     ) -> None:
         if not 0 <= beta < 1:
-            raise ValueError(f"beta is {beta}, expected a number from 0 to below 1")
+            raise ValueError(f"beta is {shown(beta)}, expected a number from 0 to below 1")
         labels = [as_index(label) for label in targets]
         weight = {k: (1 - beta) / (1 - beta**n) for k, n in Counter(labels).items()}
         super().__init__([weight[label] for label in labels], num_samples, seed=seed)
@@ -124,7 +125,7 @@ class GroupSampler(Sampler):
     def __init__(self, groups: Sequence[Any], per_group: int = 1, seed: int | None = None) -> None:
         self.per_group = as_index(per_group)
         if self.per_group < 1:
-            raise ValueError(f"per_group is {per_group}, expected 1 or more")
+            raise ValueError(f"per_group is {shown(per_group)}, expected 1 or more")
         self.groups = list(groups)
         sizes = Counter(self.groups).values()
         super().__init__(sum(min(size, self.per_group) for size in sizes), seed)

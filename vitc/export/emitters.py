@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.export.graph import Emitter, Graph, Operation
 from vitc.models.resample import bicubic
 
@@ -132,7 +133,7 @@ def mean(g: Graph, x: str, axis: int) -> str:
 def activation(g: Graph, op: Operation) -> str:
     function = op.attributes["function"]
     if function not in _ACTIVATIONS:
-        raise ValueError(f"the activation {function!r} has no form in ONNX in this version")
+        raise ValueError(f"the activation {shown(function)} has no form in ONNX in this version")
     return _ACTIVATIONS[function](g, op)
 
 

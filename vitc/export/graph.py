@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.program import Program, Shape
 
 
@@ -87,7 +88,9 @@ class Graph:
         """All operations in order. Raises `ValueError` naming one without an emitter."""
         for value, op in self._operations.items():
             if op.kind not in emitters:
-                raise ValueError(f"the operation {op.kind!r} has no form in ONNX in this version")
+                raise ValueError(
+                    f"the operation {shown(op.kind)} has no form in ONNX in this version"
+                )
             if value not in self._together:
                 self._scope = self._scope_of(op)
                 self.hold(value, emitters[op.kind](self, op))

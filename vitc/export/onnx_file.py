@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitc import __version__
+from vitc.errors import shown
 from vitc.export.properties import properties
 from vitc.files import replacing
 from vitc.models.model import Model
@@ -79,7 +80,7 @@ def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
             f"expected a model of vitc, got a {type(model).__name__}; of a module, give its model"
         )
     if not isinstance(opset, int) or isinstance(opset, bool) or opset not in OPSETS:
-        raise ValueError(f"opset is {opset!r}, expected {OPSETS[0]} to {OPSETS[-1]}")
+        raise ValueError(f"opset is {shown(opset)}, expected {OPSETS[0]} to {OPSETS[-1]}")
     if model.params.dtype != "float32":
         raise ValueError(
             f"the model has dtype {model.params.dtype}, ONNX files are written in float32: make it "
@@ -90,7 +91,7 @@ def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
         raise ValueError(f"the weights take {size / 1e9:.1f} GB, an ONNX file holds at most 2")
     classes = getattr(model, "num_classes", None)
     if labels is not None and len(labels) != classes:
-        raise ValueError(f"there are {len(labels)} labels, the model has {classes} classes")
+        raise ValueError(f"there are {len(labels)} labels, the model has {shown(classes)} classes")
 
 
 # ------------------------------------------------------------------------------------- the graph
@@ -135,11 +136,11 @@ def _check_names(border: Border, program: Program, taken: Sequence[str]) -> None
         ("output_names", border.outputs, program.outputs),
     ):
         if isinstance(names, str) or len(names) != len(ports):
-            raise ValueError(f"{what} is {names!r}, expected a list of {len(ports)}")
+            raise ValueError(f"{what} is {shown(names)}, expected a list of {len(ports)}")
     both = [*border.inputs, *border.outputs]
     for name in both:
         if both.count(name) > 1 or name in taken or not name:
-            raise ValueError(f"{name!r} cannot name an input or output: it is taken or empty")
+            raise ValueError(f"{shown(name)} cannot name an input or output: it is taken or empty")
 
 
 # ------------------------------------------------------------------------------------- the file

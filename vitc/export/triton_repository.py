@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.export.folder import read_folder
 from vitc.export.onnx_file import onnx
 from vitc.export.properties import properties
@@ -82,13 +82,15 @@ def triton(
 
 def _check(settings: Settings, backend: str) -> None:
     if backend not in BACKENDS:
-        raise ValueError(f"there is no backend {backend!r}; {nearest(backend, BACKENDS)}")
+        raise ValueError(f"there is no backend {shown(backend)}; {nearest(backend, BACKENDS)}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", settings.name):
-        raise ValueError(f"name is {settings.name!r}, expected letters, digits, '_', '.' and '-'")
+        raise ValueError(
+            f"name is {shown(settings.name)}, expected letters, digits, '_', '.' and '-'"
+        )
     for what, least in (("max_batch_size", 1), ("instances", 1), ("queue_delay", 0)):
         value = getattr(settings, what)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{what} is {value!r}, expected a whole number from {least}")
+            raise ValueError(f"{what} is {shown(value)}, expected a whole number from {least}")
 
 
 def _check_model(model: VisionTransformer, labels: Sequence[str] | None) -> None:
@@ -100,7 +102,7 @@ def _check_model(model: VisionTransformer, labels: Sequence[str] | None) -> None
         )
     for label in labels or ():
         if "\n" in label or "\r" in label:
-            raise ValueError(f"the label {label!r} has more than one line")
+            raise ValueError(f"the label {shown(label)} has more than one line")
 
 
 # ------------------------------------------------------------------------------------- the config

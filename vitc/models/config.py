@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vitc.errors import shown
 from vitc.models.init import MODES
 
 POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr")
@@ -76,7 +77,9 @@ class Config:
             _at_least(name, getattr(self, name), 0)
         for name in RATES:
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected 0 <= {name} < 1")
+                raise ValueError(
+                    f"{name} is {shown(getattr(self, name))}, expected 0 <= {name} < 1"
+                )
         self._check_names()
         self._check_sizes()
 
@@ -95,7 +98,7 @@ class Config:
         for name, known in choices.items():
             value = getattr(self, name)
             if value not in known:
-                raise ValueError(f"{name} is {value!r}, expected one of {str(known)[1:-1]}")
+                raise ValueError(f"{name} is {shown(value)}, expected one of {str(known)[1:-1]}")
         if self.global_pool == "token" and not self.class_token:
             raise ValueError("global_pool 'token' needs class_token=True")
         if self.fix_init and self.block_fn not in ("Block", "ResPostBlock"):
@@ -177,7 +180,7 @@ class Config:
 def _pair(name: str, size: Any) -> tuple[int, int]:
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2:
-        raise ValueError(f"{name} is {size!r}, expected a number or (height, width)")
+        raise ValueError(f"{name} is {shown(size)}, expected a number or (height, width)")
     for side in pair:
         _at_least(name, side, 1)
     return pair
@@ -185,6 +188,6 @@ def _pair(name: str, size: Any) -> tuple[int, int]:
 
 def _at_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}, expected a whole number")
+        raise TypeError(f"{name} is {shown(value)}, expected a whole number")
     if value < least:
-        raise ValueError(f"{name} is {value}, expected {least} or more")
+        raise ValueError(f"{name} is {shown(value)}, expected {least} or more")

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.models.architectures import ARCHITECTURES, Architecture
 from vitc.models.config import Config
 from vitc.models.features import FeatureGetterNet
@@ -98,7 +98,7 @@ def fetched_files(model_name: str) -> list[Path]:
 
     source = resolve(model_name)
     if source.folder:
-        raise ValueError(f"{model_name!r} is on this machine already")
+        raise ValueError(f"{shown(model_name)} is on this machine already")
     weights = weights_of(source, source.cfg)
     repository = source.hub_id or source.cfg.get("hf_hub_id")
     return [fetch_config(repository), weights] if repository else [weights]
@@ -114,7 +114,7 @@ def architecture_config(
     for name in arguments:
         if name not in _ARGUMENTS:
             hint = nearest(name, _ARGUMENTS)
-            raise TypeError(f"create_model has no argument {name!r} in this version; {hint}")
+            raise TypeError(f"create_model has no argument {shown(name)} in this version; {hint}")
     cfg = cfg or architecture.pretrained_cfg
     own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
     return Config(**{**own, **architecture.arguments, **arguments})

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitc.arrays import Array, as_array
+from vitc.errors import shown
 from vitc.program import Program, with_attention_mask, with_causal_attention
 
 
@@ -33,7 +34,7 @@ def masking(attn_mask: Any, is_causal: bool, batch: int, heads: int, tokens: int
     if mask.dtype.kind == "b":
         mask = np.where(mask, np.float32(0), np.float32(-np.inf))
     if mask.dtype.kind != "f":
-        raise TypeError(f"attn_mask has dtype {mask.dtype}, expected bool or floating point")
+        raise TypeError(f"attn_mask has dtype {shown(mask.dtype)}, expected bool or floating point")
     if mask.shape not in ((tokens, tokens), *((batch, h, tokens, tokens) for h in (1, heads))):
         raise ValueError(
             f"attn_mask has shape {mask.shape}, expected (N, N), (batch, 1, N, N) or "

@@ -12,6 +12,7 @@ import numpy as np
 
 from vitc import _vitc, engine
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.models.init import Row, initial
 from vitc.models.int8 import inner_linears, int8_rows, int8_state, norm_pairs, smoothed
 from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
@@ -39,7 +40,7 @@ class Model:
 
     def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+            raise ValueError(f"dtype is {shown(dtype)}, expected one of {', '.join(DTYPES)}")
         self.training = True
         self._adopt(rows, dtype, {}, draw)
 
@@ -157,7 +158,7 @@ class Model:
     @precision.setter
     def precision(self, precision: str) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
+            raise ValueError(f"precision is {shown(precision)}, expected {' or '.join(PRECISIONS)}")
         if precision == "bf16" and self.params.dtype != "float32":
             raise ValueError("bf16 is for models of float32")
         if precision == "bf16" and not _vitc.config()["bf16"]:

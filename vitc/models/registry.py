@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.models.architectures import ARCHITECTURES, DEPRECATED
 
 
@@ -76,10 +76,10 @@ def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
     """
     name, _, tag = model_name.partition(".")
     if name not in ARCHITECTURES:
-        raise ValueError(f"there is no model {name!r}; {nearest(name, ARCHITECTURES)}")
+        raise ValueError(f"there is no model {shown(name)}; {nearest(name, ARCHITECTURES)}")
     cfgs = ARCHITECTURES[name].pretrained_cfgs
     if tag and tag not in cfgs:
-        raise ValueError(f"{name} has no tag {tag!r}; its tags are {', '.join(cfgs)}")
+        raise ValueError(f"{name} has no tag {shown(tag)}; its tags are {', '.join(cfgs)}")
     return dict(cfgs[tag] if tag else ARCHITECTURES[name].pretrained_cfg)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitc.arrays import Array
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.models.adapt import adapted
 from vitc.models.architectures import ARCHITECTURES
 from vitc.models.init import initial
@@ -55,13 +55,13 @@ def resolve(name: str) -> Source:
     if colon and len(scheme) > 1:
         if scheme.lower() not in SCHEMES or not place:
             raise ValueError(
-                f"{name!r} is no model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
+                f"{shown(name)} is no model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
             )
         return _described(SCHEMES[scheme.lower()], place)
     if re.search(r"[/\\:]", name):
         raise ValueError(
-            f"{name!r} is no model's name: a folder is 'local-dir:{name}', a repository "
-            f"'hf-hub:{name}'"
+            f"{shown(name)} is no model's name: a folder is {shown(f'local-dir:{name}')}, a "
+            f"repository {shown(f'hf-hub:{name}')}"
         )
     cfg = get_pretrained_cfg(current_name(name))
     return Source(cfg["architecture"], cfg, {})
@@ -79,7 +79,7 @@ def _described(scheme: str, place: str) -> Source:
     if not is_model(config.architecture):
         hint = nearest(config.architecture, ARCHITECTURES)
         raise ValueError(
-            f"{path} describes no model of this version: there is no {config.architecture!r}; "
+            f"{path} describes no model of this version: there is no {shown(config.architecture)}; "
             f"{hint}"
         )
     usual = {k: v for k, v in get_pretrained_cfg(config.architecture).items() if k not in OF_A_TAG}

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from vitc.arrays import Array, as_array
+from vitc.errors import shown
 from vitc.models.adapt import adapted
 from vitc.models.blocks import BLOCK_TYPES
 from vitc.models.config import Config
@@ -127,10 +128,12 @@ def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int,
         return tuple(range(depth))
     if isinstance(indices, int):
         if not 0 < indices <= depth:
-            raise ValueError(f"indices is {indices}, expected 1 to the {depth} blocks")
+            raise ValueError(f"indices is {shown(indices)}, expected 1 to the {depth} blocks")
         return tuple(range(depth - indices, depth))
     if not indices or not all(-depth <= i < depth for i in indices):
-        raise ValueError(f"indices is {indices!r}, expected blocks from {-depth} to {depth - 1}")
+        raise ValueError(
+            f"indices is {shown(indices)}, expected blocks from {-depth} to {depth - 1}"
+        )
     return tuple(sorted({i % depth for i in indices}))
 
 
@@ -233,7 +236,7 @@ class VisionTransformer(Model):
         is_causal: of `forward`.
         """
         if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"output_fmt is {output_fmt!r}, expected 'NCHW' or 'NLC'")
+            raise ValueError(f"output_fmt is {shown(output_fmt)}, expected 'NCHW' or 'NLC'")
         if output_fmt == "NCHW" and self.training and self.config.patch_drop_rate:
             raise ValueError(
                 "patches are dropped in training mode and those left are no grid: take output_fmt "
@@ -523,7 +526,7 @@ class VisionTransformer(Model):
         if global_pool is None or global_pool == c.global_pool:
             return replace(c, num_classes=num_classes)
         if global_pool in ("map", "prr"):
-            raise ValueError(f"an attention pool {global_pool!r} cannot be added to a model")
+            raise ValueError(f"an attention pool {shown(global_pool)} cannot be added to a model")
         after = c.norm_after_pooling
         return replace(c, num_classes=num_classes, global_pool=global_pool, fc_norm=after)
 

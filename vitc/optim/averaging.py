@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 from vitc import _vitc
+from vitc.errors import shown
 from vitc.models.model import Model
 
 
@@ -62,5 +63,5 @@ def _decay(decay: float | str, total_steps: int | None) -> float:
             raise ValueError("decay='auto' needs total_steps, the number of optimizer steps")
         return max(0.0, 1.0 - 20.0 / total_steps)
     if isinstance(decay, str) or not 0 <= decay <= 1:
-        raise ValueError(f"decay is {decay!r}, expected 0 to 1 or 'auto'")
+        raise ValueError(f"decay is {shown(decay)}, expected 0 to 1 or 'auto'")
     return decay

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vitc import _vitc
+from vitc.errors import shown
 from vitc.optim.optimizers import grad_norm, rows_by_table
 from vitc.parameters import Parameter
 from vitc.tape import alone, close_window
@@ -52,7 +53,7 @@ def dispatch_clip_grad(parameters: Iterable[Parameter], value: float, mode: str 
     elif mode == "agc":
         adaptive_clip_grad(parameters, value)
     else:
-        raise ValueError(f"the clipping mode is {mode!r}, expected one of {', '.join(MODES)}")
+        raise ValueError(f"the clipping mode is {shown(mode)}, expected one of {', '.join(MODES)}")
 
 
 @contextmanager

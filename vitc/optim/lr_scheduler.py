@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vitc.errors import shown
 from vitc.optim.optimizers import Optimizer
 from vitc.optim.schedules import one_cycle, set_lr
 
@@ -172,11 +173,11 @@ class ReduceLROnPlateau:
     ) -> None:
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(
-                f"mode is {mode!r} and threshold_mode {threshold_mode!r}, expected 'min' or 'max' "
-                "and 'rel' or 'abs'"
+                f"mode is {shown(mode)} and threshold_mode {shown(threshold_mode)}, expected 'min' "
+                "or 'max' and 'rel' or 'abs'"
             )
         if not factor < 1:
-            raise ValueError(f"factor is {factor}, expected a number below 1")
+            raise ValueError(f"factor is {shown(factor)}, expected a number below 1")
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps

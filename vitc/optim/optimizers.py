@@ -10,6 +10,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.parameters import Parameter
 from vitc.runtime import get_num_threads
 from vitc.tape import alone, clock, close_window
@@ -104,7 +105,7 @@ class Optimizer:
         ours = [len(group["params"]) for group in self.param_groups]
         theirs = [len(group["params"]) for group in groups]
         if ours != theirs:
-            raise ValueError(f"the state has groups of {theirs} parameters, expected {ours}")
+            raise ValueError(f"the state has groups of {shown(theirs)} parameters, expected {ours}")
         rows = {int(number): values for number, values in state["state"].items()}
         for number, values in rows.items():
             _check_state(self._parameters[number], values, self.state_names)
@@ -405,9 +406,9 @@ def _checked(group: Group) -> Group:
     """The group with its learning rate remembered. Raises `ValueError` for a value out of range."""
     for name in ("lr", "eps", "weight_decay", "momentum"):
         if name in group and not (group[name] >= 0 and math.isfinite(group[name])):
-            raise ValueError(f"{name} is {group[name]!r}, expected a finite number, 0 or more")
+            raise ValueError(f"{name} is {shown(group[name])}, expected a finite number, 0 or more")
     if not all(0 <= beta < 1 for beta in group.get("betas", ())):
-        raise ValueError(f"betas are {group['betas']!r}, expected 0 <= beta < 1")
+        raise ValueError(f"betas are {shown(group['betas'])}, expected 0 <= beta < 1")
     for p in group["params"]:
         if not isinstance(p, Parameter):
             raise TypeError(f"expected parameters of vitc models, got {type(p).__name__}")

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vitc.errors import shown
+
 Schedule = Callable[[float, int, int], float]
 Body = Callable[[float, int, int], float]
 """(learning rate, step, after the warm-up if that is a prefix, steps of the schedule) -> rate."""
@@ -80,7 +82,7 @@ def tanh(
     """A hyperbolic tangent from lb to ub (Hsueh et al. 2019): timm's TanhLRScheduler. The other
     arguments are those of `cosine`."""
     if not lb < ub:
-        raise ValueError(f"lb is {lb} and ub is {ub}, expected lb < ub")
+        raise ValueError(f"lb is {shown(lb)} and ub is {shown(ub)}, expected lb < ub")
 
     def fall(top: float, progress: float, length: float) -> float:
         share = progress / length
@@ -197,12 +199,14 @@ def wsd(
     """
     if decay_fn not in _DECAYS or stable_fn not in ("constant", "rsqrt", "power"):
         raise ValueError(
-            f"decay_fn is {decay_fn!r} and stable_fn is {stable_fn!r}, expected one of "
+            f"decay_fn is {shown(decay_fn)} and stable_fn is {shown(stable_fn)}, expected one of "
             f"{', '.join(_DECAYS)} and one of constant, rsqrt, power"
         )
     timescale = warmup_t if stable_timescale is None else stable_timescale
     if stable_fn != "constant" and not timescale > 0:
-        raise ValueError(f"stable_fn={stable_fn!r} needs a warm-up or a stable_timescale above 0")
+        raise ValueError(
+            f"stable_fn={shown(stable_fn)} needs a warm-up or a stable_timescale above 0"
+        )
     power = {"constant": 0.0, "rsqrt": 0.5, "power": stable_power}[stable_fn]
 
     def body(base: float, t: int, total: int) -> float:
@@ -231,7 +235,7 @@ def one_cycle(
     """
     anneal = {"cos": _cosine_between, "linear": _line_between}.get(anneal_strategy)
     if anneal is None:
-        raise ValueError(f"anneal_strategy is {anneal_strategy!r}, expected 'cos' or 'linear'")
+        raise ValueError(f"anneal_strategy is {shown(anneal_strategy)}, expected 'cos' or 'linear'")
 
     def schedule(top: float, step: int, total: int) -> float:
         start, up = top / div_factor, pct_start * total - 1

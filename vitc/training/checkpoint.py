@@ -27,6 +27,7 @@ import numpy as np
 
 from vitc import __version__
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import parse_safetensors, write_safetensors
@@ -55,7 +56,7 @@ class Checkpoint(NamedTuple):
         files = self.state["models"]
         if attribute not in files:
             raise ValueError(
-                f"{self.path} holds no model {attribute!r}, only {', '.join(files) or 'none'}"
+                f"{self.path} holds no model {shown(attribute)}, only {', '.join(files) or 'none'}"
             )
         return self.arrays(files[attribute])
 
@@ -82,7 +83,7 @@ class Checkpoint(NamedTuple):
             try:
                 model.load_state_dict(weights)
             except ValueError as error:
-                raise ValueError(f"{self.path}, model {attribute!r}: {error}") from None
+                raise ValueError(f"{self.path}, model {shown(attribute)}: {error}") from None
 
     def load_run(self, trainer: Any, module: Any) -> None:
         """Sets models, optimizer, callbacks and counters to where the checkpoint stands.
@@ -318,8 +319,9 @@ def _as_json(hparams: Mapping[str, Any]) -> dict[str, Any]:
             plain[name] = json.loads(json.dumps(value))
         except TypeError:
             raise TypeError(
-                f"a checkpoint cannot keep the hyperparameter {name!r}, a {type(value).__name__}: "
-                f"leave it out with save_hyperparameters(ignore=[{name!r}])"
+                f"a checkpoint cannot keep the hyperparameter {shown(name)}, a "
+                f"{type(value).__name__}: leave it out with "
+                f"save_hyperparameters(ignore=[{shown(name)}])"
             ) from None
     return plain
 

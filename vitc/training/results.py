@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from vitc.errors import shown
 from vitc.tape import Loss
 
 # How values of steps become one of an epoch: (so far, weight so far, value, weight) -> so far.
@@ -134,7 +135,9 @@ def reduction(reduce_fx: Any) -> str:
     """
     name = reduce_fx if isinstance(reduce_fx, str) else getattr(reduce_fx, "__name__", "")
     if name not in _REDUCTIONS:
-        raise ValueError(f"reduce_fx is {reduce_fx!r}, expected one of {', '.join(_REDUCTIONS)}")
+        raise ValueError(
+            f"reduce_fx is {shown(reduce_fx)}, expected one of {', '.join(_REDUCTIONS)}"
+        )
     return name
 
 
@@ -145,4 +148,4 @@ def _plain(value: Any) -> Any:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, Loss) or getattr(value, "ndim", 0) == 0:
         return float(value)
-    raise TypeError(f"log({name!r}): expected one number, got an array of shape {value.shape}")
+    raise TypeError(f"log({shown(name)}): expected one number, got an array of shape {value.shape}")

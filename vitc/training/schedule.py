@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.optim import Optimizer, set_lr
 from vitc.training.settings import check_least, check_one_of
 
@@ -59,8 +59,8 @@ class Scheduling:
         elif self.monitor is not None and self.monitor in metrics:
             self.scheduler.step(metrics[self.monitor])
         elif self.strict:
-            hint = nearest(str(self.monitor), metrics) if metrics else "nothing was logged"
-            raise ValueError(f"the schedule monitors {self.monitor!r}, not logged; {hint}")
+            hint = nearest(self.monitor, metrics) if metrics else "nothing was logged"
+            raise ValueError(f"the schedule monitors {shown(self.monitor)}, not logged; {hint}")
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.is_function else dict(self.scheduler.state_dict())
@@ -98,7 +98,7 @@ def _scheduling(schedule: Any) -> Scheduling:
         return Scheduling(schedule)
     for key in schedule:
         if key not in _KEYS:
-            raise ValueError(f"lr_scheduler has no {key!r}; {nearest(str(key), _KEYS)}")
+            raise ValueError(f"lr_scheduler has no {shown(key)}; {nearest(key, _KEYS)}")
     if "scheduler" not in schedule:
         raise ValueError('lr_scheduler needs a "scheduler"')
     return Scheduling(**schedule)

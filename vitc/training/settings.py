@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 # Lightning's spellings -> what the models compute in.
 _PRECISIONS: dict[Any, str] = {
@@ -53,7 +53,7 @@ def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
         if name in _REFUSED:
             raise TypeError(f"{name} is not supported: {_REFUSED[name]}")
         if name not in _WITHOUT_MEANING:
-            raise TypeError(f"Trainer has no argument {name!r}; {nearest(name, known)}")
+            raise TypeError(f"Trainer has no argument {shown(name)}; {nearest(name, known)}")
         if unknown[name] is not None:
             notice(f"{name} has no effect: {_WITHOUT_MEANING[name]}")
 
@@ -79,12 +79,12 @@ def check_least(**values: tuple[float | None, float]) -> None:
     """Each name: (value, least). Raises `ValueError` for a smaller one; None passes."""
     for name, (value, least) in values.items():
         if value is not None and value < least:
-            raise ValueError(f"{name} is {value}, expected {least} or more")
+            raise ValueError(f"{name} is {shown(value)}, expected {least} or more")
 
 
 def check_one_of(name: str, value: Any, known: Sequence[Any]) -> None:
     if value not in known:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
+        raise ValueError(f"{name} is {shown(value)}, expected one of {', '.join(map(repr, known))}")
 
 
 def count_devices(devices: int | str | Sequence[int]) -> int:
@@ -95,7 +95,7 @@ def count_devices(devices: int | str | Sequence[int]) -> int:
     if text in ("auto", "-1"):
         return 1
     if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"devices is {devices!r}, expected a number of 1 or more, or 'auto'")
+        raise ValueError(f"devices is {shown(devices)}, expected a number of 1 or more, or 'auto'")
     return int(text)
 
 
@@ -103,11 +103,11 @@ def check_place(accelerator: Any, strategy: Any, shards: int) -> None:
     """Notices what runs elsewhere than it says. Raises `ValueError` for what cannot run here."""
     if not isinstance(strategy, str) or not strategy.startswith(_STRATEGIES):
         raise ValueError(
-            f"strategy is {strategy!r}: every process holds the whole model, which is 'auto', "
+            f"strategy is {shown(strategy)}: every process holds the whole model, which is 'auto', "
             "'ddp' or 'mpi'"
         )
     if accelerator not in _ACCELERATORS:
-        notice(f"accelerator={accelerator!r}: vitc computes on the CPU")
+        notice(f"accelerator={shown(accelerator)}: vitc computes on the CPU")
     if shards > 1:
         notice(
             f"{shards} devices: this process runs their {shards} shards of a step in turn, with "
@@ -119,13 +119,13 @@ def compute_precision(precision: Any) -> str:
     """ "float32", "bf16" or "float64" for Lightning's name of a precision."""
     if precision in ("bf16-true", "16-true"):
         raise ValueError(
-            f"precision is {precision!r}: weights are kept in float32, which is 'bf16-mixed'"
+            f"precision is {shown(precision)}: weights are kept in float32, which is 'bf16-mixed'"
         )
     if not isinstance(precision, str | int | None) or precision not in _PRECISIONS:
         known = [str(name) for name in _PRECISIONS if name is not None]
-        raise ValueError(f"precision is {precision!r}; {nearest(str(precision), known)}")
+        raise ValueError(f"precision is {shown(precision)}; {nearest(precision, known)}")
     if precision in _HALF:
-        notice(f"precision={precision!r}: CPUs compute in bfloat16, this is 'bf16-mixed'")
+        notice(f"precision={shown(precision)}: CPUs compute in bfloat16, this is 'bf16-mixed'")
     return _PRECISIONS[precision]
 
 
@@ -140,6 +140,6 @@ def as_seconds(duration: str | timedelta | Mapping[str, int]) -> float:
         return duration.total_seconds()
     parts = duration.split(":")
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
-        raise ValueError(f"the time is {duration!r}, expected 'DD:HH:MM:SS'")
+        raise ValueError(f"the time is {shown(duration)}, expected 'DD:HH:MM:SS'")
     days, hours, minutes, seconds = map(int, parts)
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vitc.errors import shown
 from vitc.tape import clock
 from vitc.training.hooks import Callback
 
@@ -60,7 +61,7 @@ class Tuner:
         """
         if mode not in _MODES or not 0 < min_lr < max_lr or num_training < 2:
             raise ValueError(
-                f"mode is {mode!r}, min_lr {min_lr}, max_lr {max_lr} and num_training "
+                f"mode is {shown(mode)}, min_lr {min_lr}, max_lr {max_lr} and num_training "
                 f"{num_training}: expected {' or '.join(map(repr, _MODES))}, 0 < min_lr < max_lr "
                 "and at least 2 steps"
             )

@@ -20,6 +20,7 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.data.decoding import dicom, jpeg, pixels
 from vitc.data.decoding.errors import NoFrame, Unreadable, reading
+from vitc.errors import shown
 from vitc.locks import Lock
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class Decoder:
         pixels.check_range(self.value_range)
         dicom.check_windows(self.windows)
         if self.value_range is not None and self.mode not in (None, "L", "RGB"):
-            raise ValueError(f"mode is {self.mode!r}, expected 'L', 'RGB' or None with value_range")
+            raise ValueError(
+                f"mode is {shown(self.mode)}, expected 'L', 'RGB' or None with value_range"
+            )
 
     def __call__(self, source: str | os.PathLike[str] | bytes, frame: int = 0) -> Any:
         """The image: of Pillow, loaded, or an array (H, W, C), see `value_range`.
@@ -303,6 +306,6 @@ def _refuse_clipping(image: "Image", mode: str, name: str) -> None:
     low, high = np.min(np.asarray(image)), np.max(np.asarray(image))
     if image.mode == "F" or low < 0 or high > 255:
         raise ValueError(
-            f"{name}: its values go from {low} to {high} (mode {image.mode}), mode {mode!r} would "
-            'clip them at 255; value_range="dtype", "minmax" or (low, high) keeps them'
+            f"{name}: its values go from {low} to {high} (mode {image.mode}), mode {shown(mode)} "
+            'would clip them at 255; value_range="dtype", "minmax" or (low, high) keeps them'
         )

@@ -18,6 +18,7 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.data.decoding import jpeg, pixels
 from vitc.data.decoding.errors import NoFrame, Unreadable, reading
+from vitc.errors import shown
 
 Window = tuple[float, float]  # centre, width
 
@@ -35,7 +36,9 @@ def check_windows(windows: Sequence[Window] | None) -> None:
     """Raises `ValueError` naming what is no window."""
     for window in windows or ():
         if len(window) != 2 or not float(window[1]) > 0:
-            raise ValueError(f"window {window!r}, expected (centre, width) with a width above 0")
+            raise ValueError(
+                f"window {shown(window)}, expected (centre, width) with a width above 0"
+            )
     if windows is not None and not len(windows):
         raise ValueError("windows is empty, expected (centre, width), one per channel, or None")
 
@@ -258,5 +261,5 @@ _FUNCTIONS: dict[str, Callable[[Array, float, float], Array]] = {
 def _function(header: Any) -> str:
     name = str(header.get("VOILUTFunction") or "LINEAR")
     if name not in _FUNCTIONS:
-        raise ValueError(f"VOILUTFunction is {name!r}, expected {', '.join(_FUNCTIONS)}")
+        raise ValueError(f"VOILUTFunction is {shown(name)}, expected {', '.join(_FUNCTIONS)}")
     return name

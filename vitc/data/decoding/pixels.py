@@ -13,6 +13,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.data.decoding.errors import NoFrame, reading
+from vitc.errors import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,8 +45,8 @@ def check_range(value_range: Any) -> None:
         case (int() | float() as low, int() | float() as high) if low < high:
             return
     raise ValueError(
-        f'value_range is {value_range!r}, expected "dtype", "minmax", ("percentile", low, high) '
-        "with 0 <= low < high <= 100, or (low, high)"
+        f'value_range is {shown(value_range)}, expected "dtype", "minmax", ("percentile", low, '
+        "high) with 0 <= low < high <= 100, or (low, high)"
     )
 
 

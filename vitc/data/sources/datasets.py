@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 from vitc.data.decoding import dicom
 from vitc.data.decoding.decode import Decoder, Decoding
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -108,7 +108,9 @@ class ImageFolder(Files):
         **decoding: Unpack[Decoding],
     ) -> None:
         if class_order not in _FINDERS:
-            raise ValueError(f"class_order is {class_order!r}; {nearest(class_order, _FINDERS)}")
+            raise ValueError(
+                f"class_order is {shown(class_order)}; {nearest(class_order, _FINDERS)}"
+            )
         self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
         found, names = _FINDERS[class_order](self.root, _images_below)
         samples, names = _labelled(found, names, classes)
@@ -193,7 +195,9 @@ def _labelled(
     labels = {name: label for label, name in enumerate(names)}
     for path, name in found:
         if name not in labels:
-            raise ValueError(f"{path}: its folder {name!r} is no class; {nearest(name, names)}")
+            raise ValueError(
+                f"{path}: its folder {shown(name)} is no class; {nearest(name, names)}"
+            )
     return [(path, labels[name]) for path, name in found], names
 
 

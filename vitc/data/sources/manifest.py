@@ -13,7 +13,7 @@ from vitc.arrays import Array
 from vitc.data.decoding.decode import Decoder, Decoding
 from vitc.data.sources.datasets import MOST_CLASSES, Files, Sample, Step
 from vitc.data.sources.subset import refuse_shared_groups
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 
 _LONGEST_NUMBER = 10  # digits
 
@@ -99,7 +99,7 @@ class CSVDataset(Files):
     def _of_split(self, rows: Sequence["_Row"]) -> str:
         if not rows:
             return " below the header"
-        return f" of split {self.split!r}; {nearest(str(self.split), {row.split for row in rows})}"
+        return f" of split {shown(self.split)}; {nearest(self.split, {row.split for row in rows})}"
 
     def _refuse_torn_groups(self, rows: Sequence["_Row"]) -> None:
         splits: dict[str, list[str]] = {}
@@ -125,7 +125,9 @@ class CSVDataset(Files):
     def _label(self, row: "_Row", labels: Mapping[str, int]) -> int:
         if row.label not in labels:
             known = nearest(row.label, labels)
-            raise ValueError(f"{self.path}, line {row.line}: {row.label!r} is no class; {known}")
+            raise ValueError(
+                f"{self.path}, line {row.line}: {shown(row.label)} is no class; {known}"
+            )
         return labels[row.label]
 
 
@@ -154,7 +156,7 @@ def _rows(path: str, columns: dict[str, str], optional: set[str]) -> Iterator[_R
             for column in columns.values():
                 if column not in header and column not in optional:
                     known = nearest(column, header)
-                    raise ValueError(f"{path}, line 1: there is no column {column!r}; {known}")
+                    raise ValueError(f"{path}, line 1: there is no column {shown(column)}; {known}")
             there = {name: column for name, column in columns.items() if column in header}
             for fields in reader:
                 yield _row(fields, there, f"{path}, line {reader.line_num}", reader.line_num)
@@ -167,13 +169,13 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
     for name, column in columns.items():
         values[name] = (fields[column] or "").strip()
         if not values[name]:
-            raise ValueError(f"{place}: column {column!r} is empty")
+            raise ValueError(f"{place}: column {shown(column)} is empty")
         if name == "weight":
-            values[name] = _number(values[name], math.inf, f"{place}: column {column!r}")
+            values[name] = _number(values[name], math.inf, f"{place}: column {shown(column)}")
         if name == "frame":
-            values[name] = _whole(values[name], f"{place}: column {column!r}")
+            values[name] = _whole(values[name], f"{place}: column {shown(column)}")
     shares = [
-        _number(values.pop(name), 1, f"{place}: column {column!r}")
+        _number(values.pop(name), 1, f"{place}: column {shown(column)}")
         for name, column in columns.items()
         if name.startswith("share ")
     ]
@@ -182,7 +184,7 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
 
 def _whole(text: str, place: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER):
-        raise ValueError(f"{place} is {text!r}, expected a whole number from 0")
+        raise ValueError(f"{place} is {shown(text)}, expected a whole number from 0")
     return int(text)
 
 
@@ -193,7 +195,7 @@ def _number(text: str, most: float, place: str) -> float:
         value = math.nan
     if not 0 <= value <= most or math.isinf(value):
         expected = "a number from 0" if math.isinf(most) else f"a number from 0 to {most}"
-        raise ValueError(f"{place} is {text!r}, expected {expected}")
+        raise ValueError(f"{place} is {shown(text)}, expected {expected}")
     return value
 
 

@@ -7,7 +7,7 @@ member that is stored as it is can be mapped where it stands.
 from pathlib import Path
 
 from vitc.arrays import Array
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.models.weights.archive import Archive
 from vitc.models.weights.mapped import DAMAGE
 from vitc.models.weights.npz import npy
@@ -36,8 +36,10 @@ class NpzFile:
         it if it is damaged or holds objects."""
         if f"{name}.npy" not in self._archive.names:
             known = nearest(name, self.names)
-            raise ValueError(f"{self.path}: there is no array {name!r}; {known}")
+            raise ValueError(f"{self.path}: there is no array {shown(name)}; {known}")
         try:
             return npy(self._archive.view(f"{name}.npy"))
         except DAMAGE as error:
-            raise OSError(f"{self.path}: the array {name!r} cannot be read: {error}") from error
+            raise OSError(
+                f"{self.path}: the array {shown(name)} cannot be read: {error}"
+            ) from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vitc.errors import shown
+
 
 class Subset:
     """The samples of a dataset with these indices, in this order: torch's Subset.
@@ -117,7 +119,9 @@ def refuse_shared_groups(**splits: Any) -> None:
     for split, members in splits.items():
         for group in set(getattr(members, "groups", members)):
             if (other := owner.setdefault(group, split)) != split:
-                raise ValueError(f"the group {group!r} is in two splits, {other!r} and {split!r}")
+                raise ValueError(
+                    f"the group {shown(group)} is in two splits, {shown(other)} and {shown(split)}"
+                )
 
 
 def _sklearn() -> Any:

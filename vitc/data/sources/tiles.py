@@ -10,6 +10,7 @@ import numpy as np
 from vitc.arrays import Array, as_array
 from vitc.data.functional import pair
 from vitc.data.sources.datasets import Step, transformed
+from vitc.errors import shown
 
 
 def tile_grid(
@@ -26,7 +27,7 @@ def tile_grid(
     sizes = pair(tile, "tile")
     steps = sizes if stride is None else pair(stride, "stride")
     if any(step > size for step, size in zip(steps, sizes, strict=True)):
-        raise ValueError(f"stride is {stride}, expected at most the tile of {tile}")
+        raise ValueError(f"stride is {shown(stride)}, expected at most the tile of {shown(tile)}")
     rows, columns = (
         _starts(whole, size, step)
         for whole, size, step in zip((height, width), sizes, steps, strict=True)
@@ -122,9 +123,9 @@ def aggregate(scores: Any, owners: Any, method: str = "max", k: int = 3) -> Arra
     if len(scores) != len(owners):
         raise ValueError(f"{len(scores)} scores have {len(owners)} owners")
     if method not in _METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
+        raise ValueError(f"method is {shown(method)}, expected one of {', '.join(_METHODS)}")
     if k < 1:
-        raise ValueError(f"k is {k}, expected 1 or more")
+        raise ValueError(f"k is {shown(k)}, expected 1 or more")
     counts = np.bincount(owners)
     if not counts.all():
         raise ValueError(f"image {int(np.argmin(counts))} has no tiles")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Unpack
 
 from vitc.data.decoding.decode import Decoder, Decoding
 from vitc.data.sources.datasets import IMG_EXTENSIONS, MOST_CLASSES, Step, transformed
+from vitc.errors import shown
 
 _BLOCK = 512  # bytes, of which everything in a tar is a multiple
 _LONGEST = 1 << 20  # bytes of a label, or of a name that has a block of its own
@@ -83,7 +84,7 @@ def expand(pattern: str) -> list[str]:
         return [pattern]
     first, last = found.groups()
     if not int(first) <= int(last) < int(first) + _MOST_SHARDS:
-        raise ValueError(f"{pattern}: a range of shards that is empty or too long")
+        raise ValueError(f"{shown(pattern)}: a range of shards that is empty or too long")
     numbers = (f"{i:0{len(first)}}" for i in range(int(first), int(last) + 1))
     before, after = pattern[: found.start()], pattern[found.end() :]
     return [path for number in numbers for path in expand(f"{before}{number}{after}")]

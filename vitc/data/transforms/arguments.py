@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
+from vitc.errors import shown
+
 Range = tuple[float, float]
 
 
 def probability(p: float, name: str = "p") -> float:
     if not 0 <= p <= 1:
-        raise ValueError(f"{name} is {p}, expected a probability from 0 to 1")
+        raise ValueError(f"{name} is {shown(p)}, expected a probability from 0 to 1")
     return p
 
 
@@ -25,7 +27,7 @@ def bounds(
     values = tuple(float(x) for x in value)
     if len(values) != 2 or not least <= values[0] <= values[1] <= most:
         limits = "" if math.isinf(least) else f" from {least} to {most}"
-        raise ValueError(f"{name} is {value}, expected a range (least, most){limits}")
+        raise ValueError(f"{name} is {shown(value)}, expected a range (least, most){limits}")
     return values[0], values[1]
 
 
@@ -33,7 +35,7 @@ def positive(name: str, value: Sequence[float]) -> Range:
     """value as (least, most), both above 0."""
     low, high = bounds(name, value)
     if low <= 0:
-        raise ValueError(f"{name} is {value}, expected values above 0")
+        raise ValueError(f"{name} is {shown(value)}, expected values above 0")
     return low, high
 
 
@@ -46,5 +48,5 @@ def around_zero(name: str, value: float | Sequence[float]) -> Range:
 
 def at_least(least: float, name: str, value: float) -> float:
     if not value >= least:
-        raise ValueError(f"{name} is {value}, expected {least} or more")
+        raise ValueError(f"{name} is {shown(value)}, expected {least} or more")
     return value

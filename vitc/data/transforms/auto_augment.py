@@ -18,6 +18,7 @@ from vitc.data import policies
 from vitc.data.functional import Fill
 from vitc.data.transforms.arguments import at_least
 from vitc.data.transforms.base import RandomTransform
+from vitc.errors import shown
 
 # ------------------------------------------------------------------------------- operations
 
@@ -276,7 +277,7 @@ class AugMix(_Policy):
     ) -> None:
         super().__init__(interpolation, fill)
         if severity not in range(1, 11):
-            raise ValueError(f"severity is {severity}, expected a whole number from 1 to 10")
+            raise ValueError(f"severity is {shown(severity)}, expected a whole number from 1 to 10")
         self.severity, self.chain_depth, self.all_ops = severity, chain_depth, all_ops
         self.mixture_width, self.alpha = int(at_least(1, "mixture_width", mixture_width)), alpha
         plain = (*_WARPS, "Posterize", "Solarize", "AutoContrast", "Equalize")

@@ -7,6 +7,7 @@ import numpy as np
 
 from vitc.data.random import generator
 from vitc.data.transforms.arguments import probability
+from vitc.errors import shown
 
 Step = Callable[[Any], Any]
 
@@ -81,7 +82,7 @@ class Lambda(Transform):
 
     def __init__(self, lambd: Step) -> None:
         if not callable(lambd):
-            raise TypeError(f"lambd must be callable, got {lambd!r}")
+            raise TypeError(f"lambd must be callable, got {shown(lambd)}")
         self.lambd = lambd
 
     def __call__(self, img: Any) -> Any:
@@ -95,7 +96,7 @@ class Compose(Transform):
         self.transforms = list(transforms)
         for step in self.transforms:
             if not callable(step):
-                raise TypeError(f"a transform must be callable, got {step!r}")
+                raise TypeError(f"a transform must be callable, got {shown(step)}")
         self._joined: tuple[list[Step], list[Step]] = [], []
 
     def __call__(self, img: Any) -> Any:
@@ -180,7 +181,9 @@ class RandomChoice(Compose):
             raise ValueError("RandomChoice got no transforms")
         weights = np.ones(len(self.transforms)) if p is None else np.asarray(p, np.float64)
         if weights.shape != (len(self.transforms),) or (weights < 0).any() or not weights.any():
-            raise ValueError(f"p is {p!r}, expected {len(self.transforms)} weights of 0 or more")
+            raise ValueError(
+                f"p is {shown(p)}, expected {len(self.transforms)} weights of 0 or more"
+            )
         self.p = p
         self._borders = np.cumsum(weights / weights.sum())
 

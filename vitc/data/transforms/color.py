@@ -10,6 +10,7 @@ from vitc.data import functional as F
 from vitc.data.random import between
 from vitc.data.transforms.arguments import Range, at_least, bounds, positive
 from vitc.data.transforms.base import Occasional, RandomTransform, Transform
+from vitc.errors import shown
 
 
 class Grayscale(Transform):
@@ -19,7 +20,9 @@ class Grayscale(Transform):
 
     def __init__(self, num_output_channels: int = 1) -> None:
         if num_output_channels not in (1, 3):
-            raise ValueError(f"num_output_channels is {num_output_channels}, expected 1 or 3")
+            raise ValueError(
+                f"num_output_channels is {shown(num_output_channels)}, expected 1 or 3"
+            )
         self.num_output_channels = num_output_channels
 
     def __call__(self, img: Any) -> Any:
@@ -52,7 +55,7 @@ class RandomPosterize(Occasional):
     def __init__(self, bits: int, p: float = 0.5) -> None:
         super().__init__(p)
         if bits not in range(9):
-            raise ValueError(f"bits is {bits}, expected a whole number from 0 to 8")
+            raise ValueError(f"bits is {shown(bits)}, expected a whole number from 0 to 8")
         self.bits = bits
 
     def change(self, img: Any) -> Any:
@@ -110,7 +113,7 @@ class GaussianBlur(RandomTransform):
     def __init__(self, kernel_size: F.Size, sigma: float | Range = (0.1, 2.0)) -> None:
         self.kernel_size = F.pair(kernel_size, "kernel_size")
         if any(size % 2 == 0 for size in self.kernel_size):
-            raise ValueError(f"kernel_size is {kernel_size}, expected odd numbers")
+            raise ValueError(f"kernel_size is {shown(kernel_size)}, expected odd numbers")
         self.sigma = positive("sigma", (sigma, sigma) if isinstance(sigma, int | float) else sigma)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[float]:
@@ -167,7 +170,7 @@ def _factors(
     """The range that a factor of `ColorJitter` is drawn from; None if it would change nothing."""
     if isinstance(value, int | float):
         if value < 0:
-            raise ValueError(f"{name} is {value}, expected 0 or more")
+            raise ValueError(f"{name} is {shown(value)}, expected 0 or more")
         low = center - value
         value = (max(low, 0.0) if limits[0] == 0 else low, center + value)
     low, high = bounds(name, value, *limits)

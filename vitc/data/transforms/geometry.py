@@ -6,6 +6,7 @@ from vitc.data import functional as F
 from vitc.data.functional import Fill, Size
 from vitc.data.transforms.arguments import antialiased, at_least
 from vitc.data.transforms.base import Transform
+from vitc.errors import shown
 
 
 class Resize(Transform):
@@ -31,7 +32,8 @@ class Resize(Transform):
         one = isinstance(size, int) or len(size) == 1
         if max_size is not None and not (one and max_size > height_or_short):
             raise ValueError(
-                f"max_size is {max_size}, size is {size}: expected one number below max_size"
+                f"max_size is {shown(max_size)}, size is {shown(size)}: expected one number below "
+                "max_size"
             )
 
     def __call__(self, img: Any) -> Any:

@@ -10,6 +10,7 @@ from vitc.data import functional as F
 from vitc.data.random import generator
 from vitc.data.transforms.arguments import at_least
 from vitc.data.transforms.base import RandomTransform
+from vitc.errors import shown
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -22,7 +23,7 @@ class _BatchMix(RandomTransform):
     def __init__(self, *, alpha: float = 1.0, num_classes: int | None = None) -> None:
         self.alpha, self.num_classes = float(alpha), num_classes
         if not self.alpha > 0:
-            raise ValueError(f"alpha is {alpha}, expected a number above 0")
+            raise ValueError(f"alpha is {shown(alpha)}, expected a number above 0")
         if num_classes is not None:
             at_least(1, "num_classes", num_classes)
 
@@ -49,11 +50,11 @@ class _BatchMix(RandomTransform):
             return labels.astype(np.float32)
         if labels.ndim != 1 or classes is None or labels.dtype.kind not in "iu":
             raise ValueError(
-                f"labels are {labels.dtype} of shape {labels.shape}, expected (batch, classes), or "
-                f"whole numbers (batch,) with num_classes, which is {classes}"
+                f"labels are {shown(labels.dtype)} of shape {labels.shape}, expected (batch, "
+                f"classes), or whole numbers (batch,) with num_classes, which is {shown(classes)}"
             )
         if not ((labels >= 0) & (labels < classes)).all():
-            raise ValueError(f"labels are {labels}, expected 0 to {classes - 1}")
+            raise ValueError(f"labels are {shown(labels)}, expected 0 to {classes - 1}")
         return np.eye(classes, dtype=np.float32)[labels]
 
 
@@ -66,7 +67,8 @@ class MixUp(_BatchMix):
 
     def apply(self, img: Array, *params: Any) -> Array:
         if img.dtype.kind != "f":
-            raise TypeError(f"images have dtype {img.dtype}, expected floating point numbers")
+            found = shown(img.dtype)
+            raise TypeError(f"images have dtype {found}, expected floating point numbers")
         return F.mix_batch(img, _before(img), params[0])
 
 

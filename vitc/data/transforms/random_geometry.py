@@ -19,6 +19,7 @@ from vitc.data.transforms.arguments import (
     probability,
 )
 from vitc.data.transforms.base import Occasional, RandomTransform
+from vitc.errors import shown
 
 
 class ResizeKeepRatio(RandomTransform):
@@ -297,7 +298,7 @@ class RandomAffine(RandomTransform):
         self.translate = translate
         self.scale = None if scale is None else positive("scale", scale)
         if translate is not None and not all(0 <= share <= 1 for share in translate):
-            raise ValueError(f"translate is {translate}, expected two shares from 0 to 1")
+            raise ValueError(f"translate is {shown(translate)}, expected two shares from 0 to 1")
         self.shear = None if shear is None else _shears(shear)
         self.interpolation = F.interpolation_mode(interpolation)
         self.fill, self.center = fill, center

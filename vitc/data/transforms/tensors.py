@@ -12,6 +12,7 @@ from vitc.data import functional as F
 from vitc.data.random import between, log_uniform, noise_key
 from vitc.data.transforms.arguments import Range, bounds, positive, probability
 from vitc.data.transforms.base import RandomTransform, Step, Transform
+from vitc.errors import shown
 
 
 class ToTensor(Transform):
@@ -99,7 +100,7 @@ class Normalize(Transform):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = tuple(mean), tuple(std)
         if not all(np.float32(value) > 0 for value in self.std):
-            raise ValueError(f"std is {std!r}, expected values above 0")
+            raise ValueError(f"std is {shown(std)}, expected values above 0")
 
     def __call__(self, img: Array) -> Array:
         return F.normalize(img, self.mean, self.std)
@@ -176,7 +177,7 @@ class RandomErasing(Erasing):
         self.p = probability(p)
         self.scale, self.ratio = bounds("scale", scale, 0.0, 1.0), positive("ratio", ratio)
         if isinstance(value, str) and value != "random":
-            raise ValueError(f"value is {value!r}, expected numbers or 'random'")
+            raise ValueError(f"value is {shown(value)}, expected numbers or 'random'")
         self.value, self.inplace = value, inplace
 
     def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -193,7 +194,9 @@ class RandomErasing(Erasing):
         if isinstance(self.value, str):
             return F.erase_boxes(normalized(img), [box], 0.0, 1.0, key=key, inplace=self.inplace)
         if np.size(self.value) not in (1, len(img)):
-            raise ValueError(f"value is {self.value}, expected one per channel of {img.shape}")
+            raise ValueError(
+                f"value is {shown(self.value)}, expected one per channel of {img.shape}"
+            )
         return F.erase_boxes(img, [box], self.value, inplace=self.inplace)
 
 
@@ -201,8 +204,8 @@ def normalized(img: Array) -> Array:
     """An array that standard normal numbers fit into. Raises `TypeError` for whole numbers."""
     if img.dtype.kind != "f":
         raise TypeError(
-            f"the array has dtype {img.dtype}, expected float32, as Normalize() gives: it is to be "
-            "filled with standard normal numbers"
+            f"the array has dtype {shown(img.dtype)}, expected float32, as Normalize() gives: it "
+            "is to be filled with standard normal numbers"
         )
     return img
 

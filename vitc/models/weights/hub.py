@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from vitc import __version__
+from vitc.errors import shown
 from vitc.files import replacing
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
 
@@ -39,7 +40,9 @@ def fetch(hub_id: str, filename: str) -> Path:
             library_version=__version__,
         )
     except errors.HFValidationError as error:
-        raise ValueError(f"{hub_id!r} is no repository, expected owner/name: {error}") from None
+        raise ValueError(
+            f"{shown(hub_id)} is no repository, expected owner/name: {error}"
+        ) from None
     except errors.LocalEntryNotFoundError:
         if cached is not None:  # the cache knows that the repository has no such file
             raise NoSuchEntry(f"{repository} has no file {filename}") from None
@@ -47,7 +50,7 @@ def fetch(hub_id: str, filename: str) -> Path:
             f"{what} is not in the cache, and {_origin()} cannot be reached; {_ELSEWHERE}"
         ) from None
     except errors.RevisionNotFoundError:
-        raise OSError(f"{repository} has no revision {revision!r} on {_origin()}") from None
+        raise OSError(f"{repository} has no revision {shown(revision)} on {_origin()}") from None
     except errors.EntryNotFoundError:
         raise NoSuchEntry(f"{repository} has no file {filename} on {_origin()}") from None
     except errors.RepositoryNotFoundError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.files import replacing
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
 
@@ -76,7 +77,7 @@ def _row(name: str, row: Mapping[str, Any]) -> tuple[int, int, str, tuple[int, .
     """Begin, end, dtype and shape of an array, in agreement with each other."""
     begin, end = row["data_offsets"]
     if row["dtype"] not in DTYPES:
-        raise ValueError(f"{name} has dtype {row['dtype']!r}, expected {', '.join(DTYPES)}")
+        raise ValueError(f"{name} has dtype {shown(row['dtype'])}, expected {', '.join(DTYPES)}")
     dtype = DTYPES[row["dtype"]]
     shape = sides(row["shape"], f"the shape of {name}")
     size = prod(shape) * width(dtype)

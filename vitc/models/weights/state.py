@@ -7,6 +7,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array
+from vitc.errors import shown
 from vitc.program import Shape
 
 
@@ -53,9 +54,9 @@ def _fault(array: Array, shape: Shape, dtype: str, allow_nonfinite: bool) -> str
     if array.shape != shape:
         return f"shape {array.shape}, expected {shape}"
     if dtype == "int8":
-        return None if array.dtype == np.int8 else f"dtype {array.dtype}, expected int8"
+        return None if array.dtype == np.int8 else f"dtype {shown(array.dtype)}, expected int8"
     if array.dtype.kind != "f":
-        return f"dtype {array.dtype}, expected floating point numbers"
+        return f"dtype {shown(array.dtype)}, expected floating point numbers"
     wide = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
     bad = 0 if allow_nonfinite else _vitc.count_nonfinite(wide)
     return (

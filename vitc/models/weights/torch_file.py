@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.errors import shown
 from vitc.models.weights.archive import Archive
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
 from vitc.models.weights.unpickle import Call, Fields, load
@@ -174,7 +175,7 @@ def _read_legacy(data: memoryview) -> TorchFile:
     storages: dict[str, Storage] = {}
     version, _, content, keys = (load(file, KNOWN, _persistent(storages)) for _ in range(4))
     if version != _VERSION or not isinstance(keys, list):
-        raise ValueError(f"version {version!r} of torch's old format, expected {_VERSION}")
+        raise ValueError(f"version {shown(version)} of torch's old format, expected {_VERSION}")
     places, place = {}, file.tell()
     for key in keys:
         storage = storages[key]

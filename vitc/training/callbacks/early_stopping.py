@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.training import when
 from vitc.training.hooks import Callback
 from vitc.training.settings import check_one_of
@@ -67,7 +67,9 @@ class EarlyStopping(Callback):
         if self.monitor not in metrics:
             if self.strict:
                 hint = nearest(self.monitor, metrics) if metrics else "nothing was logged"
-                raise RuntimeError(f"EarlyStopping monitors {self.monitor!r}, not logged; {hint}")
+                raise RuntimeError(
+                    f"EarlyStopping monitors {shown(self.monitor)}, not logged; {hint}"
+                )
             return
         reason = self._reason(float(metrics[self.monitor]))
         if reason is None:

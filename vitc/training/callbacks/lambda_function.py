@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.training.hooks import Callback
 
 _HOOKS = [name for name, _ in inspect.getmembers(Callback, inspect.isfunction) if name[0] != "_"]
@@ -21,5 +21,5 @@ class LambdaCallback(Callback):
     def __init__(self, **hooks: Callable[..., Any]) -> None:
         for name, function in hooks.items():
             if name not in _HOOKS:
-                raise TypeError(f"there is no hook {name!r}; {nearest(name, _HOOKS)}")
+                raise TypeError(f"there is no hook {shown(name)}; {nearest(name, _HOOKS)}")
             setattr(self, name, function)

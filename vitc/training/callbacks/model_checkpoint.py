@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from vitc.errors import nearest
+from vitc.errors import nearest, shown
 from vitc.training import checkpoint, folders, when
 from vitc.training.hooks import Callback
 from vitc.training.settings import check_least, check_one_of
@@ -228,7 +228,7 @@ class ModelCheckpoint(Callback):
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
             hint = nearest(self.monitor, metrics) if metrics else "nothing was logged"
-            raise ValueError(f"ModelCheckpoint monitors {self.monitor!r}, not logged; {hint}")
+            raise ValueError(f"ModelCheckpoint monitors {shown(self.monitor)}, not logged; {hint}")
         return float(metrics[self.monitor])
 
     def _rank(self, score: float) -> float:
@@ -354,7 +354,7 @@ def filled(pattern: str, values: Mapping[str, Any], with_names: bool = True) -> 
         name, spec = match.group(1), match.group(2) or ""
         if name not in values:
             raise ValueError(
-                f"filename {pattern!r} names {name!r}, which was not logged; known: "
+                f"filename {shown(pattern)} names {shown(name)}, which was not logged; known: "
                 + ", ".join(values)
             )
         value = f"{values[name]:{spec[1:]}}"
