@@ -24,7 +24,8 @@ static int parse_row_tuple(PyObject *row, Py_ssize_t index, const row_list *list
     }
     if (!PyArg_ParseTuple(row, "sO|z", &list->names[index], &shape, &dtype)) return -1;
     if (dtype != NULL && strcmp(dtype, "int8") != 0) {
-        PyErr_Format(PyExc_ValueError, "parameter %.100s has dtype '%.100s', expected 'int8' or none",
+        PyErr_Format(PyExc_ValueError,
+                     "parameter %.100s has dtype '%.100s', expected 'int8' or none",
                      list->names[index], dtype);
         return -1;
     }
