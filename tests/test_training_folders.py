@@ -345,12 +345,9 @@ def test_a_state_that_is_nested_without_end_is_damaged(tmp_path: Path) -> None:
 def test_a_living_writers_folder_is_left_alone(tmp_path: Path) -> None:
     """Its lock says so; names and numbers of processes do not matter."""
     path = tmp_path / "a.ckpt"
-    write(path, 1)
     with folders.claim(path) as place, place.filling() as unfinished:
         folders.settle(tmp_path)
-        assert unfinished.is_dir() and number_of(path) == 1
-        assert folders.claim_free(path, ignored) is None
-        folders.remove(path, ignored)
+        assert unfinished.is_dir() and folders.claim_free(path, ignored) is None
         waiting = threading.Thread(target=write, args=(path, 3))
         waiting.start()
         checkpoint._fill(unfinished, content(2))
@@ -400,7 +397,7 @@ def poll(path: Path, writes: int) -> tuple[int, int]:
             write(path, number)
             done.append(number)
 
-    thread = threading.Thread(target=replace)
+    thread = threading.Thread(target=replace, daemon=True)
     thread.start()
     reads, latest = 0, 0
     while thread.is_alive():
@@ -432,14 +429,21 @@ def test_a_reader_waits_while_the_folder_is_aside(tmp_path: Path, monkeypatch) -
     writer.join()
 
 
-def test_a_reader_looks_again_if_the_folder_went_meanwhile(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_reader_looks_again_if_the_folder_went_meanwhile(tmp_path, monkeypatch, files) -> None:
+    """Also if the new one has not all files of the old one."""
     path, read_state, numbers = tmp_path / "a.ckpt", checkpoint.read_state, iter((2, 3))
     write(path, 1)
+
+    def write_other(number: int) -> None:
+        new = content(number)
+        with folders.claim(path) as place:
+            checkpoint.write([place], new._replace(tensors=dict([*new.tensors.items()][:files])))
 
     def slow(folder: Path) -> dict[str, Any]:
         state = read_state(folder)
         for number in numbers:
-            write(path, number)
+            write_other(number)
             break
         return state
 

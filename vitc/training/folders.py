@@ -138,9 +138,13 @@ def claim(path: Path) -> Claim:
 
 
 def claim_free(path: Path, replaces: Replaces) -> Claim | None:
-    """The right to a name that is free or may be replaced; None if another has it."""
+    """The right to a name that is free or may be replaced; None if another has it.
+
+    For one that may be replaced it waits: others only look at it.
+    """
     try:
-        return _claimed(path, replaces, wait=False)
+        _check_free(path, replaces)
+        return _claimed(path, replaces, wait=os.path.lexists(path))
     except FileExistsError:
         return None
 
@@ -156,7 +160,7 @@ def check_directory(directory: Path) -> None:
 
 
 def remove(path: Path, replaces: Replaces) -> None:
-    """Removes a checkpoint; what is none, or is being written by another, stays."""
+    """Removes a checkpoint; what may not be replaced stays."""
     if os.path.lexists(path):
         found = claim_free(path, replaces)
         if found is not None:
@@ -177,8 +181,12 @@ def steadily(path: Path, look: Callable[[], T]) -> T:
     Raises `FileNotFoundError` if there is no such folder.
     """
     for _ in range(_TRIES):
-        _await(path)
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # while it is open, so is its number
+        try:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # nothing else has its number then
+        except FileNotFoundError:
+            if not _comes_back(path):
+                raise
+            continue
         try:
             seen = look()
         except (OSError, ValueError):
@@ -215,17 +223,24 @@ def _check_free(path: Path, replaces: Replaces) -> None:
         raise FileExistsError(f"{path} is there already, and is no checkpoint to be replaced")
 
 
-def _settle(path: Path, wait: bool) -> None:
+def _settle(path: Path, wait: bool) -> bool:
+    """Whether something has the name then."""
     lock = _locked(_beside(path, _LOCK), wait, sure=True)
     if lock is not None:
-        Claim(path, lock, is_checkpoint).release()
+        with Claim(path, lock, is_checkpoint) as found, suppress(OSError):
+            found.tidy()
+            return os.path.lexists(path)
+    return os.path.lexists(path)
 
 
-def _await(path: Path) -> None:
-    """Until a writer at work has given the name back to a folder; or does so in its place."""
-    if os.path.lexists(_beside(path, _OLD)) and not os.path.lexists(path):
+def _comes_back(path: Path) -> bool:
+    """Whether a name that nothing had is given to a folder again: by the writer who is at work, for
+    whom this waits, or in the place of one who has died."""
+    lock = _beside(path, _LOCK)
+    if os.path.lexists(lock):
         with suppress(OSError):
-            _settle(path, wait=True)
+            return _settle(path, wait=True)
+    return os.path.lexists(path) or os.path.lexists(lock)
 
 
 def _locked(file: Path, wait: bool, sure: bool = False) -> int | None:
