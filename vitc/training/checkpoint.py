@@ -135,8 +135,9 @@ class Checkpoint(NamedTuple):
 
     def _notice_machine(self) -> None:
         """Says so if the bits from here on may not be those that the run would have had there."""
-        here, there = machine(), self.state["machine"]
-        differing = [name for name in here if there.get(name) != here[name]]
+        here, there = machine(), self.state.get("machine")
+        known = there if isinstance(there, dict) else {}
+        differing = [name for name in here if known.get(name) != here[name]]
         if differing:
             notice(
                 f"the checkpoint was written with another {', '.join(differing)}: the run goes on, "

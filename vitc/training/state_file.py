@@ -18,14 +18,7 @@ SCHEMA = 3
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 # What is in it, and as what. The second table: of one to go on from.
-_KINDS: dict[str, type] = {
-    "run": str,
-    "by": str,
-    "machine": dict,
-    "hparams": dict,
-    "models": dict,
-    "files": dict,
-}
+_KINDS: dict[str, type] = {"run": str, "by": str, "hparams": dict, "models": dict, "files": dict}
 _KINDS_OF_RUN: dict[str, type] = {
     "seed": int,
     "shards": int,
