@@ -67,8 +67,8 @@ def test_every_pair_for_a_moment() -> None:
 
 @pytest.mark.long
 def test_every_pair_for_long() -> None:
-    """20 seconds each, in four processes."""
-    parts = [start("pairs", 20, part, 4) for part in range(4)]
+    """20 seconds each, in eight processes."""
+    parts = [start("pairs", 20, part, 8) for part in range(8)]
     for part in parts:
         print(told(part, 3600), end="")
 
