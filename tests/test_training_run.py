@@ -336,6 +336,7 @@ def test_a_bad_weight_is_named(tmp_path: Path) -> None:
 def test_the_layer_that_overflows_is_named(tmp_path: Path) -> None:
     module = classifier()
     state = {k: np.array(v) for k, v in module.model.state_dict().items()}
+    state["blocks.1.mlp.fc1.bias"][:] = 10
     state["blocks.1.mlp.fc2.weight"][:] = 3e38
     module.model.load_state_dict(state)
     run = trainer(tmp_path, max_epochs=1, on_nonfinite="raise", enable_checkpointing=False)

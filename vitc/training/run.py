@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.errors import shown
 from vitc.models.model import Model
 from vitc.optim import dispatch_clip_grad
 from vitc.runtime import set_num_threads
@@ -67,7 +66,7 @@ class Run:
     def _set_precision(self, model: Model) -> None:
         if (self.precision == "float64") != (model.params.dtype == "float64"):
             raise ValueError(
-                f"the model computes in {model.params.dtype}, the run in {shown(self.precision)}: "
+                f"the model computes in {model.params.dtype}, the run in {self.precision}: "
                 'float64 is for models made with create_model(..., dtype="float64")'
             )
         if self.precision == "bf16":
