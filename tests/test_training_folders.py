@@ -566,7 +566,7 @@ def test_a_reader_polls_for_long(tmp_path: Path, monkeypatch) -> None:
         with monkeypatch.context() as patch:
             if not exchanges:
                 patch.setattr(folders, "exchange", lambda *_: False)
-            reads, writes = poll(tmp_path / f"{name}.ckpt", writes=5000)
+            reads, writes = poll(tmp_path / f"{name}.ckpt", writes=2000)
             told |= {f"{name}: replaced": writes, f"{name}: whole when read": reads}
     note("A reader of a checkpoint that is replaced without a pause", told)
 

@@ -237,10 +237,12 @@ def _comes_back(path: Path) -> bool:
     """Whether a name that nothing had is given to a folder again: by the writer who is at work, for
     whom this waits, or in the place of one who has died."""
     lock = _beside(path, _LOCK)
-    if os.path.lexists(lock):
-        with suppress(OSError):
-            return _settle(path, wait=True)
-    return os.path.lexists(path) or os.path.lexists(lock)
+    if not os.path.lexists(lock):
+        return os.path.lexists(path) or os.path.lexists(lock)
+    try:
+        return _settle(path, wait=True)
+    except OSError:  # a folder that this process may only read
+        return os.path.lexists(path)
 
 
 def _locked(file: Path, wait: bool, sure: bool = False) -> int | None:
