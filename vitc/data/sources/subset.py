@@ -1,7 +1,6 @@
 """Parts of a dataset, and splits into those to train and to test."""
 
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from operator import index as as_index
 from typing import Any
 
@@ -126,6 +125,7 @@ def refuse_shared_groups(**splits: Any) -> None:
 
 def _sklearn() -> Any:
     try:
-        return import_module("sklearn.model_selection")
+        import sklearn.model_selection as found
     except ImportError:
         raise ImportError('splits need scikit-learn: pip install "vitc[train]"') from None
+    return found
