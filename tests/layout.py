@@ -32,11 +32,9 @@ def breaches(law: Law, paths: list[str]) -> list[str]:
     return [breach for path in paths for breach in law(path, (ROOT / path).read_text())]
 
 
-def tool(name: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A program that was installed beside this interpreter, or that is found in PATH."""
     beside = Path(sys.executable).with_name(name)
     program = str(beside) if beside.exists() else shutil.which(name)
     assert program, f"{name} is not installed: pip install '.[test]'"
-    return subprocess.run(
-        [program, *arguments], cwd=ROOT, input=text, capture_output=True, text=True
-    )
+    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True)
