@@ -5,6 +5,7 @@ made up for that, and then applied to every file that is there. Those of csrc/: 
 """
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -262,3 +263,17 @@ def test_types_are_right(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     (tmp_path / "a.py").write_text("import vitc\n\nx: int = vitc.__version__\n")
     assert "Incompatible types" in tool("mypy", cache, str(tmp_path / "a.py")).stdout
+
+
+def test_the_stub_describes_the_extension(tmp_path: Path) -> None:
+    def findings(path: Path) -> str:
+        command = [sys.executable, "-m", "mypy.stubtest", "--concise", "vitc._vitc"]
+        told = {**os.environ, "MYPYPATH": str(path)}
+        done = subprocess.run(command, cwd="/", env=told, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    assert findings(ROOT) == ""
+    (tmp_path / "vitc").mkdir()
+    (tmp_path / "vitc/__init__.pyi").touch()
+    (tmp_path / "vitc/_vitc.pyi").write_text("def softmax(x: object) -> object: ...\n")
+    assert 'softmax is inconsistent, stub parameter "x" should be positional' in findings(tmp_path)

@@ -1,22 +1,24 @@
 """The C core. Private: use `vitc`. Arrays are C-contiguous; outputs are new arrays unless said."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 class VitcError(Exception): ...
 
+@final
 class Buffer:
     """One array per row of a `Params`, in one flat block of its layout: a moment, an EMA."""
 
     nbytes: int
-    def view(self, index: int) -> Array: ...  # read-only, shape of the row
-    def write(self, index: int, array: Array) -> None: ...
+    def view(self, index: int, /) -> _Array: ...  # read-only, shape of the row
+    def write(self, index: int, array: _Array, /) -> None: ...
 
+@final
 class Params:
     """The parameters of a model: rows of (name, shape) over one flat, 64-byte aligned buffer."""
 
@@ -26,23 +28,24 @@ class Params:
     shapes: tuple[tuple[int, ...], ...]
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
-    def __init__(
-        self,
+    def __new__(
+        cls,
         rows: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],
         dtype: str = "float32",
-    ) -> None: ...
+    ) -> Self: ...
     def __len__(self) -> int: ...
-    def view(self, index: int) -> Array: ...  # read-only view of the values
-    def write(self, index: int, array: Array) -> None: ...  # same dtype and shape, else ValueError
-    def gradient(self, index: int) -> Array | None: ...  # read-only view of the sum; None: none yet
-    def requires_grad(self, index: int) -> bool: ...
-    def set_requires_grad(self, index: int, flag: bool) -> None: ...
+    def view(self, index: int, /) -> _Array: ...  # read-only view of the values
+    def write(self, index: int, array: _Array, /) -> None: ...  # of its dtype and shape
+    def gradient(self, index: int, /) -> _Array | None: ...  # read-only view; None before the first
+    def requires_grad(self, index: int, /) -> bool: ...
+    def set_requires_grad(self, index: int, flag: bool, /) -> None: ...
     def zero_gradients(self) -> None: ...  # forgets them; touches no memory
     # Of every gradient that there is, or of those among the rows given:
     def scale_gradients(self, factor: float, indices: Sequence[int] | None = None, /) -> None: ...
     def gradient_norm(self, indices: Sequence[int] | None = None, /) -> float: ...  # L2
     def new_buffer(self) -> Buffer: ...  # zeroed
 
+@final
 class Program:
     """A checked, immutable list of plain operations over numbered values.
 
@@ -56,16 +59,17 @@ class Program:
     operations: tuple[dict[str, Any], ...]  # kind, inputs, params, attributes, output, shape
     outputs: tuple[int, ...]
     borders: tuple[int, ...]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         inputs: Sequence[tuple[int, ...]],
         params: Sequence[tuple[int, ...]],
         operations: Sequence[tuple[str, Sequence[int], Sequence[int], Mapping[str, Any]]],
         outputs: Sequence[int],
         borders: Sequence[int] = (),  # values that checkpointing keeps, such as those after blocks
-    ) -> None: ...
+    ) -> Self: ...
     def lower(self, *, training: bool = False) -> Program: ...  # what the executor runs
 
+@final
 class Plan:
     """How a program is run: the order of steps and the place of every value, for any batch size.
 
@@ -80,8 +84,8 @@ class Plan:
     forward_flops: int  # per image; a multiply-add is two
     backward_flops: int
     steps: tuple[dict[str, Any], ...]  # for display and tests
-    def __init__(
-        self,
+    def __new__(
+        cls,
         program: Program,
         params: Params,
         *,
@@ -90,54 +94,55 @@ class Plan:
         fuse: bool = True,
         bf16: bool = False,  # products of bfloat16, sums and all else in float32
         checkpointing: bool = False,  # backward runs forward again, from border to border
-    ) -> None: ...
-    def nbytes(self, capacity: int, threads: int) -> int: ...  # exactly what a Run allocates
+    ) -> Self: ...
+    def nbytes(self, capacity: int, threads: int, /) -> int: ...  # exactly what a Run allocates
 
+@final
 class Run:
     """The memory of one live forward pass of up to `capacity` images on `threads` threads."""
 
     capacity: int
     nbytes: int
-    def __init__(self, plan: Plan, capacity: int, threads: int) -> None: ...
+    def __new__(cls, plan: Plan, capacity: int, threads: int) -> Self: ...
     def forward(
         self,
-        inputs: Sequence[Array],  # each (batch, *shape), batch <= capacity
+        inputs: Sequence[_Array],  # each (batch, *shape), batch <= capacity
         *,
         seed: int = 0,
         step: int = 0,
         forward: int = 0,
         row: int = 0,
-    ) -> tuple[Array, ...]: ...  # each (batch, *shape); releases the GIL
-    def backward(self, gradients: Sequence[Array | None]) -> tuple[Array | None, ...]: ...
+    ) -> tuple[_Array, ...]: ...  # each (batch, *shape); releases the GIL
+    def backward(self, gradients: Sequence[_Array | None], /) -> tuple[_Array | None, ...]: ...
     # Adds to (or starts) the gradients of the params; returns the gradients of the inputs, None
     # where the plan has none. One backward per forward, of a training plan.
 
 def cross_entropy(
-    logits: Array,  # (batch, classes)
-    target: Array,  # (batch,) int64, or (batch, classes) in the dtype of the logits
-    class_weights: Array | None = None,  # (classes,)
-    sample_weights: Array | None = None,  # (batch,)
+    logits: _Array,  # (batch, classes)
+    target: _Array,  # (batch,) int64, or (batch, classes) in the dtype of the logits
+    class_weights: _Array | None = None,  # (classes,)
+    sample_weights: _Array | None = None,  # (batch,)
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
     gamma: float = 0.0,
-) -> tuple[float, float, Array]: ...  # sum of the losses, sum of the weights, d sum / d logits
+) -> tuple[float, float, _Array]: ...  # sum of the losses, sum of the weights, d sum / d logits
 def row_loss(
     kind: str,  # binary_cross_entropy, binary_focal, divergence, squared_error
-    input: Array,  # (batch, cols)
-    target: Array,  # the same
+    input: _Array,  # (batch, cols)
+    target: _Array,  # the same
     *,
     factor: float,  # of every row
     alpha: float,
     gamma: float,
     log_target: bool,
-    class_weights: Array | None,  # (cols,)
-    positive_weights: Array | None,  # (cols,)
-    sample_weights: Array | None,  # (batch,)
-) -> tuple[float, float, Array]: ...  # sum of the losses, of the sample weights, d sum / d input
-def jensen_shannon(logits: Array, splits: int, /) -> tuple[float, Array]: ...  # sum, d sum / d
-def softmax(x: Array) -> Array: ...  # over the last axis of (rows, cols)
-def log_softmax(x: Array) -> Array: ...
-def log_softmax_backward(dy: Array, y: Array) -> Array: ...
+    class_weights: _Array | None,  # (cols,)
+    positive_weights: _Array | None,  # (cols,)
+    sample_weights: _Array | None,  # (batch,)
+) -> tuple[float, float, _Array]: ...  # sum of the losses, of the sample weights, d sum / d input
+def jensen_shannon(logits: _Array, splits: int, /) -> tuple[float, _Array]: ...  # sum, d sum / d
+def softmax(x: _Array, /) -> _Array: ...  # over the last axis of (rows, cols)
+def log_softmax(x: _Array, /) -> _Array: ...
+def log_softmax_backward(dy: _Array, y: _Array, /) -> _Array: ...
 
 # One step of an optimizer on some rows; those without a gradient are passed over.
 def adamw_step(
@@ -199,58 +204,58 @@ def clip_adaptive(
     params: Params, indices: Sequence[int] | None, factor: float, eps: float, /
 ) -> None: ...
 def average(average: Params, params: Params, share: float, /) -> None: ...
-def count_nonfinite(x: Array) -> int: ...
+def count_nonfinite(x: _Array, /) -> int: ...
 
 # A new image (H, W, C) or (H, W), of uint8, uint16 or float32: an operation of csrc/image.
-def image(name: str, image: Array, /, *numbers: float) -> Array: ...
+def image(name: str, image: _Array, /, *numbers: float) -> _Array: ...
 def look_up(
-    image: Array,  # of uint8 or uint16
-    table: Array,  # (256,) uint8, or (65536,) uint16
+    image: _Array,  # of uint8 or uint16
+    table: _Array,  # (256,) uint8, or (65536,) uint16
     /,
-) -> Array: ...
+) -> _Array: ...
 
 # displacement float32 (2, H, W): how far to the right and down each pixel comes from.
-def displace(image: Array, displacement: Array, bilinear: bool, /, *fill: float) -> Array: ...
+def displace(image: _Array, displacement: _Array, bilinear: bool, /, *fill: float) -> _Array: ...
 def write_image(
-    image: Array,  # (H, W, C) or (H, W), or (C, H, W) with channels_first
-    mean: Array,  # (C,) float32
-    std: Array,  # (C,) float32
+    image: _Array,  # (H, W, C) or (H, W), or (C, H, W) with channels_first
+    mean: _Array,  # (C,) float32
+    std: _Array,  # (C,) float32
     *,
     flip: bool = False,
     bf16: bool = False,
-    out: Array | None = None,  # (C, H, W) float32, or uint16 if bf16
-    other: Array | None = None,
+    out: _Array | None = None,  # (C, H, W) float32, or uint16 if bf16
+    other: _Array | None = None,
     other_flip: bool = False,
     lam: float = 1.0,
     box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, bottom, right
     channels_first: bool = False,
-) -> Array: ...
+) -> _Array: ...
 def erase(
-    array: Array,  # (C, H, W), or (H, W, C) with channels_last; written in place
-    boxes: Array,  # (n, 4) int64: top, left, height, width
-    mean: Array,  # (C,) float32
-    sigma: Array,  # (C,) float32
+    array: _Array,  # (C, H, W), or (H, W, C) with channels_last; written in place
+    boxes: _Array,  # (n, 4) int64: top, left, height, width
+    mean: _Array,  # (C,) float32
+    sigma: _Array,  # (C,) float32
     *,
     key: tuple[int, int] = (0, 0),
     by_value: bool = True,
     channels_last: bool = False,
 ) -> None: ...
-def mix_images(images: Sequence[Array], weights: Array, /) -> Array: ...  # weights: (n,) float32
-def blend(image: Array, other: Array, ratio: float, /) -> Array: ...
-def shade(image: Array, field: Array, /) -> Array: ...  # field: (H, W) float32
+def mix_images(images: Sequence[_Array], weights: _Array, /) -> _Array: ...  # weights: (n,) float32
+def blend(image: _Array, other: _Array, ratio: float, /) -> _Array: ...
+def shade(image: _Array, field: _Array, /) -> _Array: ...  # field: (H, W) float32
 def mix_batch(
-    batch: Array,  # (B, C, H, W)
-    partners: Array,  # (B,) int64
-    lam: Array,  # (B,) float64: the weight of an image itself
-    boxes: Array,  # (B, 4) int64: top, left, bottom, right
+    batch: _Array,  # (B, C, H, W)
+    partners: _Array,  # (B,) int64
+    lam: _Array,  # (B,) float64: the weight of an image itself
+    boxes: _Array,  # (B, 4) int64: top, left, bottom, right
     /,
-) -> Array: ...
+) -> _Array: ...
 def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels, ...
 def default_threads() -> int: ...
 def forked() -> bool: ...  # this process was forked after the core was loaded
 def memory() -> dict[str, int]: ...  # bytes, peak, blocks, allocations of the core's allocator
-def fail_allocation(n: int) -> None: ...  # tests: the n-th allocation from now fails, once
+def fail_allocation(n: int, /) -> None: ...  # tests: the n-th allocation from now fails, once
 def random_words(
-    seed: int, step: int, forward: int, row: int, site: str, n: int
+    seed: int, step: int, forward: int, row: int, site: str, n: int, /
 ) -> NDArray[np.uint32]: ...
