@@ -80,7 +80,7 @@ def _text(value: str) -> str:
 
 
 def _array(value: np.ndarray[Any, Any]) -> str:
-    return f"an array of shape {np.ndarray.shape.__get__(value)}"  # type: ignore[attr-defined]
+    return f"an array of shape {np.ndarray.shape.__get__(value)}"
 
 
 _BRACKETS: dict[type, str] = {tuple: "()", list: "[]", dict: "{}", set: "{}"}

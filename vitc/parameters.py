@@ -36,7 +36,8 @@ class Parameter:
             divisor = self.window.divisor()
             if total is None or divisor == 1.0:
                 return total
-            return total * total.dtype.type(1.0 / divisor)
+            mean: Array = total * total.dtype.type(1.0 / divisor)
+            return mean
 
     @property
     def requires_grad(self) -> bool:

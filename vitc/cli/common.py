@@ -101,7 +101,8 @@ def as_labels(images: Any, names: list[str]) -> Array:
             f"{', '.join(unknown)}"
         )
     place = np.array([names.index(name) for name in images.classes])
-    return place[np.asarray(images.targets)]
+    labels: Array = place[np.asarray(images.targets)]
+    return labels
 
 
 def mode_of(model: Any) -> str:

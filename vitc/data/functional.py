@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from vitc.arrays import Array
 from vitc.data import images
 from vitc.data.random import generator, noise_key
 from vitc.errors import nearest, shown
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Size = int | Sequence[int]
 Fill = float | Sequence[float]
@@ -137,9 +134,7 @@ def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
     return pad(img, (-left, -top, right - img.shape[1], bottom - img.shape[0]))
 
 
-def center_crop(
-    img: "Image", output_size: Size, fill: Fill = 0, padding_mode: str = "constant"
-) -> "Image":
+def center_crop(img: Any, output_size: Size, fill: Fill = 0, padding_mode: str = "constant") -> Any:
     """The middle of the image, which is first padded, see `pad`, where it is too small."""
     height, width = pair(output_size)
     img_height, img_width = dimensions(img)
@@ -154,14 +149,14 @@ def center_crop(
 
 
 def resized_crop(
-    img: "Image",
+    img: Any,
     top: int,
     left: int,
     height: int,
     width: int,
     size: Size,
     interpolation: str = "bilinear",
-) -> "Image":
+) -> Any:
     """`crop`, then `resize`: no pixel outside of the rectangle has any weight."""
     return resize(crop(img, top, left, height, width), size, interpolation)
 
@@ -270,7 +265,7 @@ def _warp(
 
 
 def affine(
-    img: "Image",
+    img: Any,
     angle: float,
     translate: Sequence[float],
     scale: float,
@@ -278,7 +273,7 @@ def affine(
     interpolation: str = "nearest",
     fill: Fill = 0,
     center: Sequence[float] | None = None,
-) -> "Image":
+) -> Any:
     """The image sheared, turned clockwise and scaled around its middle or center, then moved.
 
     angle and shear (x, y) are in degrees, translate (x, y) and center (x, y) in pixels.
@@ -311,11 +306,11 @@ def _inverse(
 
 
 def transform(
-    img: "Image",
+    img: Any,
     matrix: Sequence[float],
     interpolation: str = "nearest",
     fill: Fill = 0,
-) -> "Image":
+) -> Any:
     """The image seen through an affine map, in a frame of the same size.
 
     matrix: (a, b, c, d, e, f): pixel (x, y) of the result is pixel (a x + b y + c, d x + e y + f)
@@ -325,12 +320,12 @@ def transform(
 
 
 def perspective(
-    img: "Image",
+    img: Any,
     startpoints: Sequence[Sequence[int]],
     endpoints: Sequence[Sequence[int]],
     interpolation: str = "bilinear",
     fill: Fill = 0,
-) -> "Image":
+) -> Any:
     """The image as a plane seen at an angle: its four startpoints (x, y) move to the endpoints."""
     matrix = _homography(startpoints, endpoints)
     return _warp("perspective", img, dimensions(img), matrix, interpolation, fill)
@@ -648,7 +643,7 @@ def normalize(tensor: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
                 "one value per channel"
             )
     shape = (-1, 1, 1)
-    out = tensor - np.reshape(mean, shape).astype(tensor.dtype)
+    out: Array = tensor - np.reshape(mean, shape).astype(tensor.dtype)
     out /= np.reshape(std, shape).astype(tensor.dtype)
     return out
 

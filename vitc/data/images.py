@@ -4,7 +4,7 @@ An operation takes either and gives back what it got. Pillow images are copied i
 chain of operations is faster on arrays; the pixels are the same.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _ALPHA = {"LA": "La", "RGBA": "RGBa"}  # modes with transparency, and with it mu
 _MODES = ("L", "RGB", "F", "I;16", "CMYK", "YCbCr", "HSV", *_ALPHA)
 
 
-def is_array(img: Any) -> bool:
+def is_array(img: Any) -> TypeGuard[Array]:
     """Whether img is an image as an array. Raises `TypeError` for what is no image at all."""
     if not isinstance(img, np.ndarray):
         if not hasattr(img, "getbands"):

@@ -101,7 +101,8 @@ def _shown(image: Any, undo: tuple[Array, Array] = (np.zeros(1), np.ones(1))) ->
 
     if hasattr(image, "getbands"):
         if not image.mode.startswith(("I", "F")):
-            return image.convert("RGB")
+            rgb: Image.Image = image.convert("RGB")
+            return rgb
         image = np.asarray(image).astype(np.uint16)
     values = as_array(image)
     if values.ndim == 2:

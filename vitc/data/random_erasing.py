@@ -56,7 +56,8 @@ class RandomErasing(Erasing):
             shape = getattr(img, "shape", type(img).__name__)
             raise TypeError(f"expected an array (C, H, W) or (batch, C, H, W), got {shape}")
         if img.ndim == 3:
-            return super().__call__(img)
+            erased: Array = super().__call__(img)
+            return erased
         start = len(img) // self.num_splits if self.num_splits > 1 else 0
         out, erasing = img.copy(), self.overwriting()
         for i in range(start, len(img)):

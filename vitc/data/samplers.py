@@ -79,7 +79,8 @@ class WeightedRandomSampler(Sampler):
             drawn = random.uniform(seed, epoch, self.length) * ends[-1]
             # Rounding may give the very end, which belongs to the last sample that has a weight.
             last = int(np.flatnonzero(self.weights)[-1])
-            return np.minimum(np.searchsorted(ends, drawn, side="right"), last)
+            found: Array = np.minimum(np.searchsorted(ends, drawn, side="right"), last)
+            return found
         drawn = random.uniform(seed, epoch, len(self.weights))
         with np.errstate(divide="ignore"):
             keys = -np.log1p(-drawn) / self.weights

@@ -88,7 +88,8 @@ def adapt_input_conv(in_chans: int, kernel: Array) -> Array:
         return kernel
     wide = kernel.astype(np.float32)
     if in_chans == 1:
-        return wide.sum(axis=1, keepdims=True).astype(kernel.dtype)
+        total: Array = wide.sum(axis=1, keepdims=True)
+        return total.astype(kernel.dtype)
     turns = np.arange(in_chans) % old
     return (wide[:, turns] * np.float32(old / in_chans)).astype(kernel.dtype)
 

@@ -29,7 +29,8 @@ def bicubic(old: int, new: int) -> Array:
     weights = _cubic((place + 0.5 - centre[:, None]) / stretch)
     inside = (place >= first[:, None]) & (place < last[:, None])
     weights = np.where(inside, weights, 0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    normal: Array = weights / weights.sum(axis=1, keepdims=True)
+    return normal
 
 
 def _cubic(x: Array, a: float = -0.5) -> Array:

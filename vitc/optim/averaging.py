@@ -46,7 +46,7 @@ class ModelEmaV3:
             return 0.0
         if not self.use_warmup:
             return self.decay
-        rising = 1 - (1 + step / self.warmup_gamma) ** -self.warmup_power
+        rising: float = 1 - (1 + step / self.warmup_gamma) ** -self.warmup_power
         return max(min(rising, self.decay), self.min_decay)
 
     def update(self, model: Model, step: int | None = None) -> None:

@@ -111,7 +111,8 @@ def poly(
     """(1 - progress) ** power: timm's PolyLRScheduler. Other arguments are those of `cosine`."""
 
     def fall(top: float, progress: float, length: float) -> float:
-        return lr_min + (top - lr_min) * (1 - progress**k_decay / length**k_decay) ** power
+        rest: float = (1 - progress**k_decay / length**k_decay) ** power
+        return lr_min + (top - lr_min) * rest
 
     body = _cycles(fall, lr_min, cycle_mul, cycle_decay, cycle_limit)
     return _schedule(body, t_initial, warmup_t, warmup_lr_init, warmup_prefix, noise)

@@ -20,7 +20,7 @@ def _stops_early(trainer: Any) -> bool:
     if not trainer.should_stop:
         return False
     epochs, steps = trainer.progress.epoch, trainer.progress.step
-    return epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
+    return bool(epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0))
 
 
 def validation_due(trainer: Any, last: bool) -> bool:
@@ -37,7 +37,7 @@ def validation_due(trainer: Any, last: bool) -> bool:
     every = interval if isinstance(interval, int) else max(int((total or 0) * interval), 1)
     if trainer.check_val_every_n_epoch is None:
         done += progress.epoch * (total or 0)
-    return (last or progress.batch % shards == 0) and done % every == 0
+    return bool((last or progress.batch % shards == 0) and done % every == 0)
 
 
 def _epoch_validates(trainer: Any) -> bool:
@@ -69,8 +69,8 @@ def remaining_batches(trainer: Any) -> int | None:
     progress, steps, batches = trainer.progress, all_steps(trainer), trainer.train_feed.count
     if steps is None or batches is None:
         return None
-    by_steps = (steps - progress.step) * trainer.window_batches
+    by_steps: int = (steps - progress.step) * trainer.window_batches
     if trainer.max_epochs is None:
         return max(by_steps, 0)
-    by_epochs = (trainer.max_epochs - progress.epoch) * batches - progress.batch
+    by_epochs: int = (trainer.max_epochs - progress.epoch) * batches - progress.batch
     return max(min(by_steps, by_epochs), 0)

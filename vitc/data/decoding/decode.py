@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
@@ -31,6 +31,9 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # simplejpeg's name of what a JPEG stores -> (what to ask it for, Pillow's mode). CMYK stays with
 # Pillow, which knows that Adobe stores it inverted.
 _COLOURS = {"Gray": ("GRAY", "L"), "YCbCr": ("RGB", "RGB"), "RGB": ("RGB", "RGB")}
+
+# A Pillow image, or pixels.
+_Image = TypeVar("_Image")
 
 _counting = Lock()
 
@@ -233,7 +236,9 @@ class Decoder:
         values = self._upright(values, orientation, name, _turned_array)
         return pixels.within(pixels.with_channels(values, self.mode, name), value_range, name)
 
-    def _upright(self, image: Any, orientation: int, name: str, turn: Callable[..., Any]) -> Any:
+    def _upright(
+        self, image: _Image, orientation: int, name: str, turn: Callable[..., _Image]
+    ) -> _Image:
         if orientation not in _UPRIGHT:
             return image
         with _counting:

@@ -116,7 +116,7 @@ def _grey(values: Array) -> Array:
     weights = (19595, 38470, 7471)
     if values.dtype.kind == "f":
         return np.asarray(values @ np.array(weights, values.dtype) / 65536)[:, :, None]
-    total = values.astype(np.int64) @ np.array(weights)
+    total: Array = values.astype(np.int64) @ np.array(weights)
     return ((total + 0x8000) >> 16).astype(values.dtype)[:, :, None]
 
 
@@ -167,7 +167,7 @@ def _read_as(raw: str, data: bytes, frame: int) -> "Image":
     """The image as Pillow reads it if told that its pixels stand in the file like raw."""
     from PIL import Image
 
-    image: Any = Image.open(io.BytesIO(data))
+    image = Image.open(io.BytesIO(data))
     image.seek(frame)
     image.tile = [
         tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)

@@ -148,7 +148,8 @@ class _ThenErased(Transform):
         self.first, self.erasing = first, erasing
 
     def __call__(self, img: Any) -> Array:
-        return self.erasing.overwriting()(self.first(img))
+        erased: Array = self.erasing.overwriting()(self.first(img))
+        return erased
 
 
 def _then_erased(first: Step, step: Step) -> Step | None:

@@ -114,7 +114,7 @@ def write(
     arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
     specs = {name: _spec(array) for name, array in arrays.items()}
     try:
-        serialize_file(specs, path, metadata)  # type: ignore[no-untyped-call]
+        serialize_file(specs, path, metadata)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     path.chmod(stat.S_IMODE(mode))  # it leaves a file that only its owner can read

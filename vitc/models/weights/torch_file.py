@@ -163,7 +163,8 @@ def _read_zip(archive: Archive) -> TorchFile:
     if len(pickle) > _LONGEST_PICKLE:
         raise ValueError(f"its pickle has {len(pickle)} bytes, expected {_LONGEST_PICKLE} at most")
     content = load(io.BytesIO(pickle), KNOWN, _persistent(storages))
-    big = f"{folder}byteorder" in archive.names and archive.view(f"{folder}byteorder") == b"big"
+    order = f"{folder}byteorder"
+    big = order in archive.names and bytes(archive.view(order)) == b"big"
     if big:
         raise ValueError("it was written on a big-endian machine")
     return TorchFile(content, _arrays(lambda key: (archive.view(f"{folder}data/{key}"), 0)))
