@@ -9,12 +9,13 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from core_objects import ONEDNN, Names, compiled, core, names
-from layout import ROOT, C, Law, breaches
+from layout import PYTHON, ROOT, C, Law, breaches
 
 # Rooms of csrc/, each of which may use those before it; tools/ stands outside.
 ROOMS = ("base", "kernels", "linalg", "ops", "program", "optim", "image", "py")
@@ -94,6 +95,7 @@ def room(path: str) -> str:
     return place(path).split("/")[0]
 
 
+STRING = r'"(?:\\.|[^"\\\n])*"'
 CORE = [path for path in C if room(path) != "tools"]
 
 
@@ -103,12 +105,12 @@ CORE = [path for path in C if room(path) != "tools"]
 def code(text: str) -> str:
     """Without comments, and with each line in one piece."""
     text = text.replace("\\\n", "")
-    return re.sub(r'("(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*', r"\1 ", text, flags=re.DOTALL)
+    return re.sub(rf"({STRING})|/\*.*?\*/|//[^\n]*", r"\1 ", text, flags=re.DOTALL)
 
 
 def bare(text: str) -> str:
     """Without comments and strings."""
-    return re.sub(r'"(?:\\.|[^"\\\n])*"', " ", code(text))
+    return re.sub(STRING, " ", code(text))
 
 
 def includes(text: str) -> list[str]:
@@ -155,6 +157,34 @@ def builtins(path: str, text: str) -> Iterator[str]:
     for name in re.findall(r"\b(?:__builtin\w*|__asm__|__asm|asm)\b", bare(text)):
         if name not in BUILTINS.get(place(path), ()):
             yield f"{path} uses {name}, of which objects show nothing"
+
+
+# ---------------------------------------------------------------------------------------- comments
+
+
+def identifiers(text: str) -> set[str]:
+    return set(re.findall(r"[A-Za-z_]\w*", text))
+
+
+@cache
+def named(own: str) -> set[str]:
+    """What the code of a room names, in strings too; of all of csrc/ and vitc/ if own is ""."""
+    texts = [code((ROOT / path).read_text()) for path in C if own in ("", room(path))]
+    if not own:
+        texts += [(ROOT / path).read_text() for path in PYTHON if path.startswith("vitc/")]
+    return {name for text in texts for name in identifiers(text)}
+
+
+def comments(path: str, text: str) -> Iterator[str]:
+    """What comments put in backquotes exists: in the code of the room, or as a file or a folder."""
+    said, own = text, ""
+    if path.endswith((".c", ".h", ".inc")):
+        said = " ".join(re.findall(STRING + r"|(/\*.*?\*/|//[^\n]*)", text, re.DOTALL))
+        own = room(path)
+    for word in re.findall(r"`([^`]+)`", said):
+        there = any((ROOT / folder / word).exists() for folder in (".", "csrc"))
+        if not there and ("/" in word or not identifiers(word) <= named(own)):
+            yield f"{path} speaks of `{word}`, which does not exist"
 
 
 # ---------------------------------------------------------------------------------------- objects
@@ -231,6 +261,10 @@ BREACHES: list[tuple[Law, str, str, str]] = [
     (builtins, "csrc/base/cpu.c", "__builtin_cpu_init(), __builtin_abort();", "__builtin_abort"),
     (builtins, "csrc/ops/a.c", '__asm__("ud2");', "__asm__"),
     (builtins, "csrc/base/cpu.c", "#define B(x) __builtin_##x\n", "__builtin_"),
+    (comments, "csrc/ops/a.h", "/* ends with\n * `accumulated`, see `rows` */", "`accumulated`"),
+    (comments, "csrc/ops/a.h", "int64_t x; // of `vt_run`", "`vt_run`"),
+    (comments, "csrc/base/a.c", "/* see `base/memory.x` */", "`base/memory.x`"),
+    (comments, "csrc/README.md", "`VITC_ISO` says", "`VITC_ISO`"),
 ]
 
 
@@ -247,6 +281,12 @@ ALLOWED = [
     (directions, "csrc/kernels/a.c", '/*\n#include "ops/op.h"\n*/ // #include H\n'),
     (directions, "csrc/kernels/a.inc", '#include "base/rng.h"\n#include "kernels/real.h"\n'),
     (pragmas, "csrc/ops/a.c", '#pragma GCC unroll 4\n_Pragma("GCC ivdep") // #pragma omp\n'),
+    (
+        comments,
+        "csrc/ops/a.h",
+        'x = "`nothing`"; /* `VT_STRIP_LIMIT`, `kernels/real.h`, `linear` */',
+    ),
+    (comments, "csrc/README.md", "`tests/test_core.py` `ops/` `vitc.show_config()` `VITC_ISA=ref`"),
     (builtins, "csrc/base/cpu.c", 'if (!__builtin_cpu_supports("avx2")) x = "__builtin_trap";'),
 ]
 
@@ -260,6 +300,10 @@ def test_a_text_without_a_breach_is_passed(law: Law, path: str, text: str) -> No
 def test_the_text_of_the_core_keeps_the_law(law: Law) -> None:
     assert len(CORE) > 60
     assert breaches(law, C if law is directions else CORE) == []
+
+
+def test_the_comments_of_the_core_name_what_there_is() -> None:
+    assert breaches(comments, [*C, "csrc/README.md"]) == []
 
 
 # A path, a source, and the sentence about it. An object shows them all, however they are written.

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from vitc import _vitc
+from vitc.program import Builder
 
 DIFFERENCES, FLOAT32 = 1e-6, 1e-5
 STEP = 1e-5
@@ -215,6 +216,11 @@ def assert_equal_gradients(session: Session, tolerance: float = DIFFERENCES) -> 
     assert [g.shape for g in ours] == [g.shape for g in expected]
     for gradient, slope in zip(ours, expected, strict=True):
         assert np.abs(gradient - slope).max() <= tolerance * max(1.0, np.abs(slope).max())
+
+
+def test_a_builder_writes_every_operation() -> None:
+    assert {name for name in TABLE if not hasattr(Builder, name)} == set()
+    assert not hasattr(Builder, "subtract")
 
 
 def test_every_operation_has_a_case_with_each_of_its_parameters() -> None:

@@ -25,7 +25,7 @@ int vt_forks(void) { return atomic_load(&forks); }
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-/* Processors that `cpu.max` of cgroup 2 grants, or `limit` if it does not say. */
+/* Processors that cpu.max of cgroup 2 grants, or `limit` if it does not say. */
 static int cgroup_limit(int limit) {
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
     if (file == NULL) return limit;

@@ -1,4 +1,4 @@
-/* The operations, one per file. */
+/* The operations: one per file, but for histogram.c, levels.c and warp.c, which hold several. */
 #ifndef VT_IMAGE_OPERATIONS_H
 #define VT_IMAGE_OPERATIONS_H
 

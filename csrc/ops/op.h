@@ -1,15 +1,16 @@
-/* What an operation is: one file per operation, one vt_op record per file, one table of records
- * (table.c). The checker, the planner and the executor know operations only through this record;
- * Python reads its schema part.
+/* What an operation is: a record of type vt_op. A file of this room holds one, or some that are
+ * alike (attention.c, columns.c, elementwise.c, norm.c, pool.c, tokens.c); `vt_op_table` lists them
+ * all. The checker, the planner and the executor know operations only through their records, and
+ * Python reads the schema part of these.
  *
  * An operation works on tiles. Its output for one image is a matrix (rows, cols); the executor cuts
  * the rows into fixed strips (or, for attention, the image into heads) and calls forward once per
  * tile, from any thread, in any order. So a tile may write only what it owns, and the bits of a
  * result depend on nothing but one image.
  *
- *   forward   out  = f(in, param)                      tiles of out
- *   backward  din  = base + df/din (dout)              tiles of din
- *   params    dparam (+)= sum over images df/dparam    panels of dparam, images in order
+ *   forward     out  = f(in, param)                      tiles of out
+ *   backward    din  = base + df/din (dout)              tiles of din
+ *   accumulate  dparam (+)= sum over images df/dparam    panels of dparam, images in order
  */
 #ifndef VT_OPS_OP_H
 #define VT_OPS_OP_H
@@ -108,9 +109,9 @@ typedef struct vt_kit {
     size_t pack_bytes[VT_MAX_PACKS]; /* of params[0] in a packed layout; 0 = not packed */
     int pack_slot[VT_MAX_PACKS];     /* the product that it is packed for */
     size_t scratch_bytes;            /* per tile, a multiple of 64 */
-    int64_t partial;                 /* elements that a backward strip leaves for `params` */
+    int64_t partial;                 /* elements that a backward strip leaves for `accumulate` */
     int64_t parts;                   /* tiles per image of an operation that is not row-wise */
-    int64_t panels;                  /* tiles of `params`, 0 = it has none */
+    int64_t panels;                  /* tiles of `accumulate`, 0 = it has none */
 } vt_kit;
 
 /* Packed weights of a node: for the forward product and for the gradient of its input. */
@@ -123,12 +124,12 @@ typedef struct vt_tile {
     size_t element; /* bytes */
 
     int64_t images;    /* in this run */
-    int64_t image;     /* which of them; `params` loops over all */
+    int64_t image;     /* which of them; `accumulate` loops over all */
     int64_t row, rows; /* the strip: rows of out (forward) or din (backward) */
     int64_t part;      /* the head, or the panel */
 
     /* A row-wise operation sees pointers to its strip. One that gathers, and one with parts, sees
-     * its inputs (forward) or dout (backward) from the first row of the image; `params` sees
+     * its inputs (forward) or dout (backward) from the first row of the image; `accumulate` sees
      * everything from the first row of image 0, with the strides below, in bytes. */
     const void *in[VT_MAX_INPUTS];
     bool in_narrow[VT_MAX_INPUTS]; /* in bfloat16; only for an operation that reads it */
@@ -144,7 +145,7 @@ typedef struct vt_tile {
     bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
     const void *packed[VT_MAX_PACKS];
 
-    void *partial;         /* backward: this strip's; params: of strip 0 of image 0 */
+    void *partial;         /* backward: this strip's; accumulate: of strip 0 of image 0 */
     size_t partial_stride; /* bytes from image to image */
     int64_t strips;        /* per image */
 
@@ -186,7 +187,7 @@ typedef struct vt_op {
     bool cheap;           /* backward computes the output again instead of keeping it */
     bool in_place;        /* out may be an input; din may be dout */
     bool backward_reads_input;
-    bool params_read_input;
+    bool params_read_input; /* accumulate does */
     /* Inputs may be kept in bfloat16 when products are: they are operands of products, which it
      * reads as they are (`reads_bf16`), or it gets a widened copy of its strip. */
     bool takes_bf16, reads_bf16;
@@ -242,8 +243,8 @@ vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape sha
  * is a matrix, has columns. */
 vt_status vt_expect_weight(const vt_signature *signature, vt_error *error);
 
-/* dparam (+)= the sums that the strips left for `params`: `count` elements from `offset` of each,
- * images and strips in order. Nothing if the parameter is frozen or absent. */
+/* dparam (+)= the sums that the strips left for `accumulate`: `count` elements from `offset` of
+ * each, images and strips in order. Nothing if the parameter is frozen or absent. */
 void vt_sum_partials(const vt_tile *tile, int param, int64_t offset, int64_t count);
 
 /* Row i of the strip of din = base + row `row` of dout, whose rows have `cols` elements; -1: only

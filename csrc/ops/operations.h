@@ -1,4 +1,4 @@
-/* The records of all operations, one per file. */
+/* The records of all operations. */
 #ifndef VT_OPS_OPERATIONS_H
 #define VT_OPS_OPERATIONS_H
 

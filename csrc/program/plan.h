@@ -6,8 +6,8 @@
  *
  *   lane of strips   norm, linear, activation, ... on the same rows of one image
  *   lane of parts    attention, one head of one image
- *   lane of panels   the gradients of one operation's parameters, all images in order
- *   lane of packs    weights into the layout of the matrix products
+ *   lane of panels   the gradients of one operation's parameters, all images in order; or, as one
+ *                    tile for all, weights into the layout of the matrix products
  *
  * Backward is more of the same: the steps of the operations in reverse order. Where it reads a
  * value whose operation is cheap, that operation is run once more instead of keeping the value.
