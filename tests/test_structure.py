@@ -96,7 +96,7 @@ def opened(path: str, text: str) -> Iterator[str]:
                 yield from {name.split(".")[0]} & DOORS
         if isinstance(node, ast.Name) and node.id in DOORS | {"__builtins__"}:
             yield node.id
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules":
+        if isinstance(node, ast.Attribute) and node.attr == "modules":
             yield "sys.modules"
 
 
@@ -157,6 +157,7 @@ BREACHES: list[tuple[Law, str, str, str]] = [
     (doors, "vitc/nn.py", "__builtins__['exec'](x)", "__builtins__"),
     (doors, "vitc/nn.py", "import runpy", "runpy"),
     (doors, "vitc/nn.py", "import sys\nx = sys.modules['vitc.training']", "sys.modules"),
+    (doors, "vitc/nn.py", "import sys as s\nx = s.modules", "sys.modules"),
     (doors, "vitc/nn.py", "from sys import modules as m", "sys.modules"),
     (length, "vitc/a.py", "x = 1\n" * 801, "801 lines"),
 ]
