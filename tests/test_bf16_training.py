@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from oracle import double, images, pair
+from test_operations import CASES, program_of
 from vitc import _vitc, optim
 from vitc import functional as F
 from vitc.models import create_model
@@ -128,3 +129,26 @@ def test_digits_are_learned_as_in_float32() -> None:
     )
     assert rounded[-1] < 0.5 * rounded[0]
     assert np.abs(rounded - exact).mean() < 0.5 * np.abs(other - exact).mean()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_an_operation_hands_to_a_product_is_what_it_computes(name: str) -> None:
+    """Training keeps it in bfloat16 if the operation can write that."""
+    core = program_of(CASES[name], "alone")
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((3, *shape)).astype(np.float32) for shape in core.inputs]
+
+    def run(program: _vitc.Program, bf16: bool) -> np.ndarray:
+        params = _vitc.Params([(str(i), shape) for i, shape in enumerate(program.params)])
+        for i, shape in enumerate(program.params):
+            params.write(i, np.cos(np.arange(np.prod(shape)), dtype=np.float32).reshape(shape))
+        plan = _vitc.Plan(program, params, training=True, bf16=bf16)
+        return _vitc.Run(plan, 3, 2).forward(inputs)[0]
+
+    operations = [(o["kind"], o["inputs"], o["params"], o["attributes"]) for o in core.operations]
+    shapes = [*core.params, (4, run(core, False).shape[-1])]
+    operations.append(("linear", core.outputs, (len(core.params),), {}))
+    last = len(core.inputs) + len(core.operations)
+    program = _vitc.Program(core.inputs, shapes, operations, [last])
+    exact, rounded = run(program, False), run(program, True)
+    assert np.abs(rounded - exact).max() <= 3e-2 * np.abs(exact).max()

@@ -1,5 +1,11 @@
 """vitc.program: the builder's checks and the rewrite for attention maps."""
 
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -74,3 +80,68 @@ def test_attention_probs_are_added_and_what_follows_is_cut() -> None:
     run = _vitc.Run(_vitc.Plan(program.core, params), 2, 1)
     for probs in run.forward([np.ones((2, 3, 4))]):  # zero weights: every key weighs the same
         np.testing.assert_allclose(probs, 1 / 3)
+
+
+def chain(length: int, kind: str) -> tuple[_vitc.Program, _vitc.Params]:
+    """A product, `length` operations one after the other, and another product."""
+    attributes = {"activation": {"function": "gelu"}, "scale": {"factor": 1.0}}[kind]
+    rows = [("first", (3, 2)), ("last", (2, 3))]
+    middle = [(kind, (1 + i,), (), attributes) for i in range(length)]
+    operations = [
+        ("linear", (0,), (0,), {}),
+        *middle,
+        ("linear", (1 + length,), (1,), {}),
+    ]
+    program = _vitc.Program([(4, 2)], [shape for _, shape in rows], operations, [length + 2])
+    return program, _vitc.Params(rows, "float64")
+
+
+# A thread of the main program has 8 MB of stack by default, and none of them is needed.
+LONG = """
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from test_program import chain
+from vitc import _vitc
+
+program, params = chain(60_000, "scale")
+for row, shape in enumerate(params.shapes):
+    params.write(row, np.ones(shape))
+for options in ({}, {"checkpointing": True}):
+    run = _vitc.Run(_vitc.Plan(program, params, training=True, **options), 1, 1)
+    (y,) = run.forward([np.ones((1, 4, 2))])
+    run.backward([np.ones_like(y)])
+    assert (y == 6).all() and (params.gradient(0) == 8).all(), (y, params.gradient(0))
+    params.zero_gradients()
+print("good")
+"""
+
+
+def test_a_long_list_is_planned_and_run_on_a_small_stack() -> None:
+    """Scheduling once recursed over what backward computes again."""
+
+    def small_stack() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))
+
+    done = subprocess.run(
+        [sys.executable, "-c", LONG],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        preexec_fn=small_stack,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "good\n", (done.returncode, done.stderr)
+
+
+def test_a_list_is_as_long_as_planning_can_honour() -> None:
+    longest = 1 << 16
+    program, params = chain(longest - 2, "activation")
+    assert len(program.operations) == longest
+    assert _vitc.Plan(program, params, training=True).image_bytes > 0
+    for length in (longest - 1, 1_000_000):
+        with pytest.raises(ValueError, match=f"at most 65536 operations, .* {length + 2}$"):
+            chain(length, "activation")

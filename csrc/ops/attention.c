@@ -435,6 +435,7 @@ const vt_op vt_op_attention = {
     .backward_reads_input = true,
     .takes_bf16 = true,
     .reads_bf16 = true,
+    .writes_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- masked_attention */
@@ -475,6 +476,7 @@ const vt_op vt_op_masked_attention = {
     .narrow = narrow,
     .space = VT_PARTS,
     .backward_reads_input = true,
+    .writes_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- cross_attention */
@@ -505,6 +507,7 @@ const vt_op vt_op_cross_attention = {
     .backward_reads_input = true,
     .takes_bf16 = true,
     .reads_bf16 = true,
+    .writes_bf16 = true,
 };
 
 /* ---------------------------------------------------------------- attention_probs */

@@ -191,6 +191,7 @@ typedef struct vt_op {
     /* Inputs may be kept in bfloat16 when products are: they are operands of products, which it
      * reads as they are (`reads_bf16`), or it gets a widened copy of its strip. */
     bool takes_bf16, reads_bf16;
+    bool writes_bf16; /* heeds `out_narrow`: only for an operation with parts */
 } vt_op;
 
 /* ---------------------------------------------------------------- shared by the operations */

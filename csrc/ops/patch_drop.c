@@ -48,12 +48,20 @@ static int64_t next(walk *w) {
     return vt_rng_keep(w->draw[i % 4], share) ? w->kept++ : -1;
 }
 
+/* A row's fate depends on those of all rows before it, so an image is one part. */
+static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+                      vt_error *error) {
+    (void)s, (void)arithmetic, (void)error;
+    kit->parts = 1;
+    return VT_OK;
+}
+
 static vt_status forward(const vt_tile *t, vt_error *error) {
     (void)error;
     const int64_t cols = t->signature->node->shape.dim[1];
-    for (walk w = start(t); w.kept < t->row + t->rows;) {
+    for (walk w = start(t); w.kept < w.count;) {
         const void *x = vt_const_at(t->in[0], t->element, w.row * cols);
-        const int64_t row = next(&w) - t->row;
+        const int64_t row = next(&w);
         if (row >= 0) memcpy(vt_at(t->out, t->element, row * cols), x, (size_t)cols * t->element);
     }
     return VT_OK;
@@ -62,9 +70,9 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
 static vt_status backward(const vt_tile *t, vt_error *error) {
     (void)error;
     const int64_t cols = t->signature->node->shape.dim[1];
-    for (walk w = start(t); w.row < t->row + t->rows;) {
-        const int64_t i = w.row - t->row, row = next(&w);
-        if (i >= 0) vt_pass_row(t, i, row, cols);
+    for (walk w = start(t); w.row < w.rows;) {
+        const int64_t i = w.row;
+        vt_pass_row(t, i, next(&w), cols);
     }
     return VT_OK;
 }
@@ -76,7 +84,8 @@ const vt_op vt_op_patch_drop = {
                    {"count", VT_ATTR_INT, false},
                    {"site", VT_ATTR_NAME, false}},
     .infer = infer,
+    .open = open,
     .forward = forward,
     .backward = backward,
-    .gathers = true,
+    .space = VT_PARTS,
 };

@@ -17,11 +17,14 @@ typedef struct scheduler {
     int waiting_count;
     int open_lane; /* of strips, still growing; or VT_NOTHING */
 
-    bool *narrow;  /* per value: kept in bfloat16 */
-    bool *wants;   /* per value: its gradient is asked for */
-    int *kept;     /* per value: the buffer that forward wrote */
-    int *again;    /* per value: the buffer that holds it in backward */
-    int *gradient; /* per value: the buffer with its gradient so far */
+    bool *narrow; /* per value: kept in bfloat16 */
+    bool *wants;  /* per value: its gradient is asked for */
+    int *kept;    /* per value: the buffer that forward wrote */
+    int *again;   /* per value: the buffer that holds it in backward */
+    int *stack;   /* values whose `again` waits for that of the value above */
+
+    int *key, *first; /* of sorting */
+    int *gradient;    /* per value: the buffer with its gradient so far */
 } scheduler;
 
 /* ---------------------------------------------------------------- buffers, phases, lanes, steps */
@@ -136,11 +139,15 @@ static void schedule_node(scheduler *s, int node, const int *inputs, int out) {
     place(s, step, s->plan->buffers[out].rows);
 }
 
+static bool may_write_narrow(const vt_op *op) { return op->space == VT_STRIPS || op->writes_bf16; }
+
 /* With products of bfloat16, training keeps in bfloat16 what only products and activations read. */
 static void find_narrow(scheduler *s) {
     const vt_program *program = s->program;
     const bool any = s->options.bf16 && s->options.training;
-    for (int n = 0; n < program->node_count; n++) s->narrow[program->input_count + n] = any;
+    for (int n = 0; n < program->node_count; n++) {
+        s->narrow[program->input_count + n] = any && may_write_narrow(program->nodes[n].op);
+    }
     for (int i = 0; i < program->output_count; i++) s->narrow[program->outputs[i]] = false;
     for (int n = 0; n < program->node_count; n++) {
         const vt_node *node = &program->nodes[n];
@@ -204,20 +211,51 @@ static bool runs_again(const scheduler *s, const vt_node *node) {
     return node->op->cheap || (s->options.checkpointing && !node->border);
 }
 
-/* The buffer that holds a value in backward; what is not kept is scheduled once more. */
-static int value_again(scheduler *s, int value) {
-    if (s->again[value] != VT_NOTHING) return s->again[value];
+/* The node that makes a value, if backward runs it once more; or VT_NOTHING. */
+static int node_again(const scheduler *s, int value) {
     const int n = value - s->program->input_count;
-    if (n < 0 || !runs_again(s, &s->program->nodes[n])) return s->again[value] = s->kept[value];
+    return n >= 0 && runs_again(s, &s->program->nodes[n]) ? n : VT_NOTHING;
+}
+
+static void schedule_again(scheduler *s, int n) {
     const vt_node *node = &s->program->nodes[n];
+    const int value = s->program->input_count + n;
     int inputs[VT_MAX_INPUTS];
-    for (int i = 0; i < node->op->inputs; i++) inputs[i] = value_again(s, node->inputs[i]);
+    for (int i = 0; i < node->op->inputs; i++) inputs[i] = s->again[node->inputs[i]];
     s->again[value] = add_own_buffer(s, value);
     schedule_node(s, n, inputs, s->again[value]);
     if (node->op->flops != NULL) {
         s->plan->backward_flops += node->op->flops(&s->program->signatures[n]);
     }
-    return s->again[value];
+}
+
+/* Puts the first input of a node that backward does not hold yet on the stack. */
+static bool push_missing(scheduler *s, int n, int *depth) {
+    const vt_node *node = &s->program->nodes[n];
+    for (int i = 0; i < node->op->inputs; i++) {
+        if (s->again[node->inputs[i]] != VT_NOTHING) continue;
+        s->stack[(*depth)++] = node->inputs[i];
+        return true;
+    }
+    return false;
+}
+
+/* The buffer that holds a value in backward; what is not kept is scheduled once more, inputs first.
+ * The stack is explicit because a list may be one long chain of cheap operations. */
+static int value_again(scheduler *s, int wanted) {
+    int depth = 0;
+    if (s->again[wanted] == VT_NOTHING) s->stack[depth++] = wanted;
+    while (depth > 0) {
+        const int value = s->stack[depth - 1], n = node_again(s, value);
+        if (n != VT_NOTHING && push_missing(s, n, &depth)) continue;
+        if (n == VT_NOTHING) {
+            s->again[value] = s->kept[value];
+        } else {
+            schedule_again(s, n);
+        }
+        depth--;
+    }
+    return s->again[wanted];
 }
 
 /* The gradient of an input as far as it is known is the base of this contribution. */
@@ -345,35 +383,53 @@ static void schedule_packs(scheduler *s) {
 
 /* ---------------------------------------------------------------- sorting */
 
-/* Order lanes by phase and steps by lane; both keep the order of emission otherwise. */
-static vt_status sort(scheduler *s, vt_error *error) {
+/* Sorts records by s->key (0 to keys - 1), those of one key as they were, in linear time. Then
+ * those of key k begin at s->first[k], and s->first[keys] is their number. */
+static vt_status sort_by_key(scheduler *s, void **records, size_t size, int count, int keys,
+                             vt_error *error) {
+    void *sorted;
+    VT_TRY(vt_alloc_array(&sorted, (size_t)count, size, error));
+    int *first = s->first;
+    memset(first, 0, (size_t)(keys + 1) * sizeof *first);
+    for (int i = 0; i < count; i++) first[s->key[i] + 1]++;
+    for (int k = 0; k < keys; k++) first[k + 1] += first[k];
+    for (int i = 0; i < count; i++) {
+        const size_t to = (size_t)first[s->key[i]]++;
+        memcpy((char *)sorted + to * size, (char *)*records + (size_t)i * size, size);
+    }
+    memmove(first + 1, first, (size_t)keys * sizeof *first);
+    first[0] = 0;
+    vt_free(*records);
+    *records = sorted;
+    return VT_OK;
+}
+
+static vt_status sort_lanes(scheduler *s, vt_error *error) {
     vt_plan *p = s->plan;
-    void *lanes, *steps;
-    VT_TRY(vt_alloc_array(&lanes, (size_t)p->lane_count, sizeof(vt_lane), error));
-    const vt_status status = vt_alloc_array(&steps, (size_t)p->step_count, sizeof(vt_step), error);
-    if (status != VT_OK) {
-        vt_free(lanes);
-        return status;
+    for (int l = 0; l < p->lane_count; l++) {
+        s->key[l] = p->lanes[l].phase;
+        p->lanes[l].first_step = l; /* until its steps are sorted: the number it had */
     }
-    int lane_count = 0, step_count = 0;
+    VT_TRY(
+        sort_by_key(s, (void **)&p->lanes, sizeof *p->lanes, p->lane_count, p->phase_count, error));
     for (int phase = 0; phase < p->phase_count; phase++) {
-        p->phases[phase].first_lane = lane_count;
-        for (int l = 0; l < p->lane_count; l++) {
-            if (p->lanes[l].phase != phase) continue;
-            vt_lane *lane = &((vt_lane *)lanes)[lane_count++];
-            *lane = p->lanes[l];
-            lane->first_step = step_count;
-            for (int i = 0; i < p->step_count; i++) {
-                if (s->lane_of[i] == l) ((vt_step *)steps)[step_count++] = p->steps[i];
-            }
-            lane->step_count = step_count - lane->first_step;
-        }
-        p->phases[phase].lane_count = lane_count - p->phases[phase].first_lane;
+        p->phases[phase].first_lane = s->first[phase];
+        p->phases[phase].lane_count = s->first[phase + 1] - s->first[phase];
     }
-    memcpy(p->lanes, lanes, (size_t)lane_count * sizeof(vt_lane));
-    memcpy(p->steps, steps, (size_t)step_count * sizeof(vt_step));
-    vt_free(lanes);
-    vt_free(steps);
+    return VT_OK;
+}
+
+static vt_status sort_steps(scheduler *s, vt_error *error) {
+    vt_plan *p = s->plan;
+    int *lane_at = s->first; /* by the number it had */
+    for (int l = 0; l < p->lane_count; l++) lane_at[p->lanes[l].first_step] = l;
+    for (int i = 0; i < p->step_count; i++) s->key[i] = lane_at[s->lane_of[i]];
+    VT_TRY(
+        sort_by_key(s, (void **)&p->steps, sizeof *p->steps, p->step_count, p->lane_count, error));
+    for (int l = 0; l < p->lane_count; l++) {
+        p->lanes[l].first_step = s->first[l];
+        p->lanes[l].step_count = s->first[l + 1] - s->first[l];
+    }
     return VT_OK;
 }
 
@@ -407,6 +463,9 @@ static vt_status allocate(scheduler *s, vt_error *error) {
     VT_TRY(list(&s->written, buffers, error));
     VT_TRY(list(&s->kept, values, error));
     VT_TRY(list(&s->again, values, error));
+    VT_TRY(list(&s->stack, values, error));
+    VT_TRY(list(&s->key, steps, error));
+    VT_TRY(list(&s->first, phases + 1, error));
     VT_TRY(list(&s->gradient, values, error));
     VT_TRY(vt_alloc_array((void **)&s->narrow, (size_t)values, sizeof *s->narrow, error));
     return vt_alloc_array((void **)&s->wants, (size_t)values, sizeof *s->wants, error);
@@ -422,7 +481,8 @@ static vt_status schedule(scheduler *s, vt_error *error) {
         schedule_backward(s, s->options.input_gradients);
     }
     schedule_packs(s);
-    return sort(s, error);
+    VT_TRY(sort_lanes(s, error));
+    return sort_steps(s, error);
 }
 
 vt_status vt_plan_schedule(vt_plan *plan, vt_plan_options options, vt_error *error) {
@@ -434,6 +494,9 @@ vt_status vt_plan_schedule(vt_plan *plan, vt_plan_options options, vt_error *err
     vt_free(s.written);
     vt_free(s.kept);
     vt_free(s.again);
+    vt_free(s.stack);
+    vt_free(s.key);
+    vt_free(s.first);
     vt_free(s.gradient);
     vt_free(s.narrow);
     vt_free(s.wants);

@@ -1,10 +1,8 @@
 /* The place of every buffer: from its life (first to last use) follows what may share memory. */
 #include "program/schedule.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/memory.h"
+#include "program/offsets.h"
 
 /* How a buffer is used, over all steps. */
 typedef struct usage {
@@ -148,39 +146,12 @@ static void find_in_place(storage *s) {
 
 /* ---------------------------------------------------------------- offsets */
 
-/* A block of memory with its life, [start, end]. */
-typedef struct item {
-    int buffer, start, end;
-    size_t bytes, offset;
-} item;
-
-static int larger_first(const void *a, const void *b) {
-    const item *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-    return x->buffer - y->buffer;
-}
-
-/* The lowest offset at which `it` meets none of the `count` placed items, sorted by offset, that
- * live at the same time; then insert it there. */
-static void place_item(item *placed, int count, item it) {
-    for (int i = 0; i < count; i++) {
-        const item *other = &placed[i];
-        if (other->end < it.start || it.end < other->start) continue;
-        if (it.offset + it.bytes <= other->offset) break;
-        const size_t end = other->offset + other->bytes;
-        if (end > it.offset) it.offset = end;
-    }
-    int at = count;
-    for (; at > 0 && placed[at - 1].offset > it.offset; at--) placed[at] = placed[at - 1];
-    placed[at] = it;
-}
-
-/* Place all roots of one kind; `total` is the end of the last. */
+/* The offsets of all roots of one kind; `total` is the end of the last. */
 static vt_status find_offsets(storage *s, vt_place place, size_t *total, vt_error *error) {
     vt_plan *p = s->plan;
-    void *block;
-    VT_TRY(vt_alloc_array(&block, 2 * (size_t)p->buffer_count, sizeof(item), error));
-    item *items = block, *placed = items + p->buffer_count;
+    void *memory;
+    VT_TRY(vt_alloc_array(&memory, (size_t)p->buffer_count, sizeof(vt_block), error));
+    vt_block *blocks = memory;
     int count = 0;
     for (int b = 0; b < p->buffer_count; b++) {
         const vt_buffer *buffer = &p->buffers[b];
@@ -188,21 +159,17 @@ static vt_status find_offsets(storage *s, vt_place place, size_t *total, vt_erro
         const usage *u = &s->usage[b];
         /* Strips of a thread live from step to step, all others from phase to phase. */
         const bool local = place == VT_LOCAL;
-        items[count++] = (item){.buffer = b,
-                                .start = local ? u->first_step : buffer->first_phase,
-                                .end = local ? u->last_step : buffer->last_phase,
-                                .bytes = buffer->bytes};
+        blocks[count++] = (vt_block){.id = b,
+                                     .start = local ? u->first_step : buffer->first_phase,
+                                     .end = local ? u->last_step : buffer->last_phase,
+                                     .bytes = buffer->bytes};
     }
-    qsort(items, (size_t)count, sizeof(item), larger_first);
-    *total = 0;
-    for (int i = 0; i < count; i++) place_item(placed, i, items[i]);
-    for (int i = 0; i < count; i++) {
-        p->buffers[placed[i].buffer].offset = placed[i].offset;
-        const size_t end = placed[i].offset + placed[i].bytes;
-        if (end > *total) *total = end;
+    const vt_status status = vt_offsets_find(blocks, count, total, error);
+    for (int i = 0; i < count && status == VT_OK; i++) {
+        p->buffers[blocks[i].id].offset = blocks[i].offset;
     }
-    vt_free(block);
-    return VT_OK;
+    vt_free(memory);
+    return status;
 }
 
 static void find_bytes(vt_plan *p) {
