@@ -123,6 +123,7 @@ def listed(name: str) -> set[str]:
     return {word for word, table in (("WIDER", WIDER), ("MORE", MORE)) if name in table}
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # switching oneDNN off says so
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", TORCH)
 def test_operations_are_as_good_as_torchs(name: str, level: str) -> None:
