@@ -69,6 +69,7 @@ def test_sixty_runs_that_get_a_signal_leave_sixty_checkpoints(tmp_path: Path, le
         interrupt(tmp_path / str(i), times.randrange(400), ("SIGINT", "SIGTERM")[i % 2], level)
         for i in range(60)
     )
+    print(level, dict(ends))
     assert ends == {"a checkpoint": 60}
 
 
@@ -239,5 +240,6 @@ def test_little_memory_is_a_memory_error() -> None:
 @pytest.mark.long
 def test_any_little_memory_is_a_memory_error() -> None:
     ends = Counter(run_short(0.4 * i) for i in range(300))
+    print(dict(ends))
     assert set(ends) == {"MemoryError", "done"}, ends
     assert min(ends.values()) > 20, ends
