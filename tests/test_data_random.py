@@ -110,7 +110,7 @@ def test_a_batch_shares_nothing_with_its_first_item() -> None:
     assert random.epoch() is None
 
 
-def test_a_generator_is_given_out_again_only_when_nobody_holds_it() -> None:
+def test_every_generator_is_a_new_one_with_the_stream_of_its_place() -> None:
     def fresh(sample: int) -> np.random.Generator:
         counter = np.array([0, 1, sample, 0], np.uint64)
         key = np.array([9, 1], np.uint64)

@@ -13,11 +13,9 @@ A transform of one's own takes its randomness from here too:
 """
 
 import math
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -28,30 +26,15 @@ from vitc.tape import clock
 # What a draw is for: half of the Philox key, so that the families never meet.
 _ITEM, _ORDER, _FREE, _BATCH, _SAMPLER = 1, 2, 3, 4, 5
 _MASK = (1 << 64) - 1
-_NO_NUMBERS = np.zeros(4, np.uint64)  # those that Philox has ready
 
 
 def _philox(seed: int, family: int, *place: int) -> np.random.Philox:
     """The stream of a place, which is up to three numbers below 2**64."""
-    stream = np.random.Philox()
-    stream.state = _state(seed, family, *place)
-    return stream
-
-
-def _state(seed: int, family: int, *place: int) -> Any:
-    """Of the stream before its first number."""
     # The lowest word counts the numbers drawn from this stream.
     counter = np.zeros(4, np.uint64)
     counter[1 : 1 + len(place)] = place
-    key = np.array([seed & _MASK, family], np.uint64)
-    return {
-        "bit_generator": "Philox",
-        "state": {"counter": counter, "key": key},
-        "buffer": _NO_NUMBERS,
-        "buffer_pos": len(_NO_NUMBERS),
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
+    # With a key, NumPy does not first seed the stream from the system.
+    return np.random.Philox(key=np.array([seed & _MASK, family], np.uint64), counter=counter)
 
 
 # ------------------------------------------------------------------------------------ items
@@ -104,39 +87,10 @@ def generator() -> np.random.Generator:
     of a random crop, does not move the draws of the operations after it.
     """
     if _item.place is None:
-        return _spare.generator(clock.seed, _FREE, *_free.next())
+        return np.random.Generator(_philox(clock.seed, _FREE, *_free.next()))
     seed, family, sample, pass_ = _item.place
     _item.draws += 1
-    return _spare.generator(seed, family, _item.draws, sample, pass_)
-
-
-class _Spare(threading.local):
-    """Generators that this thread has given out before.
-
-    One that nobody holds any more is sent to another stream and given out again, which takes a
-    fifth of the time of a new one: NumPy first seeds each from the system.
-    """
-
-    most = 4  # so many operations at once, each within the one before
-
-    def __init__(self) -> None:
-        self._given: list[np.random.Generator] = []
-
-    def generator(self, seed: int, family: int, *place: int) -> np.random.Generator:
-        """As `Generator(_philox(...))`."""
-        for known in self._given:
-            bits = known.bit_generator
-            # Held by the list, by `known` and by the call; by `known`, by `bits` and by the call.
-            if sys.getrefcount(known) == sys.getrefcount(bits) == 3:
-                bits.state = _state(seed, family, *place)
-                return known
-        made = np.random.Generator(_philox(seed, family, *place))
-        if len(self._given) < self.most:
-            self._given.append(made)
-        return made
-
-
-_spare = _Spare()
+    return np.random.Generator(_philox(seed, family, _item.draws, sample, pass_))
 
 
 def between(low: float, high: float, rng: np.random.Generator) -> float:
