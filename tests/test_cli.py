@@ -2,6 +2,8 @@
 
 import argparse
 import csv
+import importlib
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -10,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitc.cli import COMMANDS, main
 from vitc.cli import fit as fit_command
-from vitc.cli import main
 from vitc.tape import clock
 
 SMALL = ["--model", "test_vit", "--img-size", "32", "--epochs", "2", "--batch-size", "8"]
@@ -157,6 +159,52 @@ def test_errors_are_one_sentence_on_stderr(photos: Path, tmp_path: Path, capsys)
     assert "not a checkpoint" in fails("predict", str(photos), str(photos / "dark/0.png"))
     (photos / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     assert "broken.jpg" in fails("fit", str(photos), *SMALL, "--output", str(tmp_path / "run"))
+    arrays = {f"{split}_images": np.zeros((4, 8, 8), np.int32) for split in ("train", "val")}
+    labels = {f"{split}_labels": np.arange(4) % 2 for split in ("train", "val")}
+    np.savez(tmp_path / "wide.npz", **arrays, **labels)
+    assert "images have dtype int32" in fails("fit", str(tmp_path / "wide.npz"), *SMALL)
+
+
+def test_an_error_of_ours_has_a_traceback(photos: Path, capsys, monkeypatch) -> None:
+    def broken(options: argparse.Namespace) -> None:
+        {}["missing"]
+
+    monkeypatch.setattr(fit_command, "run", broken)
+    assert main(["fit", str(photos)]) == 70
+    err = capsys.readouterr().err
+    assert "KeyError: 'missing'" in err and "in broken" in err
+    assert err.splitlines()[-1].startswith("vitc: this is an error in vitc")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_traceback_can_be_asked_for(before: bool, tmp_path: Path, capsys) -> None:
+    words = ["fit", str(tmp_path / "nowhere")]
+    words.insert(0 if before else 2, "--traceback")
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and err.splitlines()[-1].startswith("vitc: ")
+
+
+def test_the_help_says_of_every_command_what_its_module_does(capsys) -> None:
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"vitc.cli.{name.replace('-', '_')}")
+        assert (module.__doc__ or "").splitlines()[0] == summary
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert summary in capsys.readouterr().out
+
+
+def test_help_and_version_import_no_command() -> None:
+    program = (
+        "import contextlib, sys; from vitc.cli import main\n"
+        "with contextlib.suppress(SystemExit): main([sys.argv[1]])\n"
+        "print(*(name for name in sys.modules if name.startswith('vitc.')), file=sys.stderr)"
+    )
+    for option in ("--help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, option], capture_output=True, text=True
+        )
+        assert set(done.stderr.split()) <= {"vitc.cli", "vitc.errors", "vitc._vitc"}, done.stderr
 
 
 def test_classes_that_differ_are_named(photos: Path, tmp_path: Path, capsys) -> None:

@@ -134,7 +134,7 @@ class NpzDataset(ArrayDataset):
             names = _classes_of(file, labels) if classes is None else classes
             super().__init__(images, labels, transform, classes=names, mode=mode)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.path}, {split}: {error}") from None
+            raise ValueError(f"{self.path}, {split}: {error}") from None
 
 
 def _classes_of(file: npz.NpzFile, labels: Array) -> list[str]:
