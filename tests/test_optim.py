@@ -80,6 +80,21 @@ def test_ten_steps_equal_those_of_torch_or_timm(kind, reference, options) -> Non
     same(ours, theirs)
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_lamb_clips_a_trust_above_one(clip: bool) -> None:
+    """Of the first step, every element moves by one: weights of 1.5 have a trust of 1.5."""
+    ours, theirs = twins()
+    for p in theirs.parameters():
+        p.data.fill_(1.5)
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    options = dict(lr=0.1, weight_decay=0.0, always_adapt=True, trust_clip=clip, eps=1e-30)
+    optimizers = Lamb(ours.parameters(), **options), timm.optim.Lamb(theirs.parameters(), **options)
+    train(ours, theirs, *optimizers, steps=1)
+    same(ours, theirs)
+    moved = np.abs(ours.state_dict()["weight"] - 1.5)
+    np.testing.assert_allclose(moved, 0.1 if clip else 0.15, rtol=1e-6)
+
+
 def test_large_parameters_are_cut_into_chunks_alike() -> None:
     """More elements than one chunk, with a group for each parameter: LAMB's norms go over all."""
     ours, theirs = nn.Linear(700, 300, dtype="float64"), torch.nn.Linear(700, 300).double()

@@ -145,3 +145,32 @@ def test_a_list_is_as_long_as_planning_can_honour() -> None:
     for length in (longest - 1, 1_000_000):
         with pytest.raises(ValueError, match=f"at most 65536 operations, .* {length + 2}$"):
             chain(length, "activation")
+
+
+def test_the_flops_of_a_plan_are_two_per_multiply_add() -> None:
+    """Forward, attention has two products and backward five: one of forward is done again."""
+    tokens, width, heads = 10, 6, 2
+    rows = [("qkv", (3 * width, width)), ("out", (width, width))]
+    program = _vitc.Program(
+        [(tokens, width)],
+        [shape for _, shape in rows],
+        [
+            ("linear", (0,), (0,), {}),
+            ("attention", (1,), (), {"heads": heads}),
+            ("linear", (2,), (1,), {}),
+        ],
+        [3],
+    )
+    params = _vitc.Params(rows)
+    product, attention = 2 * tokens * width * width, 2 * tokens * tokens * width
+
+    def flops(**options: bool) -> tuple[float, float]:
+        plan = _vitc.Plan(program, params, training=True, **options)
+        return plan.forward_flops, plan.backward_flops
+
+    forward = 3 * product + 2 * attention + product
+    weights, inputs = 4 * product, 4 * product
+    assert flops(input_gradients=True) == (forward, 5 * attention + weights + inputs)
+    assert flops() == (forward, 5 * attention + weights + product)
+    params.set_requires_grad(0, False)
+    assert flops() == (forward, product)

@@ -81,6 +81,7 @@ def test_the_last_window_of_an_epoch_may_be_short(tmp_path: Path) -> None:
         (dict(max_steps=7), 7),
         (dict(max_epochs=3, max_steps=100), 15),
         (dict(max_epochs=2, limit_train_batches=2), 4),
+        (dict(max_epochs=2, limit_train_batches=0.3), 2),  # int(0.3 * 5), as in Lightning
         (dict(max_epochs=0), 0),
     ],
 )

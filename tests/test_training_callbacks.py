@@ -309,6 +309,25 @@ def test_rates_are_logged_per_group(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_resumed_log_keeps_the_rows_up_to_its_checkpoint(tmp_path: Path) -> None:
+    logger = vitc.loggers.CSVLogger(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"epoch": 0, "loss": step / 2}, step)
+    state = logger.state_dict()
+    for step in (3, 4):
+        logger.log_metrics({"epoch": 0, "loss": 9.0, "late": 1.0}, step)
+    again = vitc.loggers.CSVLogger(tmp_path)
+    again.load_state_dict(state)
+    again.log_metrics({"epoch": 0, "loss": 1.5}, 3)
+    rows = list(csv.DictReader((logger.log_dir / "metrics.csv").open()))
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        ("0", "0.0"),
+        ("1", "0.5"),
+        ("2", "1.0"),
+        ("3", "1.5"),
+    ]
+
+
 def test_averages_follow_the_weights_and_are_what_is_validated(tmp_path: Path) -> None:
     """Against the formula of timm's ModelEmaV3 in float64 over the weights of each step, 1e-6."""
     steps: list[dict[str, Any]] = []

@@ -313,6 +313,24 @@ def test_the_fourth_in_a_row_raises(tmp_path: Path) -> None:
     assert run.progress.batch == 4
 
 
+def test_parts_of_a_bad_batch_count_once(tmp_path: Path) -> None:
+    """All four parts of the first batch are bad: the window still has its second batch, and three
+    bad batches in a row are no reason to give up."""
+    bad = poisoned([0], 2)
+    bad[0][0][:] = math.nan
+    run = trainer(tmp_path, max_epochs=1, micro_batch=1, accumulate_grad_batches=2)
+    with pytest.warns(UserWarning, match="loss is nan"):
+        run.fit(classifier(), bad)
+    assert run.global_step == 1
+    bad = poisoned([0, 1, 2], 4)
+    for x, _ in bad[:3]:
+        x[:] = math.nan
+    run = trainer(tmp_path, max_epochs=1, micro_batch=1)
+    with pytest.warns(UserWarning, match="loss is nan"):
+        run.fit(classifier(), bad)
+    assert run.global_step == 1
+
+
 @pytest.mark.parametrize(
     "options", [dict(on_nonfinite="raise"), dict(on_nonfinite="raise", devices=1)]
 )

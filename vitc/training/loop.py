@@ -64,17 +64,20 @@ def train_batch(trainer: Any, module: Any, batch: Any, index: int) -> Any:
         zero_grad(trainer)
         backward(trainer, outputs, batch)
         return outputs
-    found, whole = [], trainer.left_out
+    found, left_out, skipped, bad = [], trainer.left_out, trainer.skipped, False
     with trainer.results.merged():
         for start, part in micro.parts(batch, count, size):
+            trainer.skipped = skipped  # batches are counted, not parts
             clock.begin(trainer.progress.step, row=trainer.progress.rows + start)
             trainer.start_batch(part)
             found.append(module.training_step(part, index))
             if start == 0:
                 zero_grad(trainer)
             backward(trainer, found[-1], part)
+            bad |= trainer.skipped > skipped
     trainer.start_batch(batch)
-    trainer.left_out = min(trainer.left_out, whole + 1)  # batches are counted, not parts
+    trainer.left_out = min(trainer.left_out, left_out + 1)
+    trainer.skipped = skipped + bad
     return micro.merged(found)
 
 
