@@ -239,7 +239,7 @@ def test_little_memory_is_a_memory_error() -> None:
 
 @pytest.mark.long
 def test_any_little_memory_is_a_memory_error() -> None:
-    ends = Counter(run_short(0.4 * i) for i in range(300))
+    ends = Counter(run_short(0.6 * i) for i in range(300))
     print(dict(ends))
     assert set(ends) == {"MemoryError", "done"}, ends
     assert min(ends.values()) > 20, ends
