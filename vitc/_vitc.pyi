@@ -94,6 +94,7 @@ class Plan:
         fuse: bool = True,
         bf16: bool = False,  # products of bfloat16, sums and all else in float32
         checkpointing: bool = False,  # backward runs forward again, from border to border
+        tile_rows: int | None = None,  # for tests: rows of a strip, at most; None: the machine's
     ) -> Self: ...
     def nbytes(self, capacity: int, threads: int, /) -> int: ...  # exactly what a Run allocates
 

@@ -4,6 +4,7 @@ import operator
 import platform
 import random
 import textwrap
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -80,6 +81,8 @@ def config_text() -> str:
         rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
     rows["images"] = f"{c['image_kernels']} kernels"
     rows["float64"] = "ref kernels, plain C products"
+    rows["caches"] = _caches(c["machine"]["caches"])
+    rows["rows of a tile"] = _tile_rows(c["machine"])
     rows["bits"] = (
         "of a result are the same for any number of threads, any cut of a batch, after a resume "
         "and in every process; another instruction set, oneDNN or C library gives others"
@@ -91,6 +94,17 @@ def _onednn(c: dict[str, Any]) -> str:
     if c["onednn"] == "none":
         return "none: plain C products, slow but right"
     return c["onednn"] if c["isa"] != "ref" else f"{c['onednn']}, not used at this level"
+
+
+def _caches(sizes: Sequence[int]) -> str:
+    known = [f"L{i} {size // 1024} KiB" for i, size in enumerate(sizes, 1) if size]
+    return ", ".join(known) or "the system does not tell"
+
+
+def _tile_rows(machine: dict[str, Any]) -> str:
+    rows = ", ".join(f"{name} {sizes['rows']}" for name, sizes in machine["tiles"].items())
+    where = machine["source"]
+    return f"{rows} ({where if where == 'built in' else f'from {where}'})"
 
 
 def _row(name: str, value: str) -> str:

@@ -174,6 +174,20 @@ size_t vt_matmul_packed_bytes(const vt_matmul *matmul) { return matmul->packed_b
 
 const char *vt_matmul_implementation(const vt_matmul *matmul) { return matmul->implementation; }
 
+bool vt_matmul_rows_alike(const vt_matmul *matmul) { return !matmul->rows_unlike; }
+
+void *vt_matmul_c_row(const vt_matmul *matmul, void *c, int64_t row) {
+    const bool int32 = matmul->shape.operands == VT_OPERANDS_INT8;
+    const size_t element = int32 ? sizeof(int32_t) : vt_dtype_size(matmul->shape.dtype);
+    return (char *)c + (size_t)(row * matmul->shape.ldc) * element;
+}
+
+const void *vt_matmul_a_row(const vt_matmul *matmul, const void *a, int64_t row) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const size_t element[VT_OPERANDS_COUNT] = {vt_dtype_size(s->dtype), sizeof(uint16_t), 1};
+    return (const char *)a + (size_t)(row * (s->a_transposed ? 1 : s->lda)) * element[s->operands];
+}
+
 bool vt_matmul_has_bf16(void) {
     if (vt_isa_selected() == VT_ISA_REF) return false;
     vt_lock_alone(&lock);

@@ -63,6 +63,13 @@ vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, v
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error);
 
+/* Whether a row of c has the same bits whatever m is, and wherever in c it stands. */
+bool vt_matmul_rows_alike(const vt_matmul *matmul);
+
+/* Where row `row` of c, and what makes it in a, begin. */
+void *vt_matmul_c_row(const vt_matmul *matmul, void *c, int64_t row);
+const void *vt_matmul_a_row(const vt_matmul *matmul, const void *a, int64_t row);
+
 /* True if products of bfloat16 run on instructions made for them, and not in plain C. */
 bool vt_matmul_has_bf16(void);
 

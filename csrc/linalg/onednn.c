@@ -458,6 +458,10 @@ static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b, vt
 static void take_over(vt_matmul *matmul, vt_onednn *o) {
     matmul->onednn = o;
     matmul->implementation = implementation(o);
+    /* "gemm:jit" for AVX2 sums up the last two or three rows of m % 6, and one row alone, in
+     * another order. Sums of int8 are exact. */
+    matmul->rows_unlike =
+        o->shape.operands != VT_OPERANDS_INT8 && strncmp(matmul->implementation, "brg:", 4) != 0;
     matmul->scratch_bytes = vt_align(dnnl_memory_desc_get_size(o->operand[SCRATCH]));
     if (o->reorder != NULL) {
         matmul->packed_bytes = vt_align(dnnl_memory_desc_get_size(o->packed_b));

@@ -14,6 +14,7 @@ struct vt_matmul {
     int64_t users;   /* 0: closed, kept for the next one who asks */
     /* A product starts as plain C; then oneDNN takes it over if it can. */
     const char *implementation;
+    bool rows_unlike; /* a row's bits depend on m */
     size_t scratch_bytes;
     size_t packed_bytes;
     vt_product_run run;

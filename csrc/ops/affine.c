@@ -12,7 +12,7 @@ static vt_status infer(vt_signature *s, vt_error *error) {
     return vt_infer_same(s, error);
 }
 
-/* A backward strip leaves its sums for dw and db, each of one row. */
+/* A unit of backward leaves its sums for dw and db, each of one row. */
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)arithmetic, (void)error;
@@ -28,7 +28,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
-/* dx = base + dy * w, and the strip's sums of dy * x and dy */
+/* dx = base + dy * w, and the unit's sums of dy * x and dy */
 static vt_status backward(const vt_tile *t, vt_error *error) {
     (void)error;
     const int64_t cols = vt_shape_cols(&t->signature->input[0]);

@@ -23,14 +23,14 @@
 enum { HEADS, MAPS, QUERIES, CAUSAL };
 enum { MASK = 1 }; /* the input of masked_attention */
 
-/* The products, each for the usual and for the last block of queries. */
+/* The products, over blocks of queries. */
 enum {
-    SCORES = 0,    /* s = q k^T       (block, N) */
-    RESULT = 2,    /* o = p v         (block, d) */
-    D_SCORES = 4,  /* dp = do v^T     (block, N) */
-    D_QUERIES = 6, /* dq = ds k       (block, e) */
-    D_KEYS = 8,    /* dk += ds^T q    (N, e) */
-    D_VALUES = 10  /* dv += p^T do    (N, d) */
+    SCORES,    /* s = q k^T       (block, N) */
+    RESULT,    /* o = p v         (block, d) */
+    D_SCORES,  /* dp = do v^T     (block, N) */
+    D_QUERIES, /* dq = ds k       (block, e) */
+    D_KEYS,    /* dk += ds^T q    (N, e) */
+    D_VALUES   /* dv += p^T do    (N, d) */
 };
 
 typedef struct sizes {
@@ -41,7 +41,7 @@ typedef struct sizes {
     int64_t head_size; /* d, of v and of the result */
     int64_t key_size;  /* e, of q and k */
     int64_t channels;  /* C */
-    int64_t block;     /* queries at a time */
+    int64_t block;     /* queries at a time; 0 before it is decided */
     int64_t ld;        /* from one row of probabilities to the next: whole cache lines */
 } sizes;
 
@@ -55,8 +55,7 @@ typedef struct place {
 static bool crosses(const vt_signature *s) { return s->node->op == &vt_op_cross_attention; }
 static bool is_masked(const vt_signature *s) { return s->node->op == &vt_op_masked_attention; }
 
-static sizes sizes_of(const vt_signature *s) {
-    enum { BLOCK_ELEMENTS = 80 * 1024 };
+static sizes sizes_of(const vt_signature *s, const vt_kit *kit) {
     const vt_attribute *attributes = s->node->attributes;
     sizes z = {.heads = attributes[HEADS].i, .rows = s->input[0].dim[0]};
     z.tokens = s->input[crosses(s) ? 1 : 0].dim[0];
@@ -65,8 +64,7 @@ static sizes sizes_of(const vt_signature *s) {
     z.head_size = z.channels / z.heads;
     z.key_size = z.head_size / z.maps;
     z.queries = attributes[QUERIES].i > 0 ? attributes[QUERIES].i : z.rows;
-    const int64_t limit = BLOCK_ELEMENTS / z.tokens > 16 ? BLOCK_ELEMENTS / z.tokens : 16;
-    z.block = vt_ceil_div(z.queries, vt_ceil_div(z.queries, limit));
+    z.block = kit == NULL ? 0 : kit->blocks.tile;
     z.ld = vt_ceil_div(z.tokens, 16) * 16;
     return z;
 }
@@ -99,7 +97,7 @@ static vt_status check(const vt_signature *s, vt_error *error) {
 }
 
 static void set_shape(const vt_signature *s) {
-    const sizes z = sizes_of(s);
+    const sizes z = sizes_of(s, NULL);
     s->node->shape = (vt_shape){2, {z.queries, z.maps * z.channels}};
 }
 
@@ -110,61 +108,47 @@ static vt_status infer(vt_signature *s, vt_error *error) {
 }
 
 static double flops(const vt_signature *s) {
-    const sizes z = sizes_of(s);
+    const sizes z = sizes_of(s, NULL);
     const double width = (double)(z.heads * z.maps * (z.key_size + z.head_size));
     return 2.0 * (double)z.queries * (double)z.tokens * width;
 }
 
 /* ---------------------------------------------------------------- products and scratch */
 
-static int64_t last_block(sizes z) {
-    return z.queries - z.block * (vt_ceil_div(z.queries, z.block) - 1);
-}
-
-/* A product over one block of queries, for the usual and for the last block. */
-static vt_status open_pair(vt_kit *kit, int slot, vt_matmul_shape shape, int64_t last,
-                           vt_error *error) {
-    VT_TRY(vt_kit_open(kit, slot, &shape, error));
-    if (shape.a_transposed) {
-        shape.k = last;
-    } else {
-        shape.m = last;
-    }
-    return vt_kit_open(kit, slot + 1, &shape, error);
-}
-
 /* (block, N) = a b^T, a (block, cols), b (N, cols) */
-static vt_status open_scores(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
-                             vt_error *error) {
-    shape.m = z.block, shape.n = z.tokens, shape.k = cols;
+static vt_status open_scores(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape,
+                             sizes z, int64_t cols, vt_error *error) {
+    shape.n = z.tokens, shape.k = cols;
     shape.lda = shape.ldb = cols;
     shape.ldc = z.ld;
     shape.b_transposed = true;
-    return open_pair(kit, slot, shape, last_block(z), error);
+    return vt_kit_open(kit, slot, runs_in, shape, kit->blocks, error);
 }
 
 /* (block, cols) = a b, a (block, N), b (N, cols) */
-static vt_status open_result(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
-                             vt_error *error) {
-    shape.m = z.block, shape.n = cols, shape.k = z.tokens;
+static vt_status open_result(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape,
+                             sizes z, int64_t cols, vt_error *error) {
+    shape.n = cols, shape.k = z.tokens;
     shape.lda = z.ld;
     shape.ldb = shape.ldc = cols;
-    return open_pair(kit, slot, shape, last_block(z), error);
+    return vt_kit_open(kit, slot, runs_in, shape, kit->blocks, error);
 }
 
 /* (N, cols) += a^T b, a (block, N), b (block, cols) */
 static vt_status open_sum(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
                           vt_error *error) {
-    shape.m = z.tokens, shape.n = cols, shape.k = z.block;
+    shape.m = z.tokens, shape.n = cols;
     shape.lda = z.ld;
     shape.ldb = shape.ldc = cols;
     shape.a_transposed = shape.accumulate = true;
-    return open_pair(kit, slot, shape, last_block(z), error);
+    vt_cut cut = kit->blocks;
+    cut.along = VT_CUT_K;
+    return vt_kit_open(kit, slot, VT_IN_BACKWARD, shape, cut, error);
 }
 
 static vt_status open_backward(vt_kit *kit, vt_matmul_shape shape, sizes z, vt_error *error) {
-    VT_TRY(open_scores(kit, D_SCORES, shape, z, z.head_size, error));
-    VT_TRY(open_result(kit, D_QUERIES, shape, z, z.key_size, error));
+    VT_TRY(open_scores(kit, D_SCORES, VT_IN_BACKWARD, shape, z, z.head_size, error));
+    VT_TRY(open_result(kit, D_QUERIES, VT_IN_BACKWARD, shape, z, z.key_size, error));
     VT_TRY(open_sum(kit, D_KEYS, shape, z, z.key_size, error));
     return open_sum(kit, D_VALUES, shape, z, z.head_size, error);
 }
@@ -194,16 +178,22 @@ static size_t layout(head *h, char *start, sizes z, size_t element, bool bf16) {
     return used;
 }
 
+/* The probabilities: a block of them stays in the second-level cache. */
+static vt_shape blocks(const vt_signature *s) {
+    const sizes z = sizes_of(s, NULL);
+    return (vt_shape){2, {z.queries, z.tokens}};
+}
+
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
-    const sizes z = sizes_of(s);
+    const sizes z = sizes_of(s, kit);
     kit->bf16 = arithmetic.bf16;
     const vt_matmul_shape shape = {
         .dtype = arithmetic.dtype,
         .operands = arithmetic.bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
     };
-    VT_TRY(open_scores(kit, SCORES, shape, z, z.key_size, error));
-    VT_TRY(open_result(kit, RESULT, shape, z, z.head_size, error));
+    VT_TRY(open_scores(kit, SCORES, VT_IN_FORWARD | VT_IN_BACKWARD, shape, z, z.key_size, error));
+    VT_TRY(open_result(kit, RESULT, VT_IN_FORWARD, shape, z, z.head_size, error));
     if (arithmetic.backward) VT_TRY(open_backward(kit, shape, z, error));
     head unused;
     char nowhere[1];
@@ -262,9 +252,10 @@ static const void *operand(const vt_tile *t, const head *h, sizes z, const void 
     return h->rounded;
 }
 
-/* The product of a slot for so many queries. */
-static const vt_matmul *product_of(const vt_tile *t, int slot, sizes z, int64_t rows) {
-    return t->kit->matmul[rows == z.block ? slot : slot + 1];
+/* One of the products for so many queries. */
+static vt_status multiply(const vt_tile *t, const head *h, int slot, int64_t queries, void *c,
+                          const void *a, const void *b, vt_error *error) {
+    return vt_tiles_run(&t->kit->product[slot], queries, c, a, b, NULL, h->product, error);
 }
 
 static double score_scale(sizes z) { return 1.0 / sqrt((double)z.key_size); }
@@ -295,7 +286,7 @@ static void masked_softmax(const vt_tile *t, const head *h, sizes z, int64_t fir
 static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t first,
                                int64_t rows, vt_error *error) {
     const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
-    VT_TRY(vt_matmul_run(product_of(t, SCORES, z, rows), h->p, q, h->k, NULL, h->product, error));
+    VT_TRY(multiply(t, h, SCORES, rows, h->p, q, h->k, error));
     if (t->signature->node->attributes[CAUSAL].i == 1) {
         causal_softmax(t, h, z, first, rows);
     } else if (is_masked(t->signature)) {
@@ -324,7 +315,7 @@ static vt_status forward_map(const vt_tile *t, const head *h, sizes z, vt_error 
         VT_TRY(probabilities(t, h, z, first, rows, error));
         void *o = vt_at(h->o, t->element, first * z.head_size);
         const void *p = operand(t, h, z, h->p, rows);
-        VT_TRY(vt_matmul_run(product_of(t, RESULT, z, rows), o, p, h->v, NULL, h->product, error));
+        VT_TRY(multiply(t, h, RESULT, rows, o, p, h->v, error));
     }
     return VT_OK;
 }
@@ -339,7 +330,7 @@ static void put_row(const vt_tile *t, int64_t to, const void *row, int64_t count
 }
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature);
+    const sizes z = sizes_of(t->signature, t->kit);
     const int64_t width = z.maps * z.channels;
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
@@ -365,15 +356,15 @@ static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_
     const int64_t rows = block_rows(z, first);
     const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
     const void *o = vt_at(h->o, operand_size(t), first * z.head_size);
-    void *dq = vt_at(h->dq, t->element, first * z.key_size), *scratch = h->product;
+    void *dq = vt_at(h->dq, t->element, first * z.key_size);
     VT_TRY(probabilities(t, h, z, first, rows, error));
     const void *p = operand(t, h, z, h->p, rows);
-    VT_TRY(vt_matmul_run(product_of(t, D_VALUES, z, rows), h->dv, p, o, NULL, scratch, error));
-    VT_TRY(vt_matmul_run(product_of(t, D_SCORES, z, rows), h->dp, o, h->v, NULL, scratch, error));
+    VT_TRY(multiply(t, h, D_VALUES, rows, h->dv, p, o, error));
+    VT_TRY(multiply(t, h, D_SCORES, rows, h->dp, o, h->v, error));
     t->kernels->softmax_backward(h->dp, h->p, score_scale(z), rows, z.tokens, z.ld);
     const void *dp = operand(t, h, z, h->dp, rows);
-    VT_TRY(vt_matmul_run(product_of(t, D_QUERIES, z, rows), dq, dp, h->k, NULL, scratch, error));
-    return vt_matmul_run(product_of(t, D_KEYS, z, rows), h->dk, dp, q, NULL, scratch, error);
+    VT_TRY(multiply(t, h, D_QUERIES, rows, dq, dp, h->k, error));
+    return multiply(t, h, D_KEYS, rows, h->dk, dp, q, error);
 }
 
 /* The columns of one of q, k, v: din = base + dense */
@@ -406,7 +397,7 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
 }
 
 static vt_status backward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature);
+    const sizes z = sizes_of(t->signature, t->kit);
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
     gather_one(t, h.v, z, V, 0);
@@ -426,6 +417,7 @@ const vt_op vt_op_attention = {
                    {"queries", VT_ATTR_INT, true},
                    {"causal", VT_ATTR_INT, true}},
     .infer = infer,
+    .blocks = blocks,
     .open = open,
     .flops = flops,
     .forward = forward,
@@ -469,6 +461,7 @@ const vt_op vt_op_masked_attention = {
                    {"maps", VT_ATTR_INT, true},
                    {"queries", VT_ATTR_INT, true}},
     .infer = masked_infer,
+    .blocks = blocks,
     .open = open,
     .flops = flops,
     .forward = forward,
@@ -499,6 +492,7 @@ const vt_op vt_op_cross_attention = {
     .inputs = 2,
     .attributes = {{"heads", VT_ATTR_INT, false}},
     .infer = cross_infer,
+    .blocks = blocks,
     .open = open,
     .flops = flops,
     .forward = forward,
@@ -516,13 +510,13 @@ const vt_op vt_op_cross_attention = {
  * here. */
 static vt_status probs_infer(vt_signature *s, vt_error *error) {
     VT_TRY(check(s, error));
-    const sizes z = sizes_of(s);
+    const sizes z = sizes_of(s, NULL);
     s->node->shape = (vt_shape){2, {z.heads * z.maps * z.tokens, z.tokens}};
     return VT_OK;
 }
 
 static vt_status probs_forward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature);
+    const sizes z = sizes_of(t->signature, t->kit);
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
     for (int64_t at = 0; at < z.maps * z.queries; at += block_rows(z, at % z.queries)) {
@@ -546,6 +540,7 @@ const vt_op vt_op_attention_probs = {
     .inputs = 1,
     .attributes = {{"heads", VT_ATTR_INT, false}, {"maps", VT_ATTR_INT, true}},
     .infer = probs_infer,
+    .blocks = blocks,
     .open = open,
     .forward = probs_forward,
     .space = VT_PARTS,

@@ -31,7 +31,7 @@ static vt_status infer(vt_signature *s, vt_error *error) {
     return VT_OK;
 }
 
-/* A backward strip leaves its sum for dlambda. */
+/* A unit of backward leaves its sum for dlambda. */
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
@@ -102,11 +102,11 @@ static vt_status backward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
-/* The sum over the strips of one image. */
+/* The sum over the units of one image. */
 static double image_sum(const vt_tile *t, int64_t image) {
     const char *partial = (const char *)t->partial + (size_t)image * t->partial_stride;
     double sum = 0;
-    for (int64_t i = 0; i < t->strips; i++) {
+    for (int64_t i = 0; i < t->units; i++) {
         sum += load(vt_const_at(partial, t->element, i), t->element);
     }
     return sum;

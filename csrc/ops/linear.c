@@ -6,7 +6,7 @@
 #include "ops/operations.h"
 
 enum { WEIGHT, BIAS };
-enum { FORWARD, FORWARD_LAST, BACKWARD, BACKWARD_LAST, GRAD, GRAD_LAST };
+enum { FORWARD, BACKWARD, GRAD }; /* products */
 
 static int64_t out_features(const vt_signature *s) { return s->param[WEIGHT].dim[0]; }
 static int64_t in_features(const vt_signature *s) { return vt_shape_cols(&s->input[0]); }
@@ -23,40 +23,28 @@ static double flops(const vt_signature *s) {
     return 2.0 * (double)s->input[0].dim[0] * (double)in_features(s) * (double)out_features(s);
 }
 
-/* Rows of dW in one panel: the panel stays in the second-level cache while the images pass. */
-static int64_t panel_rows(const vt_signature *s) {
-    const int64_t fitting = 65536 / in_features(s) / 16 * 16;
-    const int64_t rows = fitting < 48 ? 48 : fitting > 192 ? 192 : fitting;
-    return rows < out_features(s) ? rows : out_features(s);
+/* accumulate computes dW in panels: one stays in the second-level cache while the images pass. */
+static vt_shape blocks(const vt_signature *s) {
+    return (vt_shape){2, {out_features(s), in_features(s)}};
 }
 
-/* Two strips of different height, or two panels; `pack` is off unless both heights agree to it. */
-static vt_status open_pair(vt_kit *kit, int slot, vt_matmul_shape shape, int64_t last,
-                           vt_error *error) {
-    VT_TRY(vt_kit_open(kit, slot, &shape, error));
-    shape.m = last;
-    return vt_kit_open(kit, slot + 1, &shape, error);
-}
-
+/* A product of strips with the weight, which is packed if that helps. */
 static vt_status open_weight_product(vt_kit *kit, int slot, int pack, vt_matmul_shape shape,
-                                     int64_t last, vt_error *error) {
+                                     vt_error *error) {
+    const unsigned runs_in = slot == FORWARD ? VT_IN_FORWARD : VT_IN_BACKWARD;
     shape.pack_b = true;
-    VT_TRY(open_pair(kit, slot, shape, last, error));
-    const size_t bytes = vt_matmul_packed_bytes(kit->matmul[slot]);
-    if (bytes == vt_matmul_packed_bytes(kit->matmul[slot + 1])) {
-        kit->pack_bytes[pack] = bytes;
-        kit->pack_slot[pack] = slot;
-        return VT_OK;
-    }
-    return vt_fail(error, VT_INTERNAL, "packed layouts of one weight differ with the strip height");
+    VT_TRY(vt_kit_open(kit, slot, runs_in, shape, kit->strips, error));
+    kit->pack_bytes[pack] = vt_tiles_packed_bytes(&kit->product[slot]);
+    kit->pack_slot[pack] = slot;
+    return VT_OK;
 }
 
 /* The products' scratch comes first; behind it is room for what a tile computes or rounds on its
  * way: forward x; backward dy, and a strip of dx that is to be added; accumulate a panel of dy, x,
  * and a sum of the bias. */
-static size_t own_bytes(const vt_signature *s, vt_arithmetic arithmetic) {
+static size_t own_bytes(const vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
-    const int64_t strip = vt_strip_rows(rows), panel = panel_rows(s);
+    const int64_t strip = kit->strips.tile, panel = kit->blocks.tile;
     const size_t element = vt_dtype_size(arithmetic.dtype);
     const size_t narrow = arithmetic.bf16 ? sizeof(uint16_t) : 0;
     const size_t forward = vt_align((size_t)(strip * k) * narrow);
@@ -75,38 +63,33 @@ static size_t own_bytes(const vt_signature *s, vt_arithmetic arithmetic) {
 static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_matmul_shape shape,
                                vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
-    const int64_t panel = panel_rows(s);
     vt_matmul_shape input = shape, weight = shape;
-    input.m = vt_strip_rows(rows), input.n = k, input.k = m;
+    input.n = k, input.k = m;
     input.lda = m, input.ldb = input.ldc = k;
-    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD, input, vt_strip_last(rows), error));
-    kit->panels = vt_ceil_div(m, panel);
-    const int64_t last = m - panel * (kit->panels - 1);
-    weight.m = panel, weight.n = k, weight.k = rows;
-    weight.lda = kit->bf16 ? panel : m, weight.ldb = weight.ldc = k;
+    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD, input, error));
+    kit->panels = vt_cut_count(kit->blocks);
+    weight.n = k, weight.k = rows;
+    weight.lda = kit->bf16 ? kit->blocks.tile : m, weight.ldb = weight.ldc = k;
     weight.a_transposed = weight.accumulate = true;
-    VT_TRY(vt_kit_open(kit, GRAD, &weight, error));
-    weight.m = last;
-    weight.lda = kit->bf16 ? last : m;
-    return vt_kit_open(kit, GRAD_LAST, &weight, error);
+    return vt_kit_open(kit, GRAD, VT_IN_ACCUMULATE, weight, kit->blocks, error);
 }
 
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
-    const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
+    const int64_t m = out_features(s), k = in_features(s);
     kit->bf16 = arithmetic.bf16;
     const vt_matmul_shape shape = {
         .dtype = arithmetic.dtype,
         .operands = kit->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
     };
     vt_matmul_shape output = shape;
-    output.m = vt_strip_rows(rows), output.n = m, output.k = k;
+    output.n = m, output.k = k;
     output.lda = output.ldb = k, output.ldc = m;
     output.b_transposed = true;
     output.bias = s->param[BIAS].ndim != 0;
-    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD, output, vt_strip_last(rows), error));
+    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD, output, error));
     if (arithmetic.backward) VT_TRY(open_backward(kit, s, shape, error));
-    kit->scratch_bytes += own_bytes(s, arithmetic);
+    kit->scratch_bytes += own_bytes(kit, s, arithmetic);
     return VT_OK;
 }
 
@@ -128,10 +111,8 @@ static const void *operand(const vt_tile *t, size_t *taken, const void *x, bool 
 
 static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, const void *a,
                                const void *bias, vt_error *error) {
-    const int64_t strip = vt_strip_rows(t->signature->input[0].dim[0]);
-    const vt_matmul *matmul = t->kit->matmul[t->rows == strip ? slot : slot + 1];
     const void *b = t->kit->pack_bytes[pack] != 0 ? t->packed[pack] : t->param[WEIGHT];
-    return vt_matmul_run(matmul, c, a, b, bias, t->scratch, error);
+    return vt_tiles_run(&t->kit->product[slot], t->rows, c, a, b, bias, t->scratch, error);
 }
 
 /* y = x W^T + b */
@@ -172,7 +153,6 @@ static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t coun
                                    vt_error *error) {
     const int64_t rows = t->signature->input[0].dim[0];
     const int64_t m = out_features(t->signature), k = in_features(t->signature);
-    const vt_matmul *matmul = t->kit->matmul[count == panel_rows(t->signature) ? GRAD : GRAD_LAST];
     void *dw = vt_at(t->dparam[WEIGHT], t->element, first * k);
     if (!t->accumulate[WEIGHT]) memset(dw, 0, (size_t)(count * k) * t->element);
     for (int64_t b = 0; b < t->images; b++) {
@@ -181,13 +161,13 @@ static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t coun
         const void *x = (const char *)t->in[0] + (size_t)b * t->in_stride[0];
         dy = operand(t, &taken, vt_const_at(dy, t->element, first), false, rows, count, m);
         x = operand(t, &taken, x, t->in_narrow[0], rows, k, k);
-        VT_TRY(vt_matmul_run(matmul, dw, dy, x, NULL, t->scratch, error));
+        VT_TRY(vt_tiles_run(&t->kit->product[GRAD], count, dw, dy, x, NULL, t->scratch, error));
     }
     return VT_OK;
 }
 
 static vt_status accumulate(const vt_tile *t, vt_error *error) {
-    const int64_t panel = panel_rows(t->signature), first = t->part * panel;
+    const int64_t panel = t->kit->blocks.tile, first = t->part * panel;
     const int64_t left = out_features(t->signature) - first;
     const int64_t count = left < panel ? left : panel;
     if (t->dparam[BIAS] != NULL) accumulate_bias(t, first, count);
@@ -199,6 +179,7 @@ const vt_op vt_op_linear = {
     .inputs = 1,
     .params = {{"weight", false}, {"bias", true}},
     .infer = infer,
+    .blocks = blocks,
     .open = open,
     .flops = flops,
     .forward = forward,

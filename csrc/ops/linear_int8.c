@@ -9,7 +9,7 @@
 #include "ops/operations.h"
 
 enum { WEIGHT, SCALE, BIAS };
-enum { FORWARD, FORWARD_LAST };
+enum { FORWARD }; /* the product */
 
 static int64_t out_features(const vt_signature *s) { return s->param[WEIGHT].dim[0]; }
 static int64_t in_features(const vt_signature *s) { return vt_shape_cols(&s->input[0]); }
@@ -36,8 +36,8 @@ typedef struct quantised {
     int32_t *zero;
 } quantised;
 
-static size_t layout(quantised *x, char *start, const vt_signature *s) {
-    const int64_t strip = vt_strip_rows(s->input[0].dim[0]);
+static size_t layout(quantised *x, char *start, const vt_kit *kit, const vt_signature *s) {
+    const int64_t strip = kit->strips.tile;
     const size_t values = vt_align((size_t)(strip * in_features(s)));
     const size_t each = vt_align((size_t)strip * sizeof(int32_t));
     *x = (quantised){(uint8_t *)(void *)start, start + values,
@@ -55,24 +55,21 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmet
         return vt_fail(error, VT_VALUE, "quantised layers compute in float32, not in %s",
                        vt_dtype_name(arithmetic.dtype));
     }
-    const int64_t rows = s->input[0].dim[0];
-    vt_matmul_shape shape = {.dtype = VT_F32,
-                             .operands = VT_OPERANDS_INT8,
-                             .m = vt_strip_rows(rows),
-                             .n = out_features(s),
-                             .k = in_features(s),
-                             .lda = in_features(s),
-                             .ldb = in_features(s),
-                             .ldc = out_features(s),
-                             .b_transposed = true,
-                             .pack_b = true};
-    VT_TRY(vt_kit_open(kit, FORWARD, &shape, error));
-    shape.m = vt_strip_last(rows);
-    VT_TRY(vt_kit_open(kit, FORWARD_LAST, &shape, error));
+    const vt_matmul_shape shape = {.dtype = VT_F32,
+                                   .operands = VT_OPERANDS_INT8,
+                                   .n = out_features(s),
+                                   .k = in_features(s),
+                                   .lda = in_features(s),
+                                   .ldb = in_features(s),
+                                   .ldc = out_features(s),
+                                   .b_transposed = true,
+                                   .pack_b = true};
+    VT_TRY(vt_kit_open(kit, FORWARD, VT_IN_FORWARD, shape, kit->strips, error));
     quantised unused;
     char nowhere[1];
-    kit->scratch_bytes += layout(&unused, nowhere, s);
-    kit->pack_bytes[VT_PACK_FORWARD] = vt_matmul_packed_bytes(kit->matmul[FORWARD]) + sums_bytes(s);
+    kit->scratch_bytes += layout(&unused, nowhere, kit, s);
+    kit->pack_bytes[VT_PACK_FORWARD] =
+        vt_tiles_packed_bytes(&kit->product[FORWARD]) + sums_bytes(s);
     return VT_OK;
 }
 
@@ -85,25 +82,25 @@ static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
         sums[m] = 0;
         for (int64_t i = 0; i < k; i++) sums[m] += weight[m * k + i];
     }
-    const vt_matmul *product = t->kit->matmul[FORWARD];
-    if (vt_matmul_packed_bytes(product) == 0) return VT_OK;
-    return vt_matmul_pack(product, (char *)packed + sums_bytes(t->signature), weight, error);
+    const vt_tiles *product = &t->kit->product[FORWARD];
+    if (vt_tiles_packed_bytes(product) == 0) return VT_OK;
+    return vt_tiles_pack(product, (char *)packed + sums_bytes(t->signature), weight, error);
 }
 
 /* ---------------------------------------------------------------- forward */
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
     const vt_signature *s = t->signature;
-    const bool usual = t->rows == vt_strip_rows(s->input[0].dim[0]);
-    const vt_matmul *product = t->kit->matmul[usual ? FORWARD : FORWARD_LAST];
+    const vt_tiles *product = &t->kit->product[FORWARD];
     const int32_t *sums = t->packed[VT_PACK_FORWARD];
-    const void *weight = vt_matmul_packed_bytes(product) == 0
+    const void *weight = vt_tiles_packed_bytes(product) == 0
                              ? t->param[WEIGHT]
                              : (const char *)t->packed[VT_PACK_FORWARD] + sums_bytes(s);
     quantised x;
-    const size_t own = layout(&x, t->scratch, s);
+    const size_t own = layout(&x, t->scratch, t->kit, s);
     t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
-    VT_TRY(vt_matmul_run(product, t->out, x.q, weight, NULL, (char *)t->scratch + own, error));
+    VT_TRY(
+        vt_tiles_run(product, t->rows, t->out, x.q, weight, NULL, (char *)t->scratch + own, error));
     t->kernels->dequantize_rows(t->out, t->out, x.scale, x.zero, t->param[SCALE], sums,
                                 t->param[BIAS], t->rows, out_features(s));
     return VT_OK;

@@ -24,7 +24,7 @@ static vt_status infer(vt_signature *s, vt_error *error) {
     return vt_infer_same(s, error);
 }
 
-/* A backward strip leaves its sums for dw and db, each of one piece. */
+/* A unit of backward leaves its sums for dw and db, each of one piece. */
 static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)arithmetic, (void)error;
@@ -40,7 +40,7 @@ static int64_t pieces(const vt_tile *t) {
     return t->rows * vt_shape_cols(&t->signature->input[0]) / piece(t->signature);
 }
 
-/* dw and db (+)= the strips' sums */
+/* dw and db (+)= the units' sums */
 static vt_status accumulate(const vt_tile *t, vt_error *error) {
     (void)error;
     const int64_t cols = piece(t->signature);

@@ -23,14 +23,14 @@
 #include "base/rng.h"
 #include "base/status.h"
 #include "kernels/kernels.h"
-#include "linalg/matmul.h"
+#include "linalg/tiles.h"
 
 enum {
     VT_MAX_INPUTS = 2,
     VT_MAX_PARAMS = 4,
     VT_MAX_ATTRIBUTES = 5,
     VT_MAX_DIMS = 4,
-    VT_MAX_MATMULS = 12,
+    VT_MAX_PRODUCTS = 6,
     VT_MAX_PACKS = 2,
     VT_MAX_NAME = 64
 };
@@ -102,16 +102,24 @@ typedef struct vt_arithmetic {
     bool bf16;      /* products of bfloat16, with sums in float, where an operation has them */
 } vt_arithmetic;
 
-/* Made once per node when a program is planned: the products it needs, for its sizes and dtype. */
+/* The functions of an operation, as bits. */
+enum { VT_IN_FORWARD = 1, VT_IN_BACKWARD = 2, VT_IN_ACCUMULATE = 4 };
+
+/* Made once per node when a program is planned: the products it needs, for its sizes and dtype.
+ * The planner decides the first two fields before it calls `open`. */
 typedef struct vt_kit {
-    vt_matmul *matmul[VT_MAX_MATMULS];
-    bool bf16;                       /* their operands are bfloat16 */
-    size_t pack_bytes[VT_MAX_PACKS]; /* of params[0] in a packed layout; 0 = not packed */
-    int pack_slot[VT_MAX_PACKS];     /* the product that it is packed for */
-    size_t scratch_bytes;            /* per tile, a multiple of 64 */
-    int64_t partial;                 /* elements that a backward strip leaves for `accumulate` */
-    int64_t parts;                   /* tiles per image of an operation that is not row-wise */
-    int64_t panels;                  /* tiles of `accumulate`, 0 = it has none */
+    vt_cut strips; /* of the output */
+    vt_cut blocks; /* of what `blocks` gives: blocks or panels */
+
+    vt_tiles product[VT_MAX_PRODUCTS];
+    unsigned runs_in[VT_MAX_PRODUCTS]; /* which functions run it */
+    bool bf16;                         /* their operands are bfloat16 */
+    size_t pack_bytes[VT_MAX_PACKS];   /* of params[0] in a packed layout; 0 = not packed */
+    int pack_slot[VT_MAX_PACKS];       /* the product that it is packed for */
+    size_t scratch_bytes;              /* per tile, a multiple of 64 */
+    int64_t partial;                   /* elements that backward leaves per unit for `accumulate` */
+    int64_t parts;                     /* tiles per image of an operation that is not row-wise */
+    int64_t panels;                    /* tiles of `accumulate`, 0 = it has none */
 } vt_kit;
 
 /* Packed weights of a node: for the forward product and for the gradient of its input. */
@@ -145,9 +153,11 @@ typedef struct vt_tile {
     bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
     const void *packed[VT_MAX_PACKS];
 
-    void *partial;         /* backward: this strip's; accumulate: of strip 0 of image 0 */
+    /* A backward step that leaves sums works on one unit of summation at a time (program/tiling.h),
+     * so that its bits do not follow the height of the strips. */
+    void *partial;         /* backward: this unit's; accumulate: of unit 0 of image 0 */
     size_t partial_stride; /* bytes from image to image */
-    int64_t strips;        /* per image */
+    int64_t units;         /* per image */
 
     void *scratch;
     vt_rng_key key;
@@ -166,11 +176,15 @@ typedef struct vt_op {
 
     /* Check the shapes and attributes and set node->shape. */
     vt_status (*infer)(vt_signature *signature, vt_error *error);
+    /* The matrix, as (rows, cols), that is worked through in blocks of rows within a tile: the
+     * queries of attention against the keys, or the weight that `accumulate` cuts into panels.
+     * NULL: there is none. */
+    vt_shape (*blocks)(const vt_signature *signature);
     /* Fill the kit. What it opened is closed by the caller, also after an error. NULL: an empty kit
      * will do. */
     vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_arithmetic arithmetic,
                       vt_error *error);
-    /* Write what pack_bytes stands for. NULL: what vt_matmul_pack makes of params[0]. */
+    /* Write what pack_bytes stands for. NULL: what vt_tiles_pack makes of params[0]. */
     vt_status (*pack)(const vt_tile *tile, void *packed, vt_error *error);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
     double (*flops)(const vt_signature *signature);
@@ -196,19 +210,7 @@ typedef struct vt_op {
 
 /* ---------------------------------------------------------------- shared by the operations */
 
-/* The rows of one strip for a value of `rows` rows: equal strips of at most 64 rows (the last may
- * be shorter). 64 x 3072 floats stay in a second-level cache of 1 MB. */
-enum { VT_STRIP_LIMIT = 64 };
 static inline int64_t vt_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t vt_strip_rows(int64_t rows) {
-    return vt_ceil_div(rows, vt_ceil_div(rows, VT_STRIP_LIMIT));
-}
-static inline int64_t vt_strip_count(int64_t rows) {
-    return vt_ceil_div(rows, vt_strip_rows(rows));
-}
-static inline int64_t vt_strip_last(int64_t rows) {
-    return rows - vt_strip_rows(rows) * (vt_strip_count(rows) - 1);
-}
 
 /* Elements behind a pointer, whatever their type. */
 static inline void *vt_at(void *pointer, size_t element, int64_t index) {
@@ -244,16 +246,17 @@ vt_status vt_expect_param(const vt_signature *signature, int index, vt_shape sha
  * is a matrix, has columns. */
 vt_status vt_expect_weight(const vt_signature *signature, vt_error *error);
 
-/* dparam (+)= the sums that the strips left for `accumulate`: `count` elements from `offset` of
- * each, images and strips in order. Nothing if the parameter is frozen or absent. */
+/* dparam (+)= the sums that backward left for `accumulate`: `count` elements from `offset` of each,
+ * images and units in order. Nothing if the parameter is frozen or absent. */
 void vt_sum_partials(const vt_tile *tile, int param, int64_t offset, int64_t count);
 
 /* Row i of the strip of din = base + row `row` of dout, whose rows have `cols` elements; -1: only
  * base. */
 void vt_pass_row(const vt_tile *tile, int64_t i, int64_t row, int64_t cols);
 
-/* Open one product and raise kit->scratch_bytes to what it needs. */
-vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error);
+/* Open one product over tiles and raise kit->scratch_bytes to what it needs. */
+vt_status vt_kit_open(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape, vt_cut cut,
+                      vt_error *error);
 
 /* Close all products of the kit. */
 void vt_kit_close(vt_kit *kit);

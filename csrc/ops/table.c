@@ -111,9 +111,9 @@ void vt_sum_partials(const vt_tile *t, int param, int64_t offset, int64_t count)
     void *sum = t->dparam[param];
     if (sum == NULL) return;
     if (!t->accumulate[param]) memset(sum, 0, (size_t)count * t->element);
-    for (int64_t i = 0; i < t->images * t->strips; i++) {
-        const char *image = (const char *)t->partial + (size_t)(i / t->strips) * t->partial_stride;
-        const int64_t at = i % t->strips * t->kit->partial + offset;
+    for (int64_t i = 0; i < t->images * t->units; i++) {
+        const char *image = (const char *)t->partial + (size_t)(i / t->units) * t->partial_stride;
+        const int64_t at = i % t->units * t->kit->partial + offset;
         t->kernels->scale_add(sum, sum, vt_const_at(image, t->element, at), 1.0, count);
     }
 }
@@ -130,16 +130,15 @@ void vt_pass_row(const vt_tile *t, int64_t i, int64_t row, int64_t cols) {
     }
 }
 
-vt_status vt_kit_open(vt_kit *kit, int slot, const vt_matmul_shape *shape, vt_error *error) {
-    VT_TRY(vt_matmul_open(&kit->matmul[slot], shape, error));
-    const size_t scratch = vt_matmul_scratch_bytes(kit->matmul[slot]);
+vt_status vt_kit_open(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape, vt_cut cut,
+                      vt_error *error) {
+    kit->runs_in[slot] = runs_in;
+    VT_TRY(vt_tiles_open(&kit->product[slot], shape, cut, error));
+    const size_t scratch = vt_tiles_scratch_bytes(&kit->product[slot]);
     if (scratch > kit->scratch_bytes) kit->scratch_bytes = scratch;
     return VT_OK;
 }
 
 void vt_kit_close(vt_kit *kit) {
-    for (int i = 0; i < VT_MAX_MATMULS; i++) {
-        vt_matmul_close(kit->matmul[i]);
-        kit->matmul[i] = NULL;
-    }
+    for (int i = 0; i < VT_MAX_PRODUCTS; i++) vt_tiles_close(&kit->product[i]);
 }

@@ -139,8 +139,8 @@ static vt_status tokens_infer(vt_signature *s, vt_error *error) {
 
 static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                              vt_error *error) {
-    (void)arithmetic, (void)error;
-    kit->panels = vt_strip_count(s->node->shape.dim[0]);
+    (void)s, (void)arithmetic, (void)error;
+    kit->panels = vt_cut_count(kit->strips);
     return VT_OK;
 }
 
@@ -191,8 +191,8 @@ static void sum_rows(const vt_tile *t, int param, void *gradient, int64_t first,
 static void accumulate_positions(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t all = s->node->shape.dim[0], cols = s->node->shape.dim[1];
-    const int64_t placed = first_position(s), start = t->part * vt_strip_rows(all);
-    const int64_t end = all - start < vt_strip_rows(all) ? all : start + vt_strip_rows(all);
+    const int64_t placed = first_position(s), panel = t->kit->strips.tile, start = t->part * panel;
+    const int64_t end = all - start < panel ? all : start + panel;
     const int64_t first = start > placed ? start : placed;
     if (first >= end) return;
     void *gradient = vt_at(t->dparam[POS_EMBED], t->element, (first - placed) * cols);

@@ -40,12 +40,14 @@ static vt_status check_dtypes(const vt_program *program, const vt_params *params
     return VT_OK;
 }
 
-static vt_status open_kits(vt_plan *plan, bool bf16, vt_error *error) {
+static vt_status open_kits(vt_plan *plan, vt_plan_options options, vt_error *error) {
     const vt_program *p = plan->lowered;
-    const vt_arithmetic arithmetic = {plan->dtype, plan->training, bf16};
+    const vt_arithmetic arithmetic = {plan->dtype, plan->training, options.bf16};
+    plan->tiling = vt_tiling_make(p, arithmetic, options.tile_rows);
     VT_TRY(vt_alloc_array((void **)&plan->kits, (size_t)p->node_count, sizeof *plan->kits, error));
     for (int n = 0; n < p->node_count; n++) {
         const vt_op *op = p->nodes[n].op;
+        vt_tiling_fill(&plan->tiling, &plan->kits[n], &p->signatures[n]);
         if (op->open == NULL) continue;
         VT_TRY(op->open(&plan->kits[n], &p->signatures[n], arithmetic, error));
     }
@@ -64,10 +66,14 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
     if (options.bf16 && plan->dtype != VT_F32) {
         return vt_fail(error, VT_VALUE, "products of bfloat16 are for parameters of float32");
     }
+    if (options.tile_rows < 0 || options.tile_rows > VT_MOST_TILE_SIZE) {
+        return vt_fail(error, VT_VALUE, "tile_rows is %lld, expected 1 to %d",
+                       (long long)options.tile_rows, VT_MOST_TILE_SIZE);
+    }
     VT_TRY(check_params(program, params, error));
     VT_TRY(check_dtypes(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
-    VT_TRY(open_kits(plan, options.bf16, error));
+    VT_TRY(open_kits(plan, options, error));
     VT_TRY(note_trained(plan, params, error));
     VT_TRY(vt_plan_schedule(plan, options, error));
     VT_TRY(vt_plan_store(plan, error));

@@ -20,6 +20,7 @@
 
 #include "program/params.h"
 #include "program/program.h"
+#include "program/tiling.h"
 
 enum { VT_NOTHING = -1 }; /* instead of the index of a buffer */
 
@@ -40,7 +41,7 @@ typedef struct vt_lane {
     vt_lane_kind kind;
     int phase;
     int first_step, step_count;
-    int64_t rows;  /* of the values, for strips */
+    vt_cut strips; /* of the values, for strips */
     int64_t tiles; /* per image, or per run for panels */
 } vt_lane;
 
@@ -69,6 +70,7 @@ typedef struct vt_plan {
     vt_dtype dtype;
     bool training;
     const vt_kernels *kernels;
+    vt_tiling tiling;
     vt_kit *kits; /* of the nodes */
 
     int step_count, lane_count, phase_count, buffer_count;
@@ -117,6 +119,7 @@ typedef struct vt_plan_options {
     bool bf16;            /* products of bfloat16, sums and all else in float */
     bool checkpointing;   /* backward runs forward again from border to border of the program */
     bool fuse;            /* false runs the plain list, so that a test can compare the two */
+    int64_t tile_rows;    /* for tests: instead of those of the machine; 0 = of the machine */
 } vt_plan_options;
 
 /* Which parameters want a gradient is read from `params` now; its shapes must be those that the

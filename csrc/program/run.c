@@ -80,7 +80,8 @@ typedef struct work {
     const vt_run *run;
     vt_tile common; /* what all tiles share */
     int64_t image, row, rows, part;
-    char *local; /* of the thread; the scratch follows */
+    int64_t first_row; /* of the strip; `row` is a later one if a step takes the strip in pieces */
+    char *local;       /* of the thread; the scratch follows */
     bool strips;
 } work;
 
@@ -89,10 +90,12 @@ static void *tile_pointer(const work *w, int buffer, bool whole) {
     if (buffer == VT_NOTHING) return NULL;
     const vt_plan *plan = w->run->plan;
     const vt_buffer *b = &plan->buffers[buffer];
-    if (b->place == VT_LOCAL) return w->local + b->offset;
+    const size_t element = vt_buffer_element(plan, buffer);
+    if (b->place == VT_LOCAL) {
+        return vt_at(w->local + b->offset, element, (w->row - w->first_row) * b->cols);
+    }
     char *image = arena_at(w->run, buffer) + (size_t)w->image * b->bytes;
-    return whole || !w->strips ? image
-                               : vt_at(image, vt_buffer_element(plan, buffer), w->row * b->cols);
+    return whole || !w->strips ? image : vt_at(image, element, w->row * b->cols);
 }
 
 static const char *fixed_pointer(const vt_run *run, int buffer) {
@@ -189,12 +192,12 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
         case VT_FORWARD: return run_forward(&t, w, step, error);
         case VT_BACKWARD:
             if (t.partial != NULL) {
-                const int64_t strip = w->row / vt_strip_rows(vt_shape_rows(&node->shape));
-                t.partial = vt_at(t.partial, t.element, strip * t.kit->partial);
+                const int64_t unit = w->row / t.kit->strips.unit;
+                t.partial = vt_at(t.partial, t.element, unit * t.kit->partial);
             }
             return node->op->backward(&t, error);
         case VT_ACCUMULATE:
-            t.strips = vt_strip_count(vt_shape_rows(&node->shape));
+            t.units = vt_ceil_div(t.kit->strips.rows, t.kit->strips.unit);
             return node->op->accumulate(&t, error);
         case VT_PACK: {
             const int which =
@@ -202,11 +205,28 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
             char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
                            plan->buffers[step->packed[which]].offset;
             if (node->op->pack != NULL) return node->op->pack(&t, packed, error);
-            return vt_matmul_pack(t.kit->matmul[t.kit->pack_slot[which]], packed, t.param[0],
-                                  error);
+            return vt_tiles_pack(&t.kit->product[t.kit->pack_slot[which]], packed, t.param[0],
+                                 error);
         }
     }
     return vt_fail(error, VT_INTERNAL, "step of an unknown kind %d", (int)step->pass);
+}
+
+/* A step of backward that leaves sums, unit by unit: their bits do not follow the strip. */
+static vt_status run_units(const work *w, const vt_step *step, int64_t unit, vt_error *error) {
+    work part = *w;
+    for (part.row = w->row; part.row < w->row + w->rows; part.row += unit) {
+        const int64_t left = w->row + w->rows - part.row;
+        part.rows = left < unit ? left : unit;
+        VT_TRY(run_step(&part, step, error));
+    }
+    return VT_OK;
+}
+
+static vt_status run_whole_or_units(const work *w, const vt_lane *lane, const vt_step *step,
+                                    vt_error *error) {
+    const bool sums = step->pass == VT_BACKWARD && step->partial != VT_NOTHING;
+    return sums ? run_units(w, step, lane->strips.unit, error) : run_step(w, step, error);
 }
 
 /* ---------------------------------------------------------------- lanes and phases */
@@ -235,9 +255,9 @@ static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int threa
     w.part = lane->kind == VT_LANE_PANELS ? task : task % lane->tiles;
     w.image = lane->kind == VT_LANE_PANELS ? 0 : task / lane->tiles;
     if (w.strips) {
-        const int64_t height = vt_strip_rows(lane->rows);
-        w.row = w.part * height;
-        w.rows = lane->rows - w.row < height ? lane->rows - w.row : height;
+        w.row = w.first_row = w.part * lane->strips.tile;
+        const int64_t left = lane->strips.rows - w.row;
+        w.rows = left < lane->strips.tile ? left : lane->strips.tile;
     }
     return w;
 }
@@ -251,7 +271,8 @@ static void run_task(void *context, vt_worker worker) {
     const work w = start_work(p->run, lane, task, worker.thread);
     vt_error error;
     for (int i = 0; i < lane->step_count; i++) {
-        const vt_status status = run_step(&w, &plan->steps[lane->first_step + i], &error);
+        const vt_step *step = &plan->steps[lane->first_step + i];
+        const vt_status status = run_whole_or_units(&w, lane, step, &error);
         if (status == VT_OK) continue;
         if (!atomic_flag_test_and_set(&p->failed)) {
             p->status = status;

@@ -49,9 +49,16 @@ static int add_own_buffer(scheduler *s, int value) {
     return buffer;
 }
 
-static int add_lane(scheduler *s, vt_lane_kind kind, int phase, int64_t rows, int64_t tiles) {
+static int add_lane(scheduler *s, vt_lane_kind kind, int phase, int64_t tiles) {
     const int index = s->plan->lane_count++;
-    s->plan->lanes[index] = (vt_lane){.kind = kind, .phase = phase, .rows = rows, .tiles = tiles};
+    s->plan->lanes[index] = (vt_lane){.kind = kind, .phase = phase, .tiles = tiles};
+    return index;
+}
+
+static int add_strips(scheduler *s, int phase, int64_t rows) {
+    const vt_cut strips = vt_tiling_strips(&s->plan->tiling, rows);
+    const int index = add_lane(s, VT_LANE_STRIPS, phase, vt_cut_count(strips));
+    s->plan->lanes[index].strips = strips;
     return index;
 }
 
@@ -64,7 +71,7 @@ static int add_phase(scheduler *s) {
     const int phase = s->plan->phase_count++;
     for (int i = 0; i < s->waiting_count; i++) {
         const int step = s->waiting[i];
-        s->lane_of[step] = add_lane(s, VT_LANE_PANELS, phase, 0, kit_of(s, step)->panels);
+        s->lane_of[step] = add_lane(s, VT_LANE_PANELS, phase, kit_of(s, step)->panels);
     }
     s->waiting_count = 0;
     s->open_lane = VT_NOTHING;
@@ -98,7 +105,8 @@ static bool written_now(const scheduler *s, int buffer) {
 
 /* Strips can follow in the open lane unless they need rows that other tiles of it write. */
 static bool joins_open_lane(const scheduler *s, const vt_step *step, int64_t rows) {
-    if (s->open_lane == VT_NOTHING || s->plan->lanes[s->open_lane].rows != rows) return false;
+    if (s->open_lane == VT_NOTHING || s->plan->lanes[s->open_lane].strips.rows != rows)
+        return false;
     if (!vt_step_gathers(s->plan, step)) return true;
     if (step->pass == VT_BACKWARD) return !written_now(s, step->dout);
     for (int i = 0; i < VT_MAX_INPUTS; i++) {
@@ -117,11 +125,11 @@ static void place(scheduler *s, vt_step step, int64_t rows) {
     const int index = add_step(s, step);
     if (op->space == VT_PARTS) {
         const int phase = add_phase(s);
-        s->lane_of[index] = add_lane(s, VT_LANE_PARTS, phase, 0, kit_of(s, index)->parts);
+        s->lane_of[index] = add_lane(s, VT_LANE_PARTS, phase, kit_of(s, index)->parts);
     } else {
         if (!joins_open_lane(s, &step, rows)) {
             const int phase = add_phase(s);
-            s->open_lane = add_lane(s, VT_LANE_STRIPS, phase, rows, vt_strip_count(rows));
+            s->open_lane = add_strips(s, phase, rows);
         }
         s->lane_of[index] = s->open_lane;
     }
@@ -310,8 +318,8 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
     }
     if (trained && kit->partial > 0) {
         step.partial = sums.partial =
-            add_buffer(s, 1, vt_strip_count(vt_shape_rows(&node->shape)) * kit->partial);
-        sums.dout = VT_NOTHING; /* the strips' sums say it all */
+            add_buffer(s, 1, vt_ceil_div(kit->strips.rows, kit->strips.unit) * kit->partial);
+        sums.dout = VT_NOTHING; /* the units' sums say it all */
     }
     if (inputs || step.partial != VT_NOTHING) {
         place(s, step, vt_shape_rows(vt_program_shape(s->program, node->inputs[0])));
@@ -377,7 +385,7 @@ static void schedule_packs(scheduler *s) {
         p->buffers[pack.packed[which]].place = VT_FIXED;
         const int phase = p->training ? p->lanes[s->lane_of[i]].phase - 1 : 0;
         const int index = add_step(s, pack);
-        s->lane_of[index] = add_lane(s, VT_LANE_PANELS, phase, 0, 1);
+        s->lane_of[index] = add_lane(s, VT_LANE_PANELS, phase, 1);
     }
 }
 

@@ -176,10 +176,11 @@ static void find_bytes(vt_plan *p) {
     for (int b = 0; b < p->buffer_count; b++) {
         vt_buffer *buffer = &p->buffers[b];
         const size_t element = buffer->place == VT_FIXED ? 1 : vt_buffer_element(p, b);
-        const int64_t rows = buffer->place == VT_LOCAL ? vt_strip_rows(buffer->rows) : buffer->rows;
+        const int64_t strip_rows = vt_tiling_strips(&p->tiling, buffer->rows).tile;
+        const int64_t rows = buffer->place == VT_LOCAL ? strip_rows : buffer->rows;
         buffer->bytes = vt_align((size_t)(rows * buffer->cols) * element);
         if (!buffer->narrow) continue;
-        const size_t strip = (size_t)(vt_strip_rows(buffer->rows) * buffer->cols);
+        const size_t strip = (size_t)(strip_rows * buffer->cols);
         const size_t wide = vt_align(strip * vt_dtype_size(p->dtype));
         if (wide > p->wide_bytes) p->wide_bytes = wide;
     }

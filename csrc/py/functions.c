@@ -1,5 +1,6 @@
 /* The functions of the module: softmax, and what there is to know about the core. */
 #include "base/cpu.h"
+#include "base/machine.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "image/kernels.h"
@@ -177,6 +178,35 @@ static PyObject *kernel_slots(void) {
     return dict;
 }
 
+/* A new dict, or NULL; takes over `value` and lets it go on failure. */
+static PyObject *put(PyObject *dict, const char *key, PyObject *value) {
+    if (dict != NULL && (value == NULL || PyDict_SetItemString(dict, key, value) < 0)) {
+        Py_CLEAR(dict);
+    }
+    Py_XDECREF(value);
+    return dict;
+}
+
+/* {precision: {size: number}} */
+static PyObject *tile_sizes(const vt_machine *m) {
+    PyObject *all = PyDict_New();
+    for (int p = 0; p < VT_PRECISION_COUNT; p++) {
+        PyObject *sizes = PyDict_New();
+        for (int s = 0; s < VT_TILE_SIZE_COUNT; s++) {
+            sizes =
+                put(sizes, vt_tile_size_name((vt_tile_size)s), PyLong_FromLongLong(m->tile[p][s]));
+        }
+        all = put(all, vt_precision_name((vt_precision)p), sizes);
+    }
+    return all;
+}
+
+static PyObject *machine_dict(void) {
+    const vt_machine *m = vt_machine_selected();
+    return Py_BuildValue("{s:s,s:(LLL),s:N}", "source", m->source, "caches", (long long)m->cache[0],
+                         (long long)m->cache[1], (long long)m->cache[2], "tiles", tile_sizes(m));
+}
+
 static PyObject *config(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
 #ifdef _OPENMP
@@ -184,12 +214,13 @@ static PyObject *config(PyObject *module, PyObject *unused) {
 #else
     PyObject *openmp = Py_False;
 #endif
-    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N,s:s}", "isa",
+    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N,s:s,s:N}", "isa",
                          vt_isa_name(vt_isa_selected()), "best_isa", vt_isa_name(vt_isa_best()),
                          "isas", available_isas(), "features", vt_cpu_features(), "onednn",
                          vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False,
                          "openmp", openmp, "threads", vt_default_threads(), "kernels",
-                         kernel_slots(), "image_kernels", vt_image_kernels_level());
+                         kernel_slots(), "image_kernels", vt_image_kernels_level(), "machine",
+                         machine_dict());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {

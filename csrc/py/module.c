@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/cpu.h"
+#include "base/machine.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -93,7 +94,8 @@ static int module_exec(PyObject *module) {
         return -1;
     }
     vt_error error;
-    const vt_status status = vt_isa_select(getenv("VITC_ISA"), &error);
+    vt_status status = vt_isa_select(getenv("VITC_ISA"), &error);
+    if (status == VT_OK) status = vt_machine_select(getenv("VITC_MACHINE"), &error);
     if (status != VT_OK) {
         vt_raise(state, status, &error);
         return -1;

@@ -3,17 +3,30 @@
 
 static vt_plan *plan_of(PyObject *self) { return ((vt_plan_object *)self)->plan; }
 
+/* None is 0, the machine's own choice; what is no number of rows becomes -1, which the core
+ * refuses.
+ */
+static int64_t parse_tile_rows(PyObject *object) {
+    if (object == Py_None) return 0;
+    const int64_t rows = PyLong_AsLongLong(object);
+    return rows == 0 ? -1 : rows;
+}
+
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"program", "params", "training",      "input_gradients",
-                               "fuse",    "bf16",   "checkpointing", NULL};
+    static char *keywords[] = {"program",         "params",    "training",
+                               "input_gradients", "fuse",      "bf16",
+                               "checkpointing",   "tile_rows", NULL};
     vt_module_state *state = vt_state_of_type(type);
     PyObject *program, *params;
+    PyObject *tile_rows = Py_None;
     int training = 0, input_gradients = 0, fuse = 1, bf16 = 0, checkpointing = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$ppppp:Plan", keywords, state->program,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|$pppppO:Plan", keywords, state->program,
                                      &program, state->params, &params, &training, &input_gradients,
-                                     &fuse, &bf16, &checkpointing)) {
+                                     &fuse, &bf16, &checkpointing, &tile_rows)) {
         return NULL;
     }
+    const int64_t forced_rows = parse_tile_rows(tile_rows);
+    if (PyErr_Occurred() != NULL) return NULL;
     vt_plan_object *self = (vt_plan_object *)PyType_GenericAlloc(type, 0);
     if (self == NULL) return NULL;
     self->params = (vt_params_object *)Py_NewRef(params);
@@ -21,7 +34,8 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
                                      .input_gradients = input_gradients != 0,
                                      .bf16 = bf16 != 0,
                                      .checkpointing = checkpointing != 0,
-                                     .fuse = fuse != 0};
+                                     .fuse = fuse != 0,
+                                     .tile_rows = forced_rows};
     vt_error error;
     vt_status status;
     Py_BEGIN_ALLOW_THREADS
@@ -96,9 +110,10 @@ static PyObject *written_buffer(const vt_plan *plan, const vt_step *step) {
 }
 
 static PyObject *step_dict(const vt_plan *plan, const vt_lane *lane, const vt_step *step) {
-    return Py_BuildValue("{s:i,s:s,s:s,s:i,s:s,s:N}", "phase", lane->phase, "lane",
-                         lane_name[lane->kind], "pass", pass_name[step->pass], "operation",
-                         step->node, "kind", plan->lowered->nodes[step->node].op->name, "writes",
+    return Py_BuildValue("{s:i,s:s,s:L,s:s,s:i,s:s,s:N}", "phase", lane->phase, "lane",
+                         lane_name[lane->kind], "tile_rows", (long long)lane->strips.tile, "pass",
+                         pass_name[step->pass], "operation", step->node, "kind",
+                         plan->lowered->nodes[step->node].op->name, "writes",
                          written_buffer(plan, step));
 }
 
@@ -146,7 +161,7 @@ static PyMethodDef plan_methods[] = {
 static PyType_Slot plan_slots[] = {
     {Py_tp_doc,
      "Plan(program, params, *, training=False, input_gradients=False, fuse=True, "
-     "bf16=False, checkpointing=False)\n--\n\n"
+     "bf16=False, checkpointing=False, tile_rows=None)\n--\n\n"
      "How a program is run, for any batch size."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},

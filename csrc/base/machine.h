@@ -1,0 +1,54 @@
+/* The machine as data: its caches, and what follows from them, the sizes of tiles.
+ *
+ * The sizes are built in, or come from a file of lines `key = value`:
+ *
+ *     # Comments and empty lines are free.
+ *     float32.rows = 64
+ *     bfloat16.panel = 1
+ *
+ * A key is a precision and a size, as in the tables below; what is left out stays as built in. */
+#ifndef VT_BASE_MACHINE_H
+#define VT_BASE_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* What most of a plan's products compute with. */
+typedef enum vt_precision {
+    VT_PRECISION_F32,
+    VT_PRECISION_BF16,
+    VT_PRECISION_INT8,
+    VT_PRECISION_F64,
+    VT_PRECISION_COUNT
+} vt_precision;
+
+/* Tiles are whole units (program/tiling.h), so that no size changes a bit of a result. */
+typedef enum vt_tile_size {
+    VT_TILE_ROWS,  /* rows of a strip, at most; but a unit, which has up to 64, is the least */
+    VT_TILE_PANEL, /* units of a panel of a weight's gradient, at most */
+    VT_TILE_BLOCK, /* units of a block of attention's queries in inference, at most */
+    VT_TILE_SIZE_COUNT
+} vt_tile_size;
+
+enum { VT_CACHE_COUNT = 3, VT_MOST_TILE_SIZE = 4096 };
+
+typedef struct vt_machine {
+    int64_t cache[VT_CACHE_COUNT]; /* bytes of a core's L1 (data), L2, L3; 0 = unknown */
+    int64_t tile[VT_PRECISION_COUNT][VT_TILE_SIZE_COUNT];
+    char source[256]; /* the file, or "built in" */
+} vt_machine;
+
+/* "float32", "bfloat16", "int8", "float64"; "rows", "panel", "block": the words of a file. */
+const char *vt_precision_name(vt_precision precision);
+const char *vt_tile_size_name(vt_tile_size size);
+
+/* Ask the system, and read the file if there is one; NULL or "" means none. VT_OS if it cannot be
+ * read; VT_VALUE names the line that is wrong. To be called once, before any plan is made. */
+vt_status vt_machine_select(const char *file, vt_error *error);
+
+/* Before the call above: unknown caches, and the sizes that are built in for these. */
+const vt_machine *vt_machine_selected(void);
+
+#endif

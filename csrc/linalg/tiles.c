@@ -1,0 +1,83 @@
+#include "linalg/tiles.h"
+
+/* The product for `rows` rows of a tile that has `tile` of them. */
+static vt_status open_one(vt_matmul **matmul, vt_matmul_shape shape, vt_cut cut, int64_t tile,
+                          int64_t rows, vt_error *error) {
+    if (cut.along == VT_CUT_K) {
+        shape.k = rows;
+    } else {
+        const bool dense = shape.a_transposed && shape.lda == cut.tile;
+        if (dense) shape.lda = tile;
+        shape.m = rows;
+    }
+    return vt_matmul_open(matmul, &shape, error);
+}
+
+/* For pieces of tiles->piece rows. */
+static vt_status open_pieces(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut, vt_error *error) {
+    const int64_t last = cut.rows - cut.tile * (vt_cut_count(cut) - 1);
+    const int64_t piece = tiles->piece, rest = last % piece;
+    VT_TRY(open_one(&tiles->usual, shape, cut, cut.tile, piece, error));
+    if (last >= piece) VT_TRY(open_one(&tiles->whole, shape, cut, last, piece, error));
+    return rest == 0 ? VT_OK : open_one(&tiles->rest, shape, cut, last, rest, error);
+}
+
+static bool rows_alike(const vt_tiles *tiles) {
+    return vt_matmul_rows_alike(tiles->usual) &&
+           (tiles->rest == NULL || vt_matmul_rows_alike(tiles->rest));
+}
+
+static size_t larger(size_t x, size_t y) { return x > y ? x : y; }
+
+static vt_status check_packed(const vt_tiles *tiles, vt_error *error) {
+    const size_t bytes = vt_matmul_packed_bytes(tiles->usual);
+    if ((tiles->whole == NULL || vt_matmul_packed_bytes(tiles->whole) == bytes) &&
+        (tiles->rest == NULL || vt_matmul_packed_bytes(tiles->rest) == bytes)) {
+        return VT_OK;
+    }
+    return vt_fail(error, VT_INTERNAL, "packed layouts of one matrix differ with the tile height");
+}
+
+vt_status vt_tiles_open(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut, vt_error *error) {
+    tiles->tile = tiles->piece = cut.tile;
+    VT_TRY(open_pieces(tiles, shape, cut, error));
+    if (cut.tile > cut.unit && !rows_alike(tiles)) {
+        vt_tiles_close(tiles);
+        tiles->tile = cut.tile;
+        tiles->piece = cut.unit;
+        VT_TRY(open_pieces(tiles, shape, cut, error));
+    }
+    return check_packed(tiles, error);
+}
+
+void vt_tiles_close(vt_tiles *tiles) {
+    vt_matmul_close(tiles->usual);
+    vt_matmul_close(tiles->whole);
+    vt_matmul_close(tiles->rest);
+    *tiles = (vt_tiles){0};
+}
+
+size_t vt_tiles_scratch_bytes(const vt_tiles *tiles) {
+    size_t bytes = vt_matmul_scratch_bytes(tiles->usual);
+    if (tiles->whole != NULL) bytes = larger(bytes, vt_matmul_scratch_bytes(tiles->whole));
+    if (tiles->rest != NULL) bytes = larger(bytes, vt_matmul_scratch_bytes(tiles->rest));
+    return bytes;
+}
+
+size_t vt_tiles_packed_bytes(const vt_tiles *tiles) { return vt_matmul_packed_bytes(tiles->usual); }
+
+vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_error *error) {
+    return vt_matmul_pack(tiles->usual, packed, b, error);
+}
+
+vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
+                       const void *bias, void *scratch, vt_error *error) {
+    const int64_t piece = tiles->piece;
+    const vt_matmul *full = rows == tiles->tile ? tiles->usual : tiles->whole;
+    for (int64_t first = 0; first < rows; first += piece) {
+        const vt_matmul *matmul = rows - first >= piece ? full : tiles->rest;
+        VT_TRY(vt_matmul_run(matmul, vt_matmul_c_row(matmul, c, first),
+                             vt_matmul_a_row(matmul, a, first), b, bias, scratch, error));
+    }
+    return VT_OK;
+}
