@@ -19,6 +19,7 @@ from vitc.models import create_model
 from vitc.models.masks import Masking, masked
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.program import Program
+from vitc.quantization import quantize
 from vitc.tape import no_grad
 
 SMALL = dict(depth=2, embed_dim=32, num_heads=2, num_classes=5, img_size=64)
@@ -108,7 +109,7 @@ def test_quantised_and_refined_models_are_masked() -> None:
     with torch.no_grad(), no_grad():
         logits = np.array(ours(x, attn_mask=mask))
         assert relative(logits, theirs(double(x), attn_mask=for_timm(mask))) <= 1e-5
-        assert relative(ours.quantize_()(x, attn_mask=mask), logits) <= 0.05
+        assert relative(quantize(ours)(x, attn_mask=mask), logits) <= 0.05
 
 
 def test_bad_masks_are_named() -> None:

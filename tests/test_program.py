@@ -1,4 +1,4 @@
-"""vitc.program: the builder's checks and the rewrite for attention maps."""
+"""vitc.program: the builder's checks, and programs made of others."""
 
 import os
 import resource
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vitc import _vitc
-from vitc.program import Builder, Value, with_attention_probs
+from vitc.program import Builder, Op, Port, Value, rewrite, with_attention_probs
+from vitc.program.rewrite import Add
 
 ROWS = {
     "qkv.weight": (12, 4),
@@ -31,7 +32,7 @@ def test_a_program_knows_its_border_and_what_it_uses() -> None:
     program = b.finish(b.linear(x, "fc"), vector=True)
     assert program.inputs[0].outer == (4,) and program.outputs[0] == ((1, 4), (4,))
     assert program.used == {2}
-    assert [op["kind"] for op in program.core.operations] == ["linear"]
+    assert [op.kind for op in program.operations] == ["linear"]
 
 
 def test_a_rate_of_zero_writes_no_operation() -> None:
@@ -72,14 +73,65 @@ def test_attention_probs_are_added_and_what_follows_is_cut() -> None:
     b = Builder(rows | {"n.weight": (4,), "n.bias": (4,)})
     x = _attending(b, b.input((3, 4)), "a")
     program = with_attention_probs(b.finish(_attending(b, b.norm(x, "n"), "b")))
-    kinds = [op["kind"] for op in program.core.operations]
-    assert kinds[:6] == ["linear", "attention", "linear", "norm", "linear", "attention"]
-    assert kinds[6:] == ["attention_probs", "attention_probs"]
+    assert [op.kind for op in program.operations] == [
+        "linear",
+        "attention_probs",
+        "attention",
+        "linear",
+        "norm",
+        "linear",
+        "attention_probs",
+    ]
     assert [port.outer for port in program.outputs] == [(6, 3), (6, 3)]
     params = _vitc.Params([*rows.items(), ("n.weight", (4,)), ("n.bias", (4,))], "float64")
     run = _vitc.Run(_vitc.Plan(program.core, params), 2, 1)
     for probs in run.forward([np.ones((2, 3, 4))]):  # zero weights: every key weighs the same
         np.testing.assert_allclose(probs, 1 / 3)
+
+
+def test_a_rewrite_carries_borders_inputs_and_vectors() -> None:
+    b = Builder(ROWS)
+    x, other = b.input((3, 4)), b.input((3, 4))
+    x = b.add(x, other)
+    b.border(x)
+    x = b.scale(b.norm(x, "n"), 2.0)
+    b.border(x)
+    program = b.finish(b.pool(x), vector=True)
+
+    def twice(op: Op, add: Add) -> Value:
+        """Scales become two, norms disappear."""
+        if op.kind == "norm":
+            return op.inputs[0]
+        return add(op._replace(inputs=(add(op),))) if op.kind == "scale" else add(op)
+
+    changed = rewrite(program, twice, inputs=[Port.of((2, 2), vector=False)])
+    assert [(op.kind, op.inputs) for op in changed.operations] == [
+        ("add", (0, 1)),
+        ("scale", (3,)),
+        ("scale", (4,)),
+        ("pool", (5,)),
+    ]
+    assert changed.core.borders == (3, 5) and program.core.borders == (2, 4)
+    assert changed.inputs[2].inner == (2, 2) and changed.outputs == program.outputs
+    assert changed.vector and changed.used == frozenset() != program.used
+
+
+def test_what_no_output_needs_is_left_out_of_a_rewrite() -> None:
+    b = Builder(ROWS)
+    x = b.linear(b.input((3, 4)), "fc")
+    b.border(x)
+    program = b.finish(b.norm(x, "n"))
+    seen: list[Value] = []
+
+    def look(op: Op, add: Add) -> Value:
+        if op.kind == "norm":
+            seen.append(add(Op("scale", op.inputs, (), {"factor": 3.0})))
+        return add(op)
+
+    changed = rewrite(program, look, outputs=seen)
+    assert [op.kind for op in changed.operations] == ["linear", "scale"]
+    assert changed.core.borders == (1,) and changed.used == {2}
+    assert rewrite(program, lambda op, add: add(op)).core.operations == program.core.operations
 
 
 def chain(length: int, kind: str) -> tuple[_vitc.Program, _vitc.Params]:

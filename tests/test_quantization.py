@@ -16,8 +16,9 @@ import vitc
 from oracle import images, redrawn, relative
 from vitc import VitcError, _vitc, nn
 from vitc import functional as F
-from vitc.models.int8 import int8_state, norm_pairs, quantize_weight, smoothed
 from vitc.models.model import Model
+from vitc.quantization.smooth import norm_pairs, smoothed
+from vitc.quantization.weights import int8_state, quantize_weight
 from vitc.tape import no_grad
 
 EXACT = """
@@ -141,7 +142,7 @@ def test_a_quantised_model_is_near_the_float_one(name: str) -> None:
         assert relative(quantised(x), model(x)) <= 0.04
         tokens = relative(quantised.forward_features(x), model.forward_features(x))
     assert tokens <= 0.04
-    kinds = [op["kind"] for op in quantised._forward_program(False).core.operations]
+    kinds = [op.kind for op in quantised.program().operations]
     assert kinds.count("linear_int8") == 4 * model.config.depth
     assert kinds.count("linear") == 1 + len(model.heads)
     assert not model.quantized and quantised.quantized
@@ -164,7 +165,7 @@ def test_the_bits_depend_on_the_image_alone() -> None:
 def inject(model: Model, factor: float = 30.0) -> Model:
     """A channel of every norm that a linear layer follows scaled up, the next weights down: the
     same function, and what a trained transformer's outliers look like."""
-    pairs = norm_pairs(model._forward_program(False).core, model.params.names)
+    pairs = norm_pairs(model.program(), model.params.names)
     with model.edit() as weights:
         for channel, pair in enumerate(pairs):
             place = 3 * channel % model.embed_dim
@@ -177,7 +178,7 @@ def inject(model: Model, factor: float = 30.0) -> Model:
 def test_smoothing_changes_no_function_and_undoes_outliers() -> None:
     model, spoiled = drawn("test_vit"), inject(drawn("test_vit"))
     x = images(2, model)
-    pairs = norm_pairs(model._forward_program(False).core, model.params.names)
+    pairs = norm_pairs(model.program(), model.params.names)
     assert len(pairs) == 2 * 6
     with no_grad():
         expected = np.array(model(x))
@@ -189,7 +190,7 @@ def test_smoothing_changes_no_function_and_undoes_outliers() -> None:
         assert dirty <= 1.5 * clean
         # and without it they would have cost a lot
         rough = vitc.quantize(spoiled)
-        names = spoiled._int8_names()
+        names = spoiled.int8_weights()
         rough.load_state_dict(int8_state(spoiled.state_dict(), names))
         assert relative(rough(x), expected) > 2 * clean
 

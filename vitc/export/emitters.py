@@ -11,20 +11,21 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.errors import shown
-from vitc.export.graph import Emitter, Graph, Operation
+from vitc.export.graph import Emitter, Graph
 from vitc.models.resample import bicubic
+from vitc.program import Op
 
 _LAYER_NORMALIZATION = 17  # the first opset that has it
 _AXES_AS_INPUT = 18  # of reductions
 _GELU = 20
 
-Inner = Callable[[Graph, Operation, str], str]  # with the name of the input
+Inner = Callable[[Graph, Op, str], str]  # with the name of the input
 
 
 # ------------------------------------------------------------------------------------- patches
 
 
-def patchify(g: Graph, op: Operation) -> str:
+def patchify(g: Graph, op: Op) -> str:
     """(C, H, W) -> (gh gw, C ph pw). In front of a linear layer, `convolution` takes its place."""
     channels, height, width = g.shape(op.inputs[0])
     ph, pw = op.attributes["patch_height"], op.attributes["patch_width"]
@@ -37,7 +38,7 @@ def patchify(g: Graph, op: Operation) -> str:
     return g.reshape(x, 0, gh * gw, channels * ph * pw)
 
 
-def convolution(g: Graph, op: Operation, patches: Operation) -> str:
+def convolution(g: Graph, op: Op, patches: Op) -> str:
     """A linear layer over the patches of an image, (C, H, W) -> (N, D)."""
     weight, bias = op.params
     kernel = [patches.attributes["patch_height"], patches.attributes["patch_width"]]
@@ -49,7 +50,7 @@ def convolution(g: Graph, op: Operation, patches: Operation) -> str:
     return g.node("Transpose", g.reshape(x, 0, len(matrix), -1), perm=[0, 2, 1])
 
 
-def tokens(g: Graph, op: Operation) -> str:
+def tokens(g: Graph, op: Op) -> str:
     """(N, D) -> (P + N, D): P rows of zeros before x, plus a table that holds tokens and positions.
 
     The table is the position embedding with the tokens added to its first rows.
@@ -69,7 +70,7 @@ def tokens(g: Graph, op: Operation) -> str:
 # ------------------------------------------------------------------------------------- layers
 
 
-def linear(g: Graph, op: Operation) -> str:
+def linear(g: Graph, op: Op) -> str:
     """(N, K) -> (N, M)."""
     patches = g.together(op.inputs[0])
     if patches:
@@ -89,7 +90,7 @@ def product(g: Graph, x: str, matrix: str, bias: str) -> str:
 def in_pieces(inner: Inner) -> Emitter:
     """A norm whose weight is shorter than a row: over one piece of the row after another."""
 
-    def outer(g: Graph, op: Operation, x: str) -> str:
+    def outer(g: Graph, op: Op, x: str) -> str:
         size, cols = len(g.weight(op.params[0])), op.shape[-1]
         if size == cols:
             return inner(g, op, x)
@@ -99,7 +100,7 @@ def in_pieces(inner: Inner) -> Emitter:
 
 
 @in_pieces
-def norm(g: Graph, op: Operation, x: str) -> str:
+def norm(g: Graph, op: Op, x: str) -> str:
     """(..., D) -> (..., D): one operator, or before there was one the nine that stand for it."""
     eps = op.attributes["eps"]
     weight, bias = map(g.parameter, op.params)
@@ -112,7 +113,7 @@ def norm(g: Graph, op: Operation, x: str) -> str:
 
 
 @in_pieces
-def rms_norm(g: Graph, op: Operation, x: str) -> str:
+def rms_norm(g: Graph, op: Op, x: str) -> str:
     """(..., D) -> (..., D)."""
     square = mean(g, g.node("Pow", x, g.number(2)), axis=-1)
     root = g.node("Sqrt", g.node("Add", square, g.number(op.attributes["eps"])))
@@ -130,14 +131,14 @@ def mean(g: Graph, x: str, axis: int) -> str:
     return reduce(g, "ReduceMean", x, axis)
 
 
-def activation(g: Graph, op: Operation) -> str:
+def activation(g: Graph, op: Op) -> str:
     function = op.attributes["function"]
     if function not in _ACTIVATIONS:
         raise ValueError(f"the activation {shown(function)} has no form in ONNX in this version")
     return _ACTIVATIONS[function](g, op)
 
 
-def gelu(g: Graph, op: Operation) -> str:
+def gelu(g: Graph, op: Op) -> str:
     """x/2 (1 + erf(x / sqrt 2))."""
     x = g.value(op.inputs[0])
     if g.opset >= _GELU:
@@ -146,7 +147,7 @@ def gelu(g: Graph, op: Operation) -> str:
     return g.node("Mul", g.node("Mul", x, g.node("Add", erf, g.number(1))), g.number(0.5))
 
 
-def gelu_tanh(g: Graph, op: Operation) -> str:
+def gelu_tanh(g: Graph, op: Op) -> str:
     """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))."""
     x = g.value(op.inputs[0])
     if g.opset >= _GELU:
@@ -157,17 +158,17 @@ def gelu_tanh(g: Graph, op: Operation) -> str:
     return g.node("Mul", g.node("Mul", x, one), g.number(0.5))
 
 
-def quick_gelu(g: Graph, op: Operation) -> str:
+def quick_gelu(g: Graph, op: Op) -> str:
     x = g.value(op.inputs[0])
     return g.node("Mul", x, g.node("Sigmoid", g.node("Mul", x, g.number(1.702))))
 
 
-def silu(g: Graph, op: Operation) -> str:
+def silu(g: Graph, op: Op) -> str:
     x = g.value(op.inputs[0])
     return g.node("Mul", x, g.node("Sigmoid", x))
 
 
-def affine(g: Graph, op: Operation) -> str:
+def affine(g: Graph, op: Op) -> str:
     """x * weight + bias, of which one may be left out."""
     x, (weight, bias) = g.value(op.inputs[0]), op.params
     x = g.node("Mul", x, g.parameter(weight)) if weight >= 0 else x
@@ -177,7 +178,7 @@ def affine(g: Graph, op: Operation) -> str:
 # ------------------------------------------------------------------------------------- attention
 
 
-def attention(g: Graph, op: Operation) -> str:
+def attention(g: Graph, op: Op) -> str:
     """(N, 3D) -> (N, D), or (N, M D) with M maps per head."""
     count, maps = op.attributes["heads"], map_count(op)
     q, k, v = queries_keys_values(g, op)
@@ -191,7 +192,7 @@ def attention(g: Graph, op: Operation) -> str:
     return g.reshape(g.node("Transpose", x, perm=[0, 3, 1, 2, 4]), 0, tokens, op.shape[-1])
 
 
-def cross_attention(g: Graph, op: Operation) -> str:
+def cross_attention(g: Graph, op: Op) -> str:
     """(M, D), (N, 2D) -> (M, D)."""
     count, dim = op.attributes["heads"], op.shape[-1]
     q = g.node("Mul", g.value(op.inputs[0]), g.number((count / dim) ** 0.5))
@@ -202,7 +203,7 @@ def cross_attention(g: Graph, op: Operation) -> str:
     return g.reshape(g.node("Transpose", x, perm=[0, 2, 1, 3]), 0, 0, dim)
 
 
-def differential(g: Graph, op: Operation) -> str:
+def differential(g: Graph, op: Op) -> str:
     """(N, 2D) -> (N, D): the first half of each head minus lambda times the second."""
     q1, k1, q2, k2 = map(g.weight, op.params)
     factor = np.exp(np.dot(q1, k1)) - np.exp(np.dot(q2, k2)) + op.attributes["init"]
@@ -213,18 +214,18 @@ def differential(g: Graph, op: Operation) -> str:
     return g.reshape(x, 0, 0, dim)
 
 
-def map_count(op: Operation) -> int:
+def map_count(op: Op) -> int:
     """Attention maps per head."""
     return max(int(op.attributes["maps"]), 1)
 
 
-def attention_probs(g: Graph, op: Operation) -> str:
+def attention_probs(g: Graph, op: Op) -> str:
     """(N, 3D) -> (H M N, N)."""
     q, k, _ = queries_keys_values(g, op)
     return g.reshape(probabilities(g, op, q, k), 0, *op.shape)
 
 
-def queries_keys_values(g: Graph, op: Operation) -> list[str]:
+def queries_keys_values(g: Graph, op: Op) -> list[str]:
     """q / sqrt(d), k and v, each (B, N, D).
 
     The layer in front of the attention is written as three, the factor in the weights of the first.
@@ -239,7 +240,7 @@ def queries_keys_values(g: Graph, op: Operation) -> list[str]:
     return [g.node("Mul", q, g.number(factors[0])), k, v]
 
 
-def third(g: Graph, packed: Operation, i: int, factor: float) -> str:
+def third(g: Graph, packed: Op, i: int, factor: float) -> str:
     """The rows i D to (i + 1) D of a linear layer's result, times factor: (B, N, D)."""
 
     def part(row: int) -> Array:
@@ -257,7 +258,7 @@ def heads(g: Graph, x: str, count: int, dim: int, perm: tuple[int, ...] = (0, 2,
     return g.node("Transpose", g.reshape(x, 0, 0, count, dim // count), perm=perm)
 
 
-def probabilities(g: Graph, op: Operation, q: str, k: str) -> str:
+def probabilities(g: Graph, op: Op, q: str, k: str) -> str:
     """softmax(q k^T): (B, H M, N, N)."""
     count, dim = op.attributes["heads"] * map_count(op), g.shape(op.inputs[0])[-1] // 3
     keys = heads(g, k, count, dim, perm=(0, 2, 3, 1))  # (B, H M, d, N)
@@ -265,7 +266,7 @@ def probabilities(g: Graph, op: Operation, q: str, k: str) -> str:
     return g.node("Softmax", masked(g, op, scores), axis=-1)
 
 
-def masked(g: Graph, op: Operation, scores: str) -> str:
+def masked(g: Graph, op: Op, scores: str) -> str:
     """(B, H M, N, N), with what each query must not see out of its reach."""
     tokens = g.shape(op.inputs[0])[0]
     if op.kind == "masked_attention":  # the maps of a head stand beside each other
@@ -283,18 +284,18 @@ def masked(g: Graph, op: Operation, scores: str) -> str:
 # ------------------------------------------------------------------------------------- the rest
 
 
-def select(g: Graph, op: Operation) -> str:
+def select(g: Graph, op: Op) -> str:
     """(N, D) -> (count, D)."""
     start = op.attributes["start"]
     return g.rows(g.value(op.inputs[0]), start, start + op.attributes["count"])
 
 
-def parameter(g: Graph, op: Operation) -> str:
+def parameter(g: Graph, op: Op) -> str:
     """-> (M, D), with a batch of 1: what works with it repeats it for each image."""
     return g.parameter(op.params[0])
 
 
-def resample(g: Graph, op: Operation) -> str:
+def resample(g: Graph, op: Op) -> str:
     """(P + h w, D) -> (P + h' w', D): the grid times a matrix along its rows and its columns."""
     prefix, height, width = (op.attributes[name] for name in ("prefix", "height", "width"))
     new = op.attributes["new_height"], op.attributes["new_width"]
@@ -310,35 +311,35 @@ def resample(g: Graph, op: Operation) -> str:
     return g.node("Concat", g.rows(x, 0, prefix), grid, axis=1) if prefix else grid
 
 
-def pool(g: Graph, op: Operation) -> str:
+def pool(g: Graph, op: Op) -> str:
     """(N, D) -> (1, D)."""
     return mean(g, g.value(op.inputs[0]), axis=1)
 
 
-def pool_max(g: Graph, op: Operation) -> str:
+def pool_max(g: Graph, op: Op) -> str:
     """(N, D) -> (1, D)."""
     return reduce(g, "ReduceMax", g.value(op.inputs[0]), axis=1)
 
 
-def columns(g: Graph, op: Operation) -> str:
+def columns(g: Graph, op: Op) -> str:
     """(N, D) -> (N, count)."""
     start = op.attributes["start"]
     return g.rows(g.value(op.inputs[0]), start, start + op.attributes["count"], axis=2)
 
 
-def concat(g: Graph, op: Operation) -> str:
+def concat(g: Graph, op: Op) -> str:
     return g.node("Concat", *map(g.value, op.inputs), axis=2)
 
 
-def add(g: Graph, op: Operation) -> str:
+def add(g: Graph, op: Op) -> str:
     return g.node("Add", *map(g.value, op.inputs))
 
 
-def multiply(g: Graph, op: Operation) -> str:
+def multiply(g: Graph, op: Op) -> str:
     return g.node("Mul", *map(g.value, op.inputs))
 
 
-def scale(g: Graph, op: Operation) -> str:
+def scale(g: Graph, op: Op) -> str:
     return g.node("Mul", g.value(op.inputs[0]), g.number(op.attributes["factor"]))
 
 

@@ -1,28 +1,16 @@
 """The ONNX graph of a program while it is written, one node after another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 
 from vitc.arrays import Array
 from vitc.errors import shown
-from vitc.program import Program, Shape
+from vitc.program import Op, Program, Shape, Value
 
-
-class Operation(NamedTuple):
-    """An operation of the plain list, as `_vitc.Program.operations` describes it."""
-
-    kind: str
-    inputs: tuple[int, ...]  # numbers of values
-    params: tuple[int, ...]  # rows of the table, -1 where an optional one is left out
-    attributes: dict[str, Any]
-    output: int
-    shape: Shape  # of one image
-
-
-Emitter = Callable[["Graph", Operation], str]
+Emitter = Callable[["Graph", Op], str]
 
 # Pairs of an operation and its consumer that are written together, by the emitter of the consumer.
 _TOGETHER = {("patchify", "linear"), ("linear", "attention"), ("linear", "attention_probs")}
@@ -39,7 +27,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, Array] = {}
         self._names, self._weights = tuple(weights), tuple(weights.values())
-        self._operations = {row["output"]: Operation(**row) for row in program.core.operations}
+        self._operations = {op.output: op for op in program.operations}
         self._together = self._written_together(program.core.outputs)
         self._shapes = dict(enumerate(program.core.inputs))
         self._shapes |= {value: op.shape for value, op in self._operations.items()}
@@ -47,7 +35,7 @@ class Graph:
         self._count: dict[str, int] = {}
         self._scope = ""
 
-    def _written_together(self, outputs: Sequence[int]) -> set[int]:
+    def _written_together(self, outputs: Sequence[int]) -> set[Value]:
         """The values that nobody reads but operations which write their producer themselves."""
         kept = set(outputs)
         for op in self._operations.values():
@@ -55,7 +43,8 @@ class Graph:
                 producer = self._operations.get(value)
                 if producer is None or (producer.kind, op.kind) not in _TOGETHER:
                     kept.add(value)
-        return {value for op in self._operations.values() for value in op.inputs} - kept
+        read = (value for op in self._operations.values() for value in op.inputs)
+        return {value for value in read if value not in kept}
 
     # ------------------------------------------------------------------------------- reading
 
@@ -67,7 +56,7 @@ class Graph:
         """The name of the tensor that holds a value."""
         return self._values[number]
 
-    def together(self, value: int) -> Operation | None:
+    def together(self, value: Value) -> Op | None:
         """The producer of a value if its consumer is to write it, else None."""
         return self._operations[value] if value in self._together else None
 
@@ -129,7 +118,7 @@ class Graph:
         """x[:, start:end], or along another axis."""
         return self.node("Slice", x, self.integers(start), self.integers(end), self.integers(axis))
 
-    def _scope_of(self, op: Operation) -> str:
+    def _scope_of(self, op: Op) -> str:
         """What the names of an operation's nodes begin with: its layer, or what its layer is in."""
         first = self.together(op.inputs[0]) if op.inputs else None
         rows = op.params or (first.params if first else ())

@@ -1,7 +1,7 @@
 """What every model is: a table of parameters and the programs that read it."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from os import PathLike
@@ -14,7 +14,7 @@ from vitc import _vitc, engine
 from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.init import Row, initial
-from vitc.models.int8 import inner_linears, int8_rows, int8_state, norm_pairs, smoothed
+from vitc.models.int8 import inner_linears, int8_rows
 from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
 from vitc.models.weights.keys import renamed
 from vitc.parameters import Layer, Parameter
@@ -257,8 +257,7 @@ class Model:
         """Takes what a file held; source: where that was, for the errors."""
         state, metadata = weights.state, weights.metadata
         if metadata.get("quantization") and not self.quantized:
-            rows = int8_rows(self._rows, self._int8_names())
-            self._adopt(rows, self.params.dtype, {}, draw=not strict)
+            self.hold_int8(self.int8_weights(), draw=not strict)
         try:
             state = renamed(state, self.shapes)
             keys = self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
@@ -268,24 +267,16 @@ class Model:
             self.precision = "bf16"
         return keys
 
-    def quantize_(self) -> Self:
-        """Turns the layers between the first and the last into 8 bits; see `vitc.quantize`."""
-        if self.quantized:
-            raise ValueError("the model is quantised already")
-        if self.params.dtype != "float32":
-            raise ValueError("quantisation is for models of float32")
-        names = self._int8_names()
-        pairs = norm_pairs(self._forward_program(False).core, self.params.names)
-        even = smoothed(self.state_dict(), [pair for pair in pairs if pair.weight in names])
-        state = int8_state(even, names)
-        self._adopt(int8_rows(self._rows, names), self.params.dtype, {}, draw=False)
-        self.load_state_dict(state)
-        return self
-
-    def _int8_names(self) -> list[str]:
+    def int8_weights(self) -> list[str]:
         """The weights that quantisation turns into 8 bits, read from the program of `forward`."""
-        core = self._forward_program(False).core
-        return [self.params.names[i] for i in inner_linears(core)]
+        return [self.params.names[row] for row in inner_linears(self.program())]
+
+    def hold_int8(self, names: Collection[str], *, draw: bool = False) -> None:
+        """Makes room for 8 bits and a scale per output channel in place of the named weights.
+
+        The parameters have no values then, unless they are drawn: load a state dict.
+        """
+        self._adopt(int8_rows(self._rows, names), self.params.dtype, {}, draw=draw)
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())

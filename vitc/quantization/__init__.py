@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from vitc.errors import shown
 from vitc.models.model import Model
+from vitc.quantization.smooth import norm_pairs, smoothed
+from vitc.quantization.weights import int8_state
 
 MODES = ("dynamic",)
 M = TypeVar("M", bound=Model)
@@ -25,4 +27,14 @@ def quantize(model: M, mode: str = "dynamic") -> M:
     """
     if mode not in MODES:
         raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(MODES)}")
-    return deepcopy(model).quantize_().eval()
+    if model.quantized:
+        raise ValueError("the model is quantised already")
+    if model.params.dtype != "float32":
+        raise ValueError("quantisation is for models of float32")
+    names = model.int8_weights()
+    pairs = [p for p in norm_pairs(model.program(), model.params.names) if p.weight in names]
+    state = int8_state(smoothed(model.state_dict(), pairs), names)
+    made = deepcopy(model)
+    made.hold_int8(names)
+    made.load_state_dict(state)
+    return made.eval()

@@ -1,57 +1,9 @@
-"""Programs: a model's forward pass as a flat list of plain operations over numbered values.
+"""The vocabulary of programs: a method per operation, each of which appends to the list."""
 
-A `Builder` writes the list. Its methods are the vocabulary, one per operation, and read like the
-layers of a model; `vitc/models/` holds the architectures written with it, and an own architecture
-is a function of the same kind:
+from collections.abc import Mapping, Sequence
 
-    rows = {"fc.weight": (10, 64), "fc.bias": (10,)}
-    b = Builder(rows)
-    x = b.input((1, 64), vector=True)
-    program = b.finish(b.linear(x, "fc"), vector=True)
-
-Parameters are named as in a state dict. Where an operation takes a layer name such as "fc", it uses
-the rows "fc.weight" and, if there is one, "fc.bias". Shapes are those of one image, without the
-batch.
-"""
-
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, NewType, Self
-
-from vitc import _vitc
 from vitc.errors import nearest, shown
-
-Shape = tuple[int, ...]
-Value = NewType("Value", int)  # the number of a value: inputs first, then one per operation
-
-
-class Port(NamedTuple):
-    """An input or output of a program: its shape for one image, inside and as the user sees it."""
-
-    inner: Shape
-    outer: Shape  # without the leading 1 of a vector, which is a matrix of one row inside
-
-
-def _port(shape: Shape, vector: bool) -> Port:
-    if vector and shape[0] != 1:
-        raise ValueError(f"a vector is one row, got a value of shape {shape}")
-    return Port(shape, shape[1:] if vector else shape)
-
-
-class Program(NamedTuple):
-    """A checked program with the shapes at its border."""
-
-    core: _vitc.Program
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    used: frozenset[int]  # the parameters that some operation reads, as indices into the table
-
-    @classmethod
-    def close(cls, core: _vitc.Program, inputs: tuple[Port, ...], vector: bool) -> Self:
-        """Reads the shapes of the outputs and the parameters in use from the checked list."""
-        shapes = [*core.inputs, *(op["shape"] for op in core.operations)]
-        outputs = tuple(_port(tuple(shapes[value]), vector) for value in core.outputs)
-        used = frozenset(i for op in core.operations for i in op["params"] if i >= 0)
-        return cls(core, inputs, outputs, used)
+from vitc.program.operation import Attribute, Op, Port, Program, Shape, Value
 
 
 class Builder:
@@ -66,7 +18,7 @@ class Builder:
         self.shapes = dict(rows)
         self._inputs: list[Port] = []
         self._borders: list[Value] = []
-        self._operations: list[tuple[str, list[int], list[int], dict[str, int | float | str]]] = []
+        self._operations: list[Op] = []
 
     # ------------------------------------------------------------------------------- border
 
@@ -74,19 +26,19 @@ class Builder:
         """An input of this shape, before all operations. vector: (1, D) inside, (D,) outside."""
         if self._operations:
             raise ValueError("inputs are declared before the first operation")
-        self._inputs.append(_port(shape, vector))
+        self._inputs.append(Port.of(shape, vector=vector))
         return Value(len(self._inputs) - 1)
 
     def finish(self, *outputs: Value, vector: bool = False) -> Program:
         """Checks and closes the list. Raises `ValueError` naming an operation that does not fit."""
-        core = _vitc.Program(
-            [port.inner for port in self._inputs],
+        return Program.close(
+            self._inputs,
             tuple(self.shapes.values()),
             self._operations,
             outputs,
             self._borders,
+            vector=vector,
         )
-        return Program.close(core, tuple(self._inputs), vector)
 
     def border(self, x: Value) -> None:
         """Marks x as the end of a block: gradient checkpointing keeps it, and computes what lies
@@ -236,99 +188,13 @@ class Builder:
         inputs: Sequence[Value],
         params: Sequence[str] = (),
         optional: Sequence[str] = (),
-        **attributes: int | float | str,
+        **attributes: Attribute,
     ) -> Value:
         rows = [self._row(name) for name in params] + [self._index.get(n, -1) for n in optional]
-        self._operations.append((kind, list(inputs), rows, attributes))
+        self._operations.append(Op(kind, tuple(inputs), tuple(rows), attributes))
         return Value(len(self._inputs) + len(self._operations) - 1)
 
     def _row(self, name: str) -> int:
         if name not in self._index:
             raise ValueError(f"there is no parameter {shown(name)}; {nearest(name, self._index)}")
         return self._index[name]
-
-
-def with_attention_probs(program: Program) -> Program:
-    """The program up to its last attention; its outputs are the probabilities of each one."""
-    core, start = program.core, len(program.core.inputs)
-    rows = [(op["kind"], op["inputs"], op["params"], op["attributes"]) for op in core.operations]
-    places = [i for i, row in enumerate(rows) if row[0] == "attention"]
-    kept = rows[: places[-1] + 1] if places else []
-    looks = [
-        ("attention_probs", rows[i][1], (), {name: rows[i][3][name] for name in ("heads", "maps")})
-        for i in places
-    ]
-    outputs = range(start + len(kept), start + len(kept) + len(looks))
-    rewritten = _vitc.Program(core.inputs, core.params, [*kept, *looks], outputs)
-    return Program.close(rewritten, program.inputs, vector=False)
-
-
-def with_causal_attention(program: Program) -> Program:
-    """The program with `causal` in each attention."""
-    core = program.core
-    operations = [
-        (
-            op["kind"],
-            op["inputs"],
-            op["params"],
-            {**op["attributes"], "causal": 1} if op["kind"] == "attention" else op["attributes"],
-        )
-        for op in core.operations
-    ]
-    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs, core.borders)
-    return Program.close(changed, program.inputs, _vector(program))
-
-
-def with_attention_mask(program: Program, heads: int) -> Program:
-    """The program with `masked_attention` in place of each attention; the mask is its last input.
-
-    heads: how many masks there are for each image, 1 for all heads of an attention.
-    """
-    core, mask = program.core, len(program.core.inputs)
-    attentions = [op for op in core.operations if op["kind"] == "attention"]
-    if not attentions:
-        raise ValueError("there is no attention to mask")
-    tokens = attentions[0]["shape"][0]
-
-    def moved(values: Sequence[int]) -> list[int]:
-        return [value + (value >= mask) for value in values]
-
-    def rewritten(op: dict[str, Any]) -> tuple[Any, ...]:
-        kind, inputs, attributes = op["kind"], moved(op["inputs"]), op["attributes"]
-        if kind == "attention":
-            kind, inputs = "masked_attention", [*inputs, mask]
-            attributes = {name: attributes[name] for name in ("heads", "maps")}
-        return kind, inputs, op["params"], attributes
-
-    port = _port((heads * tokens, tokens), vector=False)
-    changed = _vitc.Program(
-        [*core.inputs, port.inner],
-        core.params,
-        [rewritten(op) for op in core.operations],
-        moved(core.outputs),
-        moved(core.borders),
-    )
-    return Program.close(changed, (*program.inputs, port), _vector(program))
-
-
-def _vector(program: Program) -> bool:
-    """Whether its outputs are vectors outside."""
-    return any(port.inner != port.outer for port in program.outputs)
-
-
-def with_int8(program: Program, rows: Collection[int]) -> Program:
-    """The program with 8-bit linear layers where the weight is one of these rows of the table; its
-    scales are the row behind it."""
-    if not rows:
-        return program
-    core = program.core
-
-    def rewritten(op: dict[str, Any]) -> tuple[Any, ...]:
-        kind, params = op["kind"], list(op["params"])
-        if kind == "linear" and params[0] in rows:
-            kind, params = "linear_int8", [params[0], params[0] + 1, *params[1:]]
-        return kind, op["inputs"], params, op["attributes"]
-
-    operations = [rewritten(op) for op in core.operations]
-    changed = _vitc.Program(core.inputs, core.params, operations, core.outputs, core.borders)
-    return Program.close(changed, program.inputs, _vector(program))

@@ -1,0 +1,63 @@
+"""Programs made of others: attention maps, masks, 8-bit layers."""
+
+from collections.abc import Collection
+
+from vitc.program.operation import Op, Port, Program, Value
+from vitc.program.rewrite import Add, rewrite
+
+
+def with_attention_probs(program: Program) -> Program:
+    """The program up to its last attention; its outputs are the probabilities of each attention,
+    (heads * maps * N, N)."""
+    found: list[Value] = []
+
+    def change(op: Op, add: Add) -> Value:
+        if op.kind == "attention":
+            found.append(add(_like_attention("attention_probs", op, op.inputs)))
+        return add(op)
+
+    return rewrite(program, change, outputs=found)
+
+
+def with_causal_attention(program: Program) -> Program:
+    """The program with `causal` in each attention."""
+    return rewrite(
+        program, lambda op, add: add(op.replace(causal=1) if op.kind == "attention" else op)
+    )
+
+
+def with_attention_mask(program: Program, heads: int) -> Program:
+    """The program with `masked_attention` in place of each attention; the mask is its last input.
+
+    heads: how many masks there are for each image, 1 for all heads of an attention. Raises
+    `ValueError` if there is no attention.
+    """
+    mask = Value(len(program.inputs))
+    tokens = [op.shape[0] for op in program.operations if op.kind == "attention"]
+    if not tokens:
+        raise ValueError("there is no attention to mask")
+
+    def change(op: Op, add: Add) -> Value:
+        if op.kind == "attention":
+            op = _like_attention("masked_attention", op, (*op.inputs, mask))
+        return add(op)
+
+    port = Port.of((heads * tokens[0], tokens[0]), vector=False)
+    return rewrite(program, change, inputs=[port])
+
+
+def _like_attention(kind: str, op: Op, inputs: tuple[Value, ...]) -> Op:
+    return Op(kind, inputs, (), {name: op.attributes[name] for name in ("heads", "maps")})
+
+
+def with_int8(program: Program, rows: Collection[int]) -> Program:
+    """The program with 8-bit linear layers where the weight is one of these rows of the table; its
+    scales are the row behind it."""
+
+    def change(op: Op, add: Add) -> Value:
+        if op.kind == "linear" and op.params[0] in rows:
+            weight, *bias = op.params
+            op = op._replace(kind="linear_int8", params=(weight, weight + 1, *bias))
+        return add(op)
+
+    return rewrite(program, change) if rows else program
