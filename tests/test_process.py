@@ -92,8 +92,9 @@ def test_the_environment_of_onednn_changes_no_bit() -> None:
         assert storm(0, VITC_ISA="native", **{name: value}) == expected, wish
 
 
-def test_the_readme_names_the_program_that_prints_digests() -> None:
-    assert "`python tests/storm.py 0`" in (TESTS.parent / "README.md").read_text()
+def test_the_documentation_names_the_program_that_prints_digests() -> None:
+    page = TESTS.parent / "docs/reproducibility.md"
+    assert "VITC_ISA=avx2 python tests/storm.py 0" in page.read_text()
     bare = python("tests/storm.py", "0", PYTHONPATH="", PYTHONSAFEPATH="")
     assert set(json.loads(bare.stdout)) == {"infer", "train"}
 
