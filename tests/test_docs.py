@@ -5,12 +5,14 @@ A page is run from top to bottom in a folder with the inputs that docs/README.md
 """
 
 import argparse
+import builtins
 import glob
 import importlib
 import io
 import re
 import shlex
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import reduce
@@ -122,7 +124,7 @@ def commands(block: str) -> Iterator[list[str]]:
 
 
 def run_page(name: str, capsys) -> None:
-    """Runs a page; what stands behind a line with print() is what it prints."""
+    """Runs a page; a comment behind a print() is one of the lines that its block prints."""
     namespace = {"__name__": "docs"}
     capsys.readouterr()
     for language, content in blocks(TEXTS[name]):
@@ -192,21 +194,52 @@ def options(parser: argparse.ArgumentParser, only: str | None = None) -> set[str
 
 
 def test_commands_in_a_sentence_exist() -> None:
-    spans = [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text)]
-    found = {name for span in spans for name in re.findall(r"^vitc ([a-z][a-z-]*)", span)}
+    said = [span for text in TEXTS.values() for span in spans(text)]
+    found = {name for span in said for name in re.findall(r"^vitc ([a-z][a-z-]*)", span)}
     assert found <= set(COMMANDS)
 
 
 # ------------------------------------------------------------------------------- names
 
+SHORT_NAMES = {"F": vitc.functional, "T": vitc.data.transforms, "data": vitc.data}
+PUBLIC = (vitc, vitc.data, vitc.data.transforms, vitc.optim, vitc.optim.lr_scheduler)
+PUBLIC += (vitc.callbacks, vitc.loggers, vitc.losses, builtins)
+
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_names_exist(name: str) -> None:
-    """`vitc.data.ImageFolder` can be had, and models have the names that they are made by."""
-    for path in sorted(set(re.findall(r"\bvitc(?:\.[A-Za-z_]\w*)+", TEXTS[name]))):
+    """`vitc.data.ImageFolder`, `data.ImageFolder` and `ImageFolder` can be had, and models have the
+    names that they are made by."""
+    for path in set(re.findall(r"\bvitc(?:\.[A-Za-z_]\w*)+", TEXTS[name])):
         assert exists(path), path
     for model in re.findall(r"create_model\(\s*[\"']([\w.]+)[\"']", TEXTS[name]):
         vitc.get_pretrained_cfg(model)
+    for span in spans(TEXTS[name]):
+        for module, attribute in re.findall(r"^(F|T|data)\.([A-Za-z_]\w*)", span):
+            assert hasattr(SHORT_NAMES[module], attribute), span
+        if re.fullmatch(r"(?:[A-Z]+[a-z0-9]+){2,}\w*", span):
+            assert any(hasattr(module, span) for module in PUBLIC), span
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_variables_of_the_environment_exist(name: str) -> None:
+    files = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.c"), *(ROOT / "vitc").rglob("*.py")]
+    source = "".join(path.read_text() for path in files)
+    for variable in set(re.findall(r"\bVITC_\w+", TEXTS[name])):
+        assert f'"{variable}"' in source, variable
+
+
+def test_extras_exist() -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {extra for text in TEXTS.values() for extra in re.findall(r'"\.\[(\w+)\]"', text)}
+    (table,) = re.findall(r"^## Extras\n(.*?)^## ", TEXTS["docs/platforms.md"], re.S | re.M)
+    listed = {extra for row in rows(table)[2:] for extra in spans(row)[:1]}
+    assert asked == {"demo", "test"} and asked <= listed <= set(known)
+
+
+def spans(text: str) -> list[str]:
+    """What a page puts in backquotes in its sentences."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M))
 
 
 def exists(path: str) -> bool:
