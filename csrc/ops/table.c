@@ -4,35 +4,12 @@
 #include "ops/op.h"
 #include "ops/operations.h"
 
+#define VT_OPERATION(name) &vt_op_##name,
 const vt_op *const vt_op_table[] = {
-    &vt_op_patchify,
-    &vt_op_linear,
-    &vt_op_linear_int8,
-    &vt_op_norm,
-    &vt_op_rms_norm,
-    &vt_op_attention,
-    &vt_op_masked_attention,
-    &vt_op_cross_attention,
-    &vt_op_attention_probs,
-    &vt_op_differential,
-    &vt_op_tokens,
-    &vt_op_parameter,
-    &vt_op_resample,
-    &vt_op_select,
-    &vt_op_pool,
-    &vt_op_pool_max,
-    &vt_op_columns,
-    &vt_op_concat,
-    &vt_op_activation,
-    &vt_op_multiply,
-    &vt_op_add,
-    &vt_op_affine,
-    &vt_op_scale,
-    &vt_op_dropout,
-    &vt_op_drop_path,
-    &vt_op_patch_drop,
+#include "ops/operations.inc"
     NULL,
 };
+#undef VT_OPERATION
 
 const vt_op *vt_op_find(const char *name) {
     for (const vt_op *const *op = vt_op_table; *op != NULL; op++) {
