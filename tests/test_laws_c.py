@@ -19,10 +19,10 @@ from layout import PYTHON, ROOT, C, Law, breaches
 
 # Rooms of csrc/, each of which may use those before it; tools/ stands outside.
 ROOMS = ("base", "kernels", "linalg", "ops", "program", "optim", "image", "py")
-# But: of base/, the arithmetic knows types, random words and which CPU this is; and image/ knows
-# nothing but base/.
+# But: of base/, the arithmetic knows types, random words, which CPU this is and how its tables are
+# made; and image/ knows nothing but base/.
 NARROWER = {
-    "kernels": ("kernels/", "base/dtype.", "base/rng.", "base/cpu."),
+    "kernels": ("kernels/", "base/dtype.", "base/rng.", "base/cpu.", "base/slots."),
     "image": ("image/", "base/"),
 }
 # Headers that only one room or file may include.

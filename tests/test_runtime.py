@@ -102,15 +102,15 @@ def test_show_config_tells_versions_levels_threads_and_each_kernel() -> None:
     assert config["isa"] in told["instruction set"]
     assert told["instruction set"].endswith(", ".join(config["isas"]))
     assert told["CPU features"] == (config["features"] or "none that the kernels use")
-    assert told["images"] == f"{config['image_kernels']} kernels"
     assert told["threads"] == f"{vitc.get_num_threads()} (OpenMP)"
-    kernels = {
-        kernel: name.removesuffix(" kernels")
-        for name, value in told.items()
-        if name.endswith(" kernels")
-        for kernel in value.split(", ")
-    }
-    assert kernels == config["kernels"]
+    for kind, kernels in (("kernels", "kernels"), ("images", "image_kernels")):
+        levels = {
+            kernel: name.removesuffix(f" {kind}")
+            for name, value in told.items()
+            if name.endswith(f" {kind}")
+            for kernel in value.split(", ")
+        }
+        assert levels == config[kernels] and levels
 
 
 def test_show_config_prints_to_a_file_or_to_standard_output(capsys) -> None:

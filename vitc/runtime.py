@@ -77,9 +77,9 @@ def config_text() -> str:
         "CPU features": c["features"] or "none that the kernels use",
         "threads": f"{get_num_threads()} ({'OpenMP' if c['openmp'] else 'built without OpenMP'})",
     }
-    for level in dict.fromkeys(c["kernels"].values()):
-        rows[f"{level} kernels"] = ", ".join(k for k, v in c["kernels"].items() if v == level)
-    rows["images"] = f"{c['image_kernels']} kernels"
+    for of, levels in (("kernels", c["kernels"]), ("images", c["image_kernels"])):
+        for level in dict.fromkeys(levels.values()):
+            rows[f"{level} {of}"] = ", ".join(k for k, v in levels.items() if v == level)
     rows["float64"] = "ref kernels, plain C products"
     rows["caches"] = _caches(c["machine"]["caches"])
     rows["rows of a tile"] = _tile_rows(c["machine"])

@@ -1,5 +1,5 @@
 /* The kernels for AVX2 and FMA; built with -mavx2 -mfma. Products are never contracted. */
-#include "image/kernels.h"
+#include "image/tables.h"
 
 #if defined(__AVX2__)
 
@@ -7,9 +7,10 @@
 
 #include "image/plain.inc"
 #include "image/across_avx2.inc"
-#include "image/down.inc"
 #include "image/down_avx2.inc"
 #include "image/colour_avx2.inc"
+#include "image/reverse_avx2.inc"
+#include "image/luma_avx2.inc"
 #include "image/hue_avx2.inc"
 #include "image/blur_avx2.inc"
 #include "image/box_avx2.inc"
@@ -33,7 +34,7 @@ const vt_image_kernels vt_image_kernels_avx2 = {
     .bicubic = bicubic_avx2,
     .standardize = standardize_avx2,
     .convolve = convolve_avx2,
-    VT_PLAIN_KERNELS,
+    VT_LOOPS,
 };
 
 #else

@@ -1,19 +1,32 @@
+/* The tables of the levels, and which one is in use. */
 #include "image/kernels.h"
 
-#include "base/cpu.h"
+#include "image/tables.h"
 
-static vt_isa level_now(void) {
-    const vt_isa isa = vt_isa_selected();
-    const vt_isa most = isa == VT_ISA_NATIVE ? vt_isa_best() : isa;
-    return most == VT_ISA_AVX512 && !vt_cpu_has_bytes() ? VT_ISA_AVX2 : most;
+VT_SLOT_TABLES(filled, vt_image_kernels, VT_IMAGE_KERNELS)
+
+static filled tables[VT_LEVELS];
+
+/* Those for AVX-512 need more than that level promises. */
+__attribute__((constructor)) static void fill_all(void) {
+    const vt_image_kernels *const sources[VT_LEVELS] = {
+        &vt_image_kernels_ref, &vt_image_kernels_avx2,
+        vt_cpu_has_bytes() ? &vt_image_kernels_avx512 : NULL};
+    fill_tables(tables, sources);
 }
 
-const char *vt_image_kernels_level(void) { return vt_isa_name(level_now()); }
+static const filled *table_in_use(void) { return &tables[vt_table_level(vt_isa_selected())]; }
 
-const vt_image_kernels *vt_image_kernels_now(void) {
-    switch (level_now()) {
-        case VT_ISA_AVX512: return &vt_image_kernels_avx512;
-        case VT_ISA_AVX2: return &vt_image_kernels_avx2;
-        default: return &vt_image_kernels_ref;
-    }
+const vt_image_kernels *vt_image_kernels_now(void) { return &table_in_use()->kernels; }
+
+const vt_image_kernels *vt_image_kernels_level(int isa) {
+    if (isa < 0 || isa >= VT_ISA_COUNT || !vt_isa_available((vt_isa)isa)) return NULL;
+    return &tables[vt_table_level((vt_isa)isa)].kernels;
 }
+
+const char *vt_image_slot_name(int index) {
+    static const char *const names[] = {VT_IMAGE_KERNELS(VT_SLOT_NAME)};
+    return names[index];
+}
+
+const char *vt_image_slot_level(int index) { return vt_isa_name(table_in_use()->level[index]); }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slots.h"
 #include "image/image.h"
 #include "image/taps.h"
 
@@ -13,7 +14,6 @@ enum {
     VT_OVERRUN = 64,      /* bytes behind a row that `across` may read */
     VT_IMAGE_CHUNK = 512, /* pixels that an operation splits into planes at once */
     VT_NORMALS = 64       /* normal numbers that are drawn at once */
-
 };
 
 /* One of 2^32 endless rows of random numbers that a key has; number i is a function of i alone. */
@@ -42,84 +42,92 @@ typedef struct vt_box {
     double real_near, real_far;
 } vt_box;
 
-/* X(name, arguments); n counts pixels, or samples where there are no channels. */
+/* X(name, result, arguments); n counts pixels, or samples where there are no channels. */
 #define VT_IMAGE_KERNELS(X) \
     /* The taps as `across` and `down` want them, in vt_plan_bytes(...) bytes. */ \
-    X(plan_across, (void *plan, int64_t channels, const vt_taps *taps)) \
+    X(plan_across, void, (void *plan, int64_t channels, const vt_taps *taps)) \
     /* Resized rows: out + r * stride (taps->size, channels) from in[r] (any, channels). */ \
-    X(across, (uint8_t *out, int64_t stride, const uint8_t *const *in, int64_t rows, \
-               int64_t channels, const vt_taps *taps, const void *plan)) \
-    X(plan_down, (void *plan, const vt_taps *taps)) \
+    X(across, void, \
+      (uint8_t *out, int64_t stride, const uint8_t *const *in, int64_t rows, int64_t channels, \
+       const vt_taps *taps, const void *plan)) \
+    X(plan_down, void, (void *plan, const vt_taps *taps)) \
     /* Output i of a column resize, for n samples of a row; `in` is the first row of its taps. */ \
-    X(down, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps, \
-             int64_t i, const void *plan)) \
+    X(down, void, \
+      (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps, int64_t i, \
+       const void *plan)) \
     /* n pixels of so many bytes each, in reversed order. */ \
-    X(reverse, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes)) \
+    X(reverse, void, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes)) \
     /* Pixels of three channels to three planes, and back. */ \
-    X(split, (uint8_t *const *planes, const uint8_t *in, int64_t n)) \
-    X(merge, (uint8_t *out, const uint8_t *const *planes, int64_t n)) \
+    X(split, void, (uint8_t *const *planes, const uint8_t *in, int64_t n)) \
+    X(merge, void, (uint8_t *out, const uint8_t *const *planes, int64_t n)) \
     /* base + factor (x - base), without its fraction, at most 0 to 255. */ \
-    X(blend_even, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor)) \
-    X(blend, (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor)) \
+    X(blend_even, void, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor)) \
+    X(blend, void, \
+      (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor)) \
     /* The luma of planes red, green and blue. */ \
-    X(luma, (uint8_t *grey, const uint8_t *const *planes, int64_t n)) \
+    X(luma, void, (uint8_t *grey, const uint8_t *const *planes, int64_t n)) \
     /* n samples with their eight neighbours, (1 1 1, 1 5 1, 1 1 1) / 13, rounded. */ \
-    X(smooth, (uint8_t *out, const uint8_t *in, int64_t stride, int64_t channels, int64_t n)) \
+    X(smooth, void, \
+      (uint8_t *out, const uint8_t *in, int64_t stride, int64_t channels, int64_t n)) \
     /* Planes red, green, blue with the hue turned by `steps` of 255. */ \
-    X(turn_hue, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps)) \
-    X(look_up, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table)) \
+    X(turn_hue, void, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps)) \
+    X(look_up, void, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table)) \
     /* Bytes to real numbers, and those from 0 to 255 rounded back, halves to the even number. */ \
-    X(to_float, (float *out, const uint8_t *in, int64_t n)) \
-    X(to_bytes, (uint8_t *out, const float *in, int64_t n)) \
+    X(to_float, void, (float *out, const uint8_t *in, int64_t n)) \
+    X(to_bytes, void, (uint8_t *out, const float *in, int64_t n)) \
     /* n sums of weight[|k|] in[k][i] over k from -reach to reach. */ \
-    X(convolve, \
+    X(convolve, void, \
       (float *out, const float *const *in, const float *weight, int64_t reach, int64_t n)) \
     /* Means over a box, n down, of each of `wide` samples side by side, there being no others. */ \
     /* `memory` has room for as many doubles. */ \
-    X(box_bytes, \
+    X(box_bytes, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
-    X(box_words, \
+    X(box_words, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
-    X(box_reals, \
+    X(box_reals, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
     /* n pixels from the places (x[i], y[i]); those outside are left alone. Whole numbers lose \
      * their fraction, or are rounded, halves to the even number. */ \
-    X(bilinear, \
+    X(bilinear, void, \
       (void *out, const vt_image *in, const double *x, const double *y, int64_t n, bool rounded)) \
-    X(bicubic, (void *out, const vt_image *in, const double *x, const double *y, int64_t n)) \
-    X(standardize, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard)) \
+    X(bicubic, void, (void *out, const vt_image *in, const double *x, const double *y, int64_t n)) \
+    X(standardize, void, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard)) \
     /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */ \
-    X(normals, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
+    X(normals, void, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
     /* sum + weight in; and the sums without fraction, at most 0 to 255. */ \
-    X(add_weighted, (float *sum, const uint8_t *in, int64_t n, float weight)) \
-    X(cut_bytes, (uint8_t *out, const float *in, int64_t n)) \
+    X(add_weighted, void, (float *sum, const uint8_t *in, int64_t n, float weight)) \
+    X(cut_bytes, void, (uint8_t *out, const float *in, int64_t n)) \
     /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */ \
-    X(mix_reals, \
+    X(mix_reals, void, \
       (float *out, const float *one, const float *other, int64_t n, float share, float rest)) \
-    X(mix_bytes, (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share, \
-                  float rest)) \
-    X(mix_words, (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n, \
-                  float share, float rest)) \
-    X(to_bf16, (uint16_t *out, const float *in, int64_t n))
+    X(mix_bytes, void, \
+      (uint8_t *out, const uint8_t *one, const uint8_t *other, int64_t n, float share, \
+       float rest)) \
+    X(mix_words, void, \
+      (uint16_t *out, const uint16_t *one, const uint16_t *other, int64_t n, float share, \
+       float rest)) \
+    X(to_bf16, void, (uint16_t *out, const float *in, int64_t n))
 
 typedef struct vt_image_kernels {
-#define VT_DECLARE(name, arguments) void(*name) arguments;
-    VT_IMAGE_KERNELS(VT_DECLARE)
-#undef VT_DECLARE
+    VT_IMAGE_KERNELS(VT_SLOT_MEMBER)
 } vt_image_kernels;
+
+enum { VT_IMAGE_SLOT_COUNT = 0 VT_IMAGE_KERNELS(VT_SLOT_COUNT) };
 
 /* Enough for any table; of the last block there may be up to 15 outputs that do not exist. */
 static inline size_t vt_plan_bytes(int64_t size, int64_t step) {
     return (size_t)(size + 15) * (size_t)(step / 4 * 96 + 64);
 }
 
-/* Those of the instruction set in use. */
+/* The table for the selected instruction set (base/cpu.h). Always complete. */
 const vt_image_kernels *vt_image_kernels_now(void);
 
-/* Its name: that of AVX-512 needs VBMI and VNNI, and so may be below that of other kernels. */
-const char *vt_image_kernels_level(void);
+/* The table of one level, for tests that compare levels; NULL if the CPU lacks it. */
+const vt_image_kernels *vt_image_kernels_level(int isa);
 
-/* The tables; the vector ones are empty where the compiler has none. */
-extern const vt_image_kernels vt_image_kernels_ref, vt_image_kernels_avx2, vt_image_kernels_avx512;
+/* Slot `index` of the table in use: its name, and the level of the kernel that fills it ("ref",
+ * "avx2", "avx512"). */
+const char *vt_image_slot_name(int index);
+const char *vt_image_slot_level(int index);
 
 #endif

@@ -20,6 +20,7 @@
 
 #include "base/dtype.h"
 #include "base/rng.h"
+#include "base/slots.h"
 
 /* The arguments of one Adam step; beta1_power = beta1^t and beta2_power = beta2^t for step t >= 1.
  */
@@ -209,9 +210,7 @@ typedef struct vt_dropout {
 
 typedef struct vt_kernels {
     vt_dtype dtype;
-#define VT_DECLARE_SLOT(name, result, arguments) result(*name) arguments;
-    VT_KERNEL_SLOTS(VT_DECLARE_SLOT)
-#undef VT_DECLARE_SLOT
+    VT_KERNEL_SLOTS(VT_SLOT_MEMBER)
 } vt_kernels;
 
 /* The table for the selected instruction set (base/cpu.h). Always complete. */
@@ -220,12 +219,7 @@ const vt_kernels *vt_kernels_get(vt_dtype dtype);
 /* The table of one level, for tests that compare levels; NULL if the CPU lacks it. */
 const vt_kernels *vt_kernels_level(vt_dtype dtype, int isa);
 
-enum {
-    VT_KERNEL_SLOT_COUNT = 0
-#define VT_COUNT_SLOT(name, result, arguments) +1
-    VT_KERNEL_SLOTS(VT_COUNT_SLOT)
-#undef VT_COUNT_SLOT
-};
+enum { VT_KERNEL_SLOT_COUNT = 0 VT_KERNEL_SLOTS(VT_SLOT_COUNT) };
 
 /* Slot `index` of the table in use: its name, and the level of the kernel that fills it ("ref",
  * "avx2", "avx512"). */

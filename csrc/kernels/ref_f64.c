@@ -3,4 +3,4 @@ typedef double real;
 
 #include "kernels/ref.inc"
 
-const vt_kernels vt_kernels_ref_f64 = {VT_F64, VT_KERNEL_SLOTS(VT_FILL_SLOT)};
+const vt_kernels vt_kernels_ref_f64 = {.dtype = VT_F64, VT_KERNEL_SLOTS(VT_SLOT_PLAIN)};

@@ -1,6 +1,5 @@
-/* The kernels of each level, as its source was built. The plain C ones are complete; those of an
- * instruction set have NULL where nothing is gained over the level below, and are all NULL where
- * the compiler does not build for x86-64. table.c lays them over each other. */
+/* The sources of the tables, one per level (base/slots.h). Those of the instruction sets are all
+ * NULL where the compiler does not build for x86-64. */
 #ifndef VT_KERNELS_TABLES_H
 #define VT_KERNELS_TABLES_H
 

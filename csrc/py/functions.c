@@ -166,14 +166,13 @@ static PyObject *available_isas(void) {
     return list_to_tuple(list);
 }
 
-static PyObject *kernel_slots(void) {
+/* Slots of a table and the levels of their kernels. */
+static PyObject *slots(int count, const char *(*name)(int), const char *(*level)(int)) {
     PyObject *dict = PyDict_New();
-    for (int i = 0; dict != NULL && i < VT_KERNEL_SLOT_COUNT; i++) {
-        PyObject *level = PyUnicode_FromString(vt_kernel_slot_level(VT_F32, i));
-        if (level == NULL || PyDict_SetItemString(dict, vt_kernel_slot_name(i), level) < 0) {
-            Py_CLEAR(dict);
-        }
-        Py_XDECREF(level);
+    for (int i = 0; dict != NULL && i < count; i++) {
+        PyObject *text = PyUnicode_FromString(level(i));
+        if (text == NULL || PyDict_SetItemString(dict, name(i), text) < 0) Py_CLEAR(dict);
+        Py_XDECREF(text);
     }
     return dict;
 }
@@ -207,6 +206,8 @@ static PyObject *machine_dict(void) {
                          (long long)m->cache[1], (long long)m->cache[2], "tiles", tile_sizes(m));
 }
 
+static const char *float_slot_level(int index) { return vt_kernel_slot_level(VT_F32, index); }
+
 static PyObject *config(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
 #ifdef _OPENMP
@@ -214,13 +215,15 @@ static PyObject *config(PyObject *module, PyObject *unused) {
 #else
     PyObject *openmp = Py_False;
 #endif
-    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N,s:s,s:N}", "isa",
+    return Py_BuildValue("{s:s,s:s,s:N,s:s,s:s,s:O,s:O,s:i,s:N,s:N,s:N}", "isa",
                          vt_isa_name(vt_isa_selected()), "best_isa", vt_isa_name(vt_isa_best()),
                          "isas", available_isas(), "features", vt_cpu_features(), "onednn",
                          vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False,
                          "openmp", openmp, "threads", vt_default_threads(), "kernels",
-                         kernel_slots(), "image_kernels", vt_image_kernels_level(), "machine",
-                         machine_dict());
+                         slots(VT_KERNEL_SLOT_COUNT, vt_kernel_slot_name, float_slot_level),
+                         "image_kernels",
+                         slots(VT_IMAGE_SLOT_COUNT, vt_image_slot_name, vt_image_slot_level),
+                         "machine", machine_dict());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {

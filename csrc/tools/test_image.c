@@ -36,7 +36,7 @@ static void check_same(const void *a, const void *b, size_t bytes, const char *w
 }
 
 static void check_planes(const vt_image_kernels *k, int64_t n) {
-    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)n;
     uint8_t *in = random_bytes(3 * size), *out[2] = {take(3 * size), take(3 * size)};
     for (int i = 0; i < 2; i++) {
@@ -62,7 +62,7 @@ static void check_planes(const vt_image_kernels *k, int64_t n) {
 }
 
 static void check_samples(const vt_image_kernels *k, int64_t n) {
-    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)n;
     uint8_t *in = random_bytes(size), *base = random_bytes(size), *table = random_bytes(256);
     uint8_t *out[2] = {take(size), take(size)};
@@ -83,7 +83,7 @@ static void check_samples(const vt_image_kernels *k, int64_t n) {
  */
 static void check_sums(const vt_image_kernels *k, int64_t n) {
     enum { REACH = 3 };
-    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)n;
     const float weight[REACH + 1] = {0.4f, 0.2f, 0.09f, 0.01f};
     uint8_t *bytes[2] = {random_bytes(size), take(size)};
@@ -115,7 +115,7 @@ static void check_box(const vt_image_kernels *k, int64_t n, int64_t radius) {
                         .far = (1u << 24) / (uint32_t)(4 * radius + 4)};
     uint8_t *in = random_bytes(DOWN * size), *out[2] = {take(DOWN * size), take(DOWN * size)};
     void *sum = take(size * sizeof(double));
-    vt_image_kernels_ref.box_bytes(out[0], in, DOWN, n, &box, sum);
+    vt_image_kernels_level(VT_ISA_REF)->box_bytes(out[0], in, DOWN, n, &box, sum);
     k->box_bytes(out[1], in, DOWN, n, &box, sum);
     check_same(out[0], out[1], DOWN * size, "box_bytes", n);
     free(in), free(out[0]), free(out[1]), free(sum);
@@ -135,7 +135,7 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
     const uint8_t *rows[ROWS];
     for (int r = 0; r < ROWS; r++) rows[r] = in + (r + SIDE - ROWS) * SIDE * channels;
     for (int i = 0; i < 2; i++) {
-        const vt_image_kernels *one = i == 0 ? &vt_image_kernels_ref : k;
+        const vt_image_kernels *one = i == 0 ? vt_image_kernels_level(VT_ISA_REF) : k;
         one->plan_across(plan, channels, &taps);
         one->across(out[i], (int64_t)row, rows, ROWS, channels, &taps, plan);
     }
@@ -144,7 +144,7 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
         uint8_t down[2][SIDE * 8];
         const int64_t n = SIDE * channels, stride = SIDE * channels;
         for (int i = 0; i < 2; i++) {
-            const vt_image_kernels *one = i == 0 ? &vt_image_kernels_ref : k;
+            const vt_image_kernels *one = i == 0 ? vt_image_kernels_level(VT_ISA_REF) : k;
             one->plan_down(plan, &taps);
             one->down(down[i], in + taps.start[y] * stride, stride, n, &taps, y, plan);
         }
@@ -154,7 +154,7 @@ static void check_resampling(const vt_image_kernels *k, int64_t out_size, int64_
 }
 
 static void check_mixing(const vt_image_kernels *k, int64_t n) {
-    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)n;
     uint8_t *one = random_bytes(4 * size), *other = random_bytes(4 * size);
     uint8_t *out[2] = {take(4 * size), take(4 * size)};
@@ -191,7 +191,7 @@ static void check_normals(const vt_image_kernels *k) {
     for (uint32_t i = 0; i < 100; i++) {
         const vt_stream stream = {{i, ~i}, i % 3};
         const uint64_t group = (uint64_t)i << (i % 48);
-        vt_image_kernels_ref.normals(out[0], &stream, group);
+        vt_image_kernels_level(VT_ISA_REF)->normals(out[0], &stream, group);
         k->normals(out[1], &stream, group);
         check_same(out[0], out[1], sizeof out[0], "normals", i);
     }
@@ -247,7 +247,7 @@ static vt_image new_image(int64_t height, int64_t width, int64_t channels, vt_sa
 /* n pixels from places in and around an image, which ends where its memory ends. */
 static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels, vt_sample sample) {
     enum { SIDE = 9 };
-    const vt_image_kernels *ref = &vt_image_kernels_ref;
+    const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)(n * channels) * vt_sample_size(sample);
     double *x = take((size_t)n * sizeof *x), *y = take((size_t)n * sizeof *y);
     for (int64_t i = 0; i < n; i++) {
@@ -482,6 +482,33 @@ static void check_operations(int64_t height, int64_t width) {
     }
 }
 
+/* ---------------------------------------------------------------- tables and levels */
+
+static vt_isa level_of(const char *name) {
+    int isa = 0;
+    while (strcmp(vt_isa_name((vt_isa)isa), name) != 0) isa++;
+    return (vt_isa)isa;
+}
+
+/* Of a table: every slot has a kernel, that of the level which is told, and not yet that of the
+ * level below. */
+static void check_table(vt_isa isa) {
+    const vt_image_kernels *k = vt_image_kernels_level((int)isa);
+    int slot = 0;
+#define CHECK_SLOT(name, result, arguments) \
+    vt_check(k->name != NULL, "%s of %s is empty", #name, vt_isa_name(isa)); \
+    vt_check(strcmp(vt_image_slot_name(slot), #name) == 0, "order of the slots"); \
+    for (int below = 0; below < (int)vt_table_level(isa); below++) { \
+        const vt_isa told = level_of(vt_image_slot_level(slot)); \
+        vt_check((vt_image_kernels_level(below)->name == k->name) == (below >= (int)told), \
+                 "%s of %s is said to be of %s", #name, vt_isa_name(isa), vt_isa_name(told)); \
+    } \
+    slot++;
+    VT_IMAGE_KERNELS(CHECK_SLOT)
+#undef CHECK_SLOT
+    vt_check(slot == VT_IMAGE_SLOT_COUNT, "%d slots", slot);
+}
+
 /* ---------------------------------------------------------------- memory */
 
 static void check_scratch(void) {
@@ -501,6 +528,9 @@ int main(void) {
     static const int64_t sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {2, 3}, {17, 31}, {64, 33}};
     vt_error error;
     if (vt_isa_select(getenv("VITC_ISA"), &error) != VT_OK) return 1;
+    VT_CHECK(vt_image_kernels_now() == vt_image_kernels_level((int)vt_isa_selected()));
+    VT_CHECK(vt_image_kernels_level(-1) == NULL && vt_image_kernels_level(VT_ISA_COUNT) == NULL);
+    check_table(vt_isa_selected());
     check_kernels(vt_image_kernels_now());
     check_all_places(vt_image_kernels_now());
     check_scratch();
