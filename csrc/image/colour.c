@@ -43,9 +43,9 @@ void vt_grey_row(void *grey, const vt_image *in, int64_t y, int64_t x, int64_t n
 }
 
 static void blend_row(void *out, const void *in, int64_t n, vt_sample sample, float base,
-                      float factor) {
+                      float factor, const vt_image_kernels *kernels) {
     if (sample == VT_SAMPLE_U8) {
-        vt_image_kernels_now()->blend_even(out, in, n, base, factor);
+        kernels->blend_even(out, in, n, base, factor);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -54,10 +54,11 @@ static void blend_row(void *out, const void *in, int64_t n, vt_sample sample, fl
 }
 
 void vt_blend_even(const vt_image *out, const vt_image *in, float base, float factor) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     vt_image to = *out, from = *in;
     vt_image_flatten(&to, &from);
     for (int64_t y = 0; y < from.height; y++) {
         blend_row(vt_image_row(&to, y), vt_image_row(&from, y), from.width * from.channels,
-                  from.sample, base, factor);
+                  from.sample, base, factor, kernels);
     }
 }

@@ -6,6 +6,7 @@
 #include "image/sample.h"
 
 typedef struct elastic {
+    const vt_image_kernels *kernels;
     const vt_image *in;
     vt_image around; /* one pixel: what is beside the image */
     double *x, *y; /* (width): where the pixels of a row come from, from the middle of the first */
@@ -59,7 +60,7 @@ static void bilinear_row(char *to, const elastic *e) {
             e->x[j] = -1;
         }
     }
-    vt_image_kernels_now()->bilinear(to, e->in, e->x, e->y, n, true);
+    e->kernels->bilinear(to, e->in, e->x, e->y, n, true);
 }
 
 /* Adding 1.5 * 2^52 and taking it away again rounds halves to the even number. */
@@ -79,7 +80,7 @@ static void nearest_row(char *to, const elastic *e) {
 
 vt_status vt_image_displace(const vt_image *out, const vt_image *in, const float *field,
                             bool bilinear, const double *fill, vt_error *error) {
-    elastic e = {.in = in, .around = *in};
+    elastic e = {.kernels = vt_image_kernels_now(), .in = in, .around = *in};
     float pixel[VT_IMAGE_CHANNELS];
     vt_fill_pixel(pixel, in, fill);
     e.around.data = pixel;

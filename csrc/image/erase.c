@@ -10,22 +10,12 @@ static inline float cut(float x, float white) {
 /* n values, `step` samples apart. */
 static void store(const vt_planes *to, int64_t at, const float *value, int64_t n) {
     const int64_t step = to->next_pixel;
-    switch (to->sample) {
-        case VT_SAMPLE_U8: {
-            uint8_t *out = (uint8_t *)to->data + at;
-            for (int64_t i = 0; i < n; i++) out[i * step] = (uint8_t)cut(value[i], 255);
-            break;
+    VT_WITH_SAMPLE(to->sample, {
+        sample_t *out = (sample_t *)to->data + at;
+        for (int64_t i = 0; i < n; i++) {
+            out[i * step] = (sample_t)(is_whole ? cut(value[i], white) : value[i]);
         }
-        case VT_SAMPLE_U16: {
-            uint16_t *out = (uint16_t *)to->data + at;
-            for (int64_t i = 0; i < n; i++) out[i * step] = (uint16_t)cut(value[i], 65535);
-            break;
-        }
-        default: {
-            float *out = (float *)to->data + at;
-            for (int64_t i = 0; i < n; i++) out[i * step] = value[i];
-        }
-    }
+    });
 }
 
 static void fill_even(const vt_planes *to, int64_t at, int64_t n, float value) {

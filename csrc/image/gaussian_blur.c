@@ -16,6 +16,7 @@ typedef struct bell {
 } bell;
 
 typedef struct blur {
+    const vt_image_kernels *kernels;
     const vt_image *in;
     bell across, down;
     int64_t samples;   /* of a row */
@@ -41,11 +42,12 @@ static void fill_bell(bell *b, double sigma) {
     while (b->weight[b->reach] < 1e-30f) b->reach--;
 }
 
-static void widen_row(float *out, const vt_image *in, int64_t y, int64_t n) {
-    const void *row = vt_image_row(in, y);
+static void widen_row(float *out, const blur *b, int64_t y) {
+    const int64_t n = b->samples;
+    const void *row = vt_image_row(b->in, y);
     const uint16_t *words = row;
-    switch (in->sample) {
-        case VT_SAMPLE_U8: vt_image_kernels_now()->to_float(out, row, n); break;
+    switch (b->in->sample) {
+        case VT_SAMPLE_U8: b->kernels->to_float(out, row, n); break;
         case VT_SAMPLE_U16:
             for (int64_t i = 0; i < n; i++) out[i] = words[i];
             break;
@@ -53,11 +55,13 @@ static void widen_row(float *out, const vt_image *in, int64_t y, int64_t n) {
     }
 }
 
-static void narrow_row(const vt_image *out, int64_t y, const float *sum, int64_t n) {
+static void narrow_row(const vt_image *out, int64_t y, const blur *b) {
+    const float *sum = b->sum;
+    const int64_t n = b->samples;
     void *row = vt_image_row(out, y);
     uint16_t *words = row;
     switch (out->sample) {
-        case VT_SAMPLE_U8: vt_image_kernels_now()->to_bytes(row, sum, n); break;
+        case VT_SAMPLE_U8: b->kernels->to_bytes(row, sum, n); break;
         case VT_SAMPLE_U16:
             for (int64_t i = 0; i < n; i++) words[i] = (uint16_t)rintf(sum[i]);
             break;
@@ -69,7 +73,7 @@ static void blur_across(const blur *b, int64_t y) {
     const int64_t channels = b->in->channels, width = b->in->width, reach = b->across.reach;
     float *middle = b->padded + reach * channels;
     const size_t pixel = (size_t)channels * sizeof *middle;
-    widen_row(middle, b->in, y, b->samples);
+    widen_row(middle, b, y);
     for (int64_t x = 1; x <= reach; x++) {
         const int64_t right = width - 1 + x;
         memcpy(middle - x * channels, middle + vt_mirror(-x, width) * channels, pixel);
@@ -77,7 +81,7 @@ static void blur_across(const blur *b, int64_t y) {
     }
     for (int64_t k = -reach; k <= reach; k++) b->tap[reach + k] = middle + k * channels;
     float *out = b->rows + y % b->kept * b->samples;
-    vt_image_kernels_now()->convolve(out, b->tap + reach, b->across.weight, reach, b->samples);
+    b->kernels->convolve(out, b->tap + reach, b->across.weight, reach, b->samples);
 }
 
 static void blur_down(const blur *b, int64_t y) {
@@ -85,7 +89,7 @@ static void blur_down(const blur *b, int64_t y) {
     for (int64_t k = -reach; k <= reach; k++) {
         b->tap[reach + k] = b->rows + vt_mirror(y + k, height) % b->kept * b->samples;
     }
-    vt_image_kernels_now()->convolve(b->sum, b->tap + reach, b->down.weight, reach, b->samples);
+    b->kernels->convolve(b->sum, b->tap + reach, b->down.weight, reach, b->samples);
 }
 
 static void blur_rows(const vt_image *out, const blur *b) {
@@ -93,7 +97,7 @@ static void blur_rows(const vt_image *out, const blur *b) {
     for (int64_t y = 0; y < out->height; y++) {
         for (; done < out->height && done <= y + b->down.reach; done++) blur_across(b, done);
         blur_down(b, y);
-        narrow_row(out, y, b->sum, b->samples);
+        narrow_row(out, y, b);
     }
 }
 
@@ -136,7 +140,7 @@ static vt_status take_memory(blur *b, vt_error *error) {
 static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers, vt_error *error) {
     VT_TRY(check(numbers, error));
     const double *n = numbers.value;
-    blur b = {.in = in, .samples = in->width * in->channels};
+    blur b = {.kernels = vt_image_kernels_now(), .in = in, .samples = in->width * in->channels};
     b.across.reach = (int64_t)n[X_SIZE] / 2;
     b.down.reach = (int64_t)n[Y_SIZE] / 2;
     b.kept = 2 * b.down.reach + 1 < in->height ? 2 * b.down.reach + 1 : in->height;

@@ -23,9 +23,10 @@ typedef struct survey {
 } survey;
 
 /* The planes of some pixels of a row; of one or three channels they are found fast. */
-static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t channels, int64_t n) {
+static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t channels, int64_t n,
+                         const vt_image_kernels *kernels) {
     if (channels == 3) {
-        vt_image_kernels_now()->split(planes, row, n);
+        kernels->split(planes, row, n);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -33,9 +34,10 @@ static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t cha
     }
 }
 
-static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t channels, int64_t n) {
+static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t channels, int64_t n,
+                         const vt_image_kernels *kernels) {
     if (channels == 3) {
-        vt_image_kernels_now()->merge(row, planes, n);
+        kernels->merge(row, planes, n);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -44,25 +46,28 @@ static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t cha
 }
 
 static void look_at(levels *channels, const vt_image *in, survey how, uint8_t *const *planes) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     for (int64_t c = 0; c < in->channels; c++) {
         memset(channels[c].part, 0, sizeof channels[c].part);
         channels[c].least = LEVELS - 1;
         channels[c].most = 0;
     }
     for (int64_t y = 0; y < in->height; y++) {
-        split_pixels(planes, vt_image_row(in, y), in->channels, in->width);
+        split_pixels(planes, vt_image_row(in, y), in->channels, in->width, kernels);
         for (int64_t c = 0; c < in->channels; c++) how.look(&channels[c], planes[c], in->width);
     }
 }
 
 static void look_up(const vt_image *out, const vt_image *in, const levels *channels,
                     uint8_t *const *planes) {
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     for (int64_t y = 0; y < in->height; y++) {
-        split_pixels(planes, vt_image_row(in, y), in->channels, in->width);
+        split_pixels(planes, vt_image_row(in, y), in->channels, in->width, kernels);
         for (int64_t c = 0; c < in->channels; c++) {
-            vt_image_kernels_now()->look_up(planes[c], planes[c], in->width, channels[c].table);
+            kernels->look_up(planes[c], planes[c], in->width, channels[c].table);
         }
-        merge_pixels(vt_image_row(out, y), (const uint8_t *const *)planes, in->channels, in->width);
+        merge_pixels(vt_image_row(out, y), (const uint8_t *const *)planes, in->channels, in->width,
+                     kernels);
     }
 }
 

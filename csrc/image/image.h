@@ -80,6 +80,25 @@ static inline double vt_sample_white(vt_sample sample) {
     return white[sample];
 }
 
+/* A block of statements, compiled once for each type of samples: in it, `sample_t` is that type,
+ * and the constants `white` and `is_whole` are its full brightness and whether it is an integer. */
+#define VT_WITH_SAMPLE(sample, ...) \
+    do { \
+        switch (sample) { \
+            case VT_SAMPLE_U8: VT_SAMPLE_CASE(uint8_t, 255, true, __VA_ARGS__) \
+            case VT_SAMPLE_U16: VT_SAMPLE_CASE(uint16_t, 65535, true, __VA_ARGS__) \
+            default: VT_SAMPLE_CASE(float, 1, false, __VA_ARGS__) \
+        } \
+    } while (0)
+
+#define VT_SAMPLE_CASE(type, most, integer, ...) \
+    { \
+        typedef type sample_t; \
+        enum { white = most, is_whole = integer }; \
+        __VA_ARGS__ \
+        break; \
+    }
+
 static inline void *vt_image_row(const vt_image *image, int64_t y) {
     return (char *)image->data + y * image->stride;
 }

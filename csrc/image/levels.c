@@ -49,23 +49,25 @@ static double cut_level(double level, double white) {
     return level < 0 ? 0 : level > white ? white : level;
 }
 
+/* The new level of each one. */
+static void fill_table(void *table, vt_sample sample, level_map map, const double *number) {
+    VT_WITH_SAMPLE(sample, {
+        sample_t *to = table;
+        for (int i = 0; i <= white; i++) to[i] = (sample_t)cut_level(map(i, white, number), white);
+    });
+}
+
 static vt_status map_levels(const vt_image *out, const vt_image *in, level_map map,
                             const double *number, vt_error *error) {
-    enum { BYTES = 256, WORDS = 65536 };
-    if (in->sample == VT_SAMPLE_U8) {
-        uint8_t table[BYTES];
-        for (int i = 0; i < BYTES; i++) table[i] = (uint8_t)cut_level(map(i, 255, number), 255);
-        map_bytes(out, in, table);
-    } else if (in->sample == VT_SAMPLE_U16) {
-        uint16_t *table;
-        VT_TRY(vt_scratch((void **)&table, WORDS * sizeof *table, error));
-        for (int i = 0; i < WORDS; i++) {
-            table[i] = (uint16_t)cut_level(map(i, 65535, number), 65535);
-        }
-        map_words(out, in, table);
-    } else {
+    if (in->sample == VT_SAMPLE_F32) {
         map_reals(out, in, map, number);
+        return VT_OK;
     }
+    uint8_t bytes[256];
+    void *table = bytes;
+    if (in->sample == VT_SAMPLE_U16) VT_TRY(vt_scratch(&table, 65536 * sizeof(uint16_t), error));
+    fill_table(table, in->sample, map, number);
+    vt_image_look_up(out, in, table);
     return VT_OK;
 }
 

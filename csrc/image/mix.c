@@ -6,17 +6,19 @@
 
 /* ---------------------------------------------------------------- images */
 
-static void add_row(float *sum, const void *in, int64_t n, vt_sample sample, float weight) {
+static void add_row(float *sum, const void *in, int64_t n, vt_sample sample, float weight,
+                    const vt_image_kernels *kernels) {
     if (sample == VT_SAMPLE_U8) {
-        vt_image_kernels_now()->add_weighted(sum, in, n, weight);
+        kernels->add_weighted(sum, in, n, weight);
         return;
     }
     for (int64_t i = 0; i < n; i++) sum[i] += weight * vt_read(in, i, sample);
 }
 
-static void store_row(void *out, const float *sum, int64_t n, vt_sample sample) {
+static void store_row(void *out, const float *sum, int64_t n, vt_sample sample,
+                      const vt_image_kernels *kernels) {
     if (sample == VT_SAMPLE_U8) {
-        vt_image_kernels_now()->cut_bytes(out, sum, n);
+        kernels->cut_bytes(out, sum, n);
         return;
     }
     for (int64_t i = 0; i < n; i++) vt_write(out, i, sample, sum[i]);
@@ -25,15 +27,16 @@ static void store_row(void *out, const float *sum, int64_t n, vt_sample sample) 
 static void mix_row(const vt_image *out, const vt_image *in, int count, const float *weight,
                     int64_t y) {
     const int64_t n = out->width * out->channels, bytes = (int64_t)vt_sample_size(out->sample);
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     float sum[VT_IMAGE_CHUNK];
     for (int64_t x = 0; x < n; x += VT_IMAGE_CHUNK) {
         const int64_t some = n - x < VT_IMAGE_CHUNK ? n - x : VT_IMAGE_CHUNK;
         memset(sum, 0, sizeof sum);
         for (int i = 0; i < count; i++) {
             const char *from = (const char *)vt_image_row(&in[i], y) + x * bytes;
-            add_row(sum, from, some, out->sample, weight[i]);
+            add_row(sum, from, some, out->sample, weight[i], kernels);
         }
-        store_row((char *)vt_image_row(out, y) + x * bytes, sum, some, out->sample);
+        store_row((char *)vt_image_row(out, y) + x * bytes, sum, some, out->sample, kernels);
     }
 }
 
@@ -45,9 +48,9 @@ vt_status vt_image_mix(const vt_image *out, const vt_image *in, int count, const
 }
 
 static void blend_row(void *out, const void *one, const void *other, int64_t n, vt_sample sample,
-                      float ratio) {
+                      float ratio, const vt_image_kernels *kernels) {
     if (sample == VT_SAMPLE_U8) {
-        vt_image_kernels_now()->blend(out, one, other, n, ratio);
+        kernels->blend(out, one, other, n, ratio);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -59,9 +62,10 @@ static void blend_row(void *out, const void *one, const void *other, int64_t n, 
 vt_status vt_image_blend(const vt_image *out, const vt_image *one, const vt_image *other,
                          float ratio, vt_error *error) {
     VT_TRY(vt_image_check_alike(other, one, error));
+    const vt_image_kernels *kernels = vt_image_kernels_now();
     for (int64_t y = 0; y < one->height; y++) {
         blend_row(vt_image_row(out, y), vt_image_row(one, y), vt_image_row(other, y),
-                  one->width * one->channels, one->sample, ratio);
+                  one->width * one->channels, one->sample, ratio, kernels);
     }
     return VT_OK;
 }
@@ -72,23 +76,14 @@ static void mix_values(const vt_batch *out, const vt_batch *in, int64_t one, int
                        int64_t n, double lam) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
     const float share = (float)lam, rest = (float)(1 - lam);
+    const int64_t size = (int64_t)vt_sample_size(in->sample);
+    const char *from = in->data;
+    const void *a = from + one * size, *b = from + other * size;
+    void *to = (char *)out->data + one * size;
     switch (in->sample) {
-        case VT_SAMPLE_U8: {
-            const uint8_t *from = in->data;
-            kernels->mix_bytes((uint8_t *)out->data + one, from + one, from + other, n, share,
-                               rest);
-            break;
-        }
-        case VT_SAMPLE_U16: {
-            const uint16_t *from = in->data;
-            kernels->mix_words((uint16_t *)out->data + one, from + one, from + other, n, share,
-                               rest);
-            break;
-        }
-        default: {
-            const float *from = in->data;
-            kernels->mix_reals((float *)out->data + one, from + one, from + other, n, share, rest);
-        }
+        case VT_SAMPLE_U8: kernels->mix_bytes(to, a, b, n, share, rest); break;
+        case VT_SAMPLE_U16: kernels->mix_words(to, a, b, n, share, rest); break;
+        default: kernels->mix_reals(to, a, b, n, share, rest);
     }
 }
 

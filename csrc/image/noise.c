@@ -19,25 +19,14 @@ static inline float noisy(float level, float z, const noise *of) {
 
 static void add(void *out, const void *in, const float *z, int64_t n, vt_sample sample,
                 const noise *of) {
-    switch (sample) {
-        case VT_SAMPLE_U8: {
-            const uint8_t *from = in;
-            uint8_t *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = (uint8_t)(noisy(from[i], z[i], of) + 0.5f);
-            break;
+    VT_WITH_SAMPLE(sample, {
+        const sample_t *from = in;
+        sample_t *to = out;
+        for (int64_t i = 0; i < n; i++) {
+            const float sum = noisy(from[i], z[i], of);
+            to[i] = (sample_t)(is_whole ? sum + 0.5f : sum);
         }
-        case VT_SAMPLE_U16: {
-            const uint16_t *from = in;
-            uint16_t *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = (uint16_t)(noisy(from[i], z[i], of) + 0.5f);
-            break;
-        }
-        default: {
-            const float *from = in;
-            float *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = noisy(from[i], z[i], of);
-        }
-    }
+    });
 }
 
 static void add_to_row(void *out, const void *in, uint64_t first, int64_t n, vt_sample sample,

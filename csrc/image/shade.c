@@ -11,25 +11,14 @@ static inline float shaded(float x, float factor, float white) {
 }
 
 static void shade_row(void *out, const void *in, const float *factor, int64_t n, vt_sample sample) {
-    switch (sample) {
-        case VT_SAMPLE_U8: {
-            const uint8_t *from = in;
-            uint8_t *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = (uint8_t)shaded(from[i], factor[i], 255);
-            break;
+    VT_WITH_SAMPLE(sample, {
+        const sample_t *from = in;
+        sample_t *to = out;
+        for (int64_t i = 0; i < n; i++) {
+            const float level = from[i];
+            to[i] = (sample_t)(is_whole ? shaded(level, factor[i], white) : level * factor[i]);
         }
-        case VT_SAMPLE_U16: {
-            const uint16_t *from = in;
-            uint16_t *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = (uint16_t)shaded(from[i], factor[i], 65535);
-            break;
-        }
-        default: {
-            const float *from = in;
-            float *to = out;
-            for (int64_t i = 0; i < n; i++) to[i] = from[i] * factor[i];
-        }
-    }
+    });
 }
 
 vt_status vt_image_shade(const vt_image *out, const vt_image *in, const float *field,
