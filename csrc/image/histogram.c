@@ -1,4 +1,6 @@
-/* Operations whose table of levels comes from the image, one per channel. */
+/* Operations that first look at the levels of an image and then map each level to another: equalize
+ * and autocontrast. Every channel is treated on its own. For 8 bits the map is a table of 256
+ * levels; 16-bit and floating point samples have more levels and are done further below. */
 #include <math.h>
 
 #include "base/scratch.h"
@@ -7,22 +9,26 @@
 
 enum { LEVELS = 256 };
 
-enum { PARTS = 4 }; /* counts of each level, so that equal neighbours do not wait for each other */
+/* Several histograms that are summed at the end: with one, equal neighbours increment the same
+ * counter, and each increment waits for the one before it. */
+enum { PARTS = 4 };
 
+/* What is known about one channel. */
 typedef struct levels {
     uint32_t part[PARTS][LEVELS];
     int64_t count[LEVELS]; /* the sum of the parts */
-    uint8_t least, most;
-    uint8_t table[LEVELS];
+    uint8_t least, most;   /* the levels that occur are within these */
+    uint8_t table[LEVELS]; /* the new level of each level */
 } levels;
 
-/* What a table is made from, of some more samples, and the table. */
+/* An operation on 8 bits: `look` takes note of n more samples of a channel, and after the last of
+ * them `tell` fills its table. */
 typedef struct survey {
     void (*look)(levels *channel, const uint8_t *plane, int64_t n);
     void (*tell)(levels *channel);
 } survey;
 
-/* The planes of some pixels of a row; of one or three channels they are found fast. */
+/* n pixels to one plane per channel, and back. There are kernels for three channels. */
 static void split_pixels(uint8_t *const *planes, const uint8_t *row, int64_t channels, int64_t n,
                          const vt_image_kernels *kernels) {
     if (channels == 3) {
@@ -45,6 +51,7 @@ static void merge_pixels(uint8_t *row, const uint8_t *const *planes, int64_t cha
     }
 }
 
+/* First pass: every row is split into planes, which the operation looks at. */
 static void look_at(levels *channels, const vt_image *in, survey how, uint8_t *const *planes) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
     for (int64_t c = 0; c < in->channels; c++) {
@@ -58,6 +65,7 @@ static void look_at(levels *channels, const vt_image *in, survey how, uint8_t *c
     }
 }
 
+/* Second pass: every row is split, mapped plane by plane, and put together again. */
 static void look_up(const vt_image *out, const vt_image *in, const levels *channels,
                     uint8_t *const *planes) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
@@ -72,6 +80,7 @@ static void look_up(const vt_image *out, const vt_image *in, const levels *chann
 }
 
 static vt_status by_tables(const vt_image *out, const vt_image *in, survey how, vt_error *error) {
+    /* One block of scratch: what is known about the channels, then the planes of one row. */
     const size_t tables = (size_t)in->channels * sizeof(levels);
     levels *channels;
     VT_TRY(vt_scratch((void **)&channels, tables + (size_t)vt_image_row_bytes(in), error));
@@ -85,6 +94,7 @@ static vt_status by_tables(const vt_image *out, const vt_image *in, survey how, 
     return VT_OK;
 }
 
+/* The table that changes nothing. */
 static void keep_levels(levels *channel) {
     for (int i = 0; i < LEVELS; i++) channel->table[i] = (uint8_t)i;
 }
@@ -93,6 +103,7 @@ static void keep_levels(levels *channel) {
 
 static void count_plane(levels *channel, const uint8_t *plane, int64_t n) {
     int64_t i = 0;
+    /* Neighbours go to different parts; the samples left over go to the first. */
     for (; i + PARTS <= n; i += PARTS) {
         for (int p = 0; p < PARTS; p++) channel->part[p][plane[i + p]]++;
     }
@@ -106,9 +117,10 @@ static void add_parts(levels *channel) {
     }
 }
 
-/* Pillow's: the cumulative histogram in steps of a 255th of all but the lightest pixels. */
+/* Pillow's ImageOps.equalize: the new level of a pixel is the number of darker pixels, divided by a
+ * step that is a 255th of the pixels which do not have the lightest level. */
 static void equalized(levels *channel) {
-    int64_t sum = 0, last = 0, used = 0;
+    int64_t sum = 0, last = 0, used = 0; /* last: the count of the lightest level that occurs */
     add_parts(channel);
     for (int i = 0; i < LEVELS; i++) {
         const int64_t count = channel->count[i];
@@ -116,12 +128,13 @@ static void equalized(levels *channel) {
         used += count != 0;
         last = count != 0 ? count : last;
     }
+    /* Nothing to spread: only one level occurs, or there are fewer pixels than steps. */
     const int64_t step = (sum - last) / 255;
     if (used <= 1 || step == 0) {
         keep_levels(channel);
         return;
     }
-    int64_t n = step / 2;
+    int64_t n = step / 2; /* pixels darker than level i, plus half a step, which rounds */
     for (int i = 0; i < LEVELS; i++) {
         const int64_t level = n / step;
         channel->table[i] = (uint8_t)(level > 255 ? 255 : level);
@@ -129,9 +142,12 @@ static void equalized(levels *channel) {
     }
 }
 
-/* The same for 16 bits, and real numbers in as many steps. A step may be a fraction of a pixel: few
- * images have 65535 pixels, and then whole steps would leave all others as they are. */
+/* The same for 16 bits, and for floating point, whose levels are rounded to 16 bits. Here a step
+ * may be a fraction of a pixel: Pillow's integer step would be 0 in every image of fewer than 65535
+ * pixels, and would leave it as it is. */
 enum { FINE_LEVELS = 65536 };
+
+/* The level of a sample as an index; floating point is clamped to 0 and 1 first. */
 
 static inline int fine_level(const void *row, int64_t i, vt_sample sample) {
     const float level = vt_read(row, i, sample), white = (float)vt_sample_white(sample);
@@ -139,6 +155,7 @@ static inline int fine_level(const void *row, int64_t i, vt_sample sample) {
     return (int)((level > 0 ? level < white ? level : white : 0) * (FINE_LEVELS - 1) + 0.5f);
 }
 
+/* The histogram of channel c. */
 static void count_fine_levels(int64_t *count, const vt_image *in, int64_t c) {
     memset(count, 0, FINE_LEVELS * sizeof *count);
     for (int64_t y = 0; y < in->height; y++) {
@@ -149,21 +166,24 @@ static void count_fine_levels(int64_t *count, const vt_image *in, int64_t c) {
     }
 }
 
-/* Counts become levels, the darkest 0 and the lightest the last one; false where they are one. */
+/* Replaces each count by the new level: 0 for the darkest level that occurs and FINE_LEVELS - 1 for
+ * the lightest. Returns false if only one level occurs; the counts are then left as they are. */
 static bool equalize_fine_levels(int64_t *count, int64_t pixels) {
-    int last = FINE_LEVELS - 1;
+    int last = FINE_LEVELS - 1; /* the lightest level that occurs */
     while (count[last] == 0) last--;
     const int64_t steps = pixels - count[last], most = FINE_LEVELS - 1;
-    int64_t darker = 0;
+    int64_t darker = 0; /* pixels below level i */
     for (int i = 0; steps > 0 && i <= last; i++) {
         const int64_t here = count[i];
-        if (here == 0) continue; /* most of them */
+        if (here == 0) continue; /* most levels: spares the division */
+        /* most * darker / steps, rounded to the nearest integer */
         count[i] = (2 * most * darker + steps) / (2 * steps);
         darker += here;
     }
     return steps > 0;
 }
 
+/* Maps channel c; levels of floating point samples are divided back to 0 to 1. */
 static void write_fine_levels(const vt_image *out, const vt_image *in, int64_t c,
                               const int64_t *level) {
     const float unit = in->sample == VT_SAMPLE_F32 ? FINE_LEVELS - 1 : 1;
@@ -178,9 +198,9 @@ static void write_fine_levels(const vt_image *out, const vt_image *in, int64_t c
 }
 
 static vt_status equalize_fine(const vt_image *out, const vt_image *in, vt_error *error) {
-    int64_t *level;
+    int64_t *level; /* the counts first, then the new levels */
     VT_TRY(vt_scratch((void **)&level, FINE_LEVELS * sizeof *level, error));
-    vt_image_copy(out, in);
+    vt_image_copy(out, in); /* channels with one level stay */
     for (int64_t c = 0; c < in->channels; c++) {
         count_fine_levels(level, in, c);
         if (equalize_fine_levels(level, in->height * in->width)) {
@@ -202,6 +222,7 @@ const vt_image_op vt_image_op_equalize = {"equalize", "", NULL, equalize};
 
 /* ---------------------------------------------------------------- autocontrast */
 
+/* The darkest and the lightest level so far. */
 static void find_ends(levels *channel, const uint8_t *plane, int64_t n) {
     uint8_t least = channel->least, most = channel->most;
     for (int64_t i = 0; i < n; i++) {
@@ -212,6 +233,7 @@ static void find_ends(levels *channel, const uint8_t *plane, int64_t n) {
     channel->most = most;
 }
 
+/* Pillow's ImageOps.autocontrast: a linear map from low and high to 0 and 255, without fraction. */
 static void stretched(levels *channel) {
     const int low = channel->least, high = channel->most;
     if (high <= low) {
@@ -225,7 +247,8 @@ static void stretched(levels *channel) {
     }
 }
 
-/* The same for more levels than a table has. */
+/* The same for 16 bits and floating point, without a table: one pass finds the ends, the next one
+ * maps each sample. */
 static void stretch_channel(const vt_image *out, const vt_image *in, int64_t c) {
     float low = INFINITY, high = -INFINITY;
     const int64_t n = in->channels, samples = in->width * n;
@@ -237,6 +260,7 @@ static void stretch_channel(const vt_image *out, const vt_image *in, int64_t c) 
             high = value > high ? value : high;
         }
     }
+    /* A channel with one level keeps it. */
     const double white = vt_sample_white(in->sample);
     const double scale = high > low ? white / ((double)high - (double)low) : 1;
     const double offset = high > low ? -(double)low * scale : 0;

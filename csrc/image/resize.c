@@ -1,5 +1,6 @@
-/* Resizing as Pillow does it: two passes, each rounded to samples, the filter stretched over what
- * an output pixel covers when it shrinks. */
+/* Resizing as Pillow does it: one pass along the rows (across) and one along the columns (down),
+ * each rounded to samples. Taps (taps.h) say which pixels an output is made from: when an image
+ * shrinks, the filter is stretched over all pixels that the output covers. */
 #include <math.h>
 #include <string.h>
 
@@ -26,17 +27,19 @@ static vt_status form(vt_image *out, const vt_image *in, vt_numbers numbers, vt_
 
 /* What a pass needs besides the taps. */
 typedef struct pass_work {
-    void *plan;
-    const uint8_t **rows; /* (height) */
-    uint8_t *copies;
+    void *plan;           /* the weights in the order in which the kernel loads them */
+    const uint8_t **rows; /* (height): where `across` reads each row */
+    uint8_t *copies;      /* of the last rows, each with VT_OVERRUN bytes behind it */
 } pass_work;
 
-/* How many rows at the end are so near to it that `across` might read beyond the image. */
+/* How many rows at the end have at most VT_OVERRUN bytes of the image behind them: `across` may
+ * read that far beyond a row, and must not read beyond the image. */
 static int64_t near_end(const vt_image *in) {
     const int64_t rows = 1 + VT_OVERRUN / vt_image_row_bytes(in);
     return rows < in->height ? rows : in->height;
 }
 
+/* Room for the plan of either pass; they do not exist at the same time. */
 static size_t plan_bytes(const vt_image *out, const vt_image *in, vt_filter filter) {
     const size_t across = vt_plan_bytes(out->width, vt_taps_step(in->width, out->width, filter));
     const size_t down = vt_plan_bytes(out->height, vt_taps_step(in->height, out->height, filter));
@@ -47,6 +50,7 @@ static void across_8(const vt_image *out, const vt_image *in, const vt_taps *tap
     const vt_image_kernels *kernels = vt_image_kernels_now();
     const int64_t bytes = vt_image_row_bytes(in);
     for (int64_t y = 0; y < in->height; y++) w.rows[y] = vt_image_row(in, y);
+    /* The last rows are read from copies that have bytes behind them. */
     for (int64_t y = in->height - near_end(in); y < in->height; y++) {
         w.rows[y] = memcpy(w.copies, w.rows[y], (size_t)bytes);
         w.copies += bytes + VT_OVERRUN;
@@ -58,19 +62,20 @@ static void across_8(const vt_image *out, const vt_image *in, const vt_taps *tap
 static void down_8(const vt_image *out, const vt_image *in, const vt_taps *taps, pass_work w) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
     kernels->plan_down(w.plan, taps);
+    /* The taps of output y are samples of the same column in consecutive rows. */
     for (int64_t y = 0; y < out->height; y++) {
         kernels->down(vt_image_row(out, y), vt_image_row(in, taps->start[y]), in->stride,
                       vt_image_row_bytes(in), taps, y, w.plan);
     }
 }
 
-/* ---------------------------------------------------------------- 16 bits and real numbers */
+/* ---------------------------------------------------------------- 16 bits and floating point */
 
 static inline double read_sample(const void *row, int64_t i, vt_sample sample) {
     return sample == VT_SAMPLE_U16 ? ((const uint16_t *)row)[i] : (double)((const float *)row)[i];
 }
 
-/* Rounds halves away from zero. */
+/* Integers are clamped and rounded, ties away from zero. */
 static inline void write_sample(void *row, int64_t i, vt_sample sample, double value) {
     if (sample == VT_SAMPLE_F32) {
         ((float *)row)[i] = (float)value;
@@ -80,6 +85,8 @@ static inline void write_sample(void *row, int64_t i, vt_sample sample, double v
     }
 }
 
+/* Sample i of a row belongs to pixel x and channel i % channels; its taps are `channels` samples
+ * apart. Sums are in double, from the first tap to the last. */
 static void across_wide(const vt_image *out, const vt_image *in, const vt_taps *taps) {
     const int64_t channels = in->channels;
     for (int64_t y = 0; y < in->height; y++) {
@@ -97,6 +104,7 @@ static void across_wide(const vt_image *out, const vt_image *in, const vt_taps *
     }
 }
 
+/* The same along a column: the taps are in consecutive rows. */
 static void down_wide(const vt_image *out, const vt_image *in, const vt_taps *taps) {
     for (int64_t y = 0; y < out->height; y++) {
         const double *weight = taps->weight + y * taps->step;
@@ -112,10 +120,10 @@ static void down_wide(const vt_image *out, const vt_image *in, const vt_taps *ta
 
 /* ---------------------------------------------------------------- both passes */
 
-/* What a call needs; NULL weights: the axis keeps its size. */
+/* What a call needs. */
 typedef struct work {
-    vt_taps *across, *down;
-    vt_image middle; /* between the passes */
+    vt_taps *across, *down; /* NULL where the axis keeps its size and needs no pass */
+    vt_image middle;        /* the result of the first of two passes */
     pass_work pass;
 } work;
 
@@ -135,7 +143,8 @@ static void pass_down(const vt_image *out, const vt_image *in, const work *w) {
     }
 }
 
-/* Only the rows that the second pass reads; they keep their places. */
+/* The first pass is limited to the rows that the second one reads, `first` to `last` - 1. They keep
+ * their index in the image between the passes, so the taps need no change. */
 static void across_then_down(const vt_image *out, const vt_image *in, work *w) {
     const vt_taps *down = w->down;
     const int64_t first = down->start[0];
@@ -148,8 +157,8 @@ static void across_then_down(const vt_image *out, const vt_image *in, work *w) {
     pass_down(out, &w->middle, w);
 }
 
-/* Pillow's choice, from its version 13 on: down first where that saves more than twice as many rows
- * as it costs columns. */
+/* The order of the passes changes the rounding. This is Pillow's choice from version 13 on: down
+ * first if it removes more than twice as many rows as across removes columns. */
 static bool is_down_first(const vt_image *out, const vt_image *in) {
     const int64_t rows = in->height - out->height, columns = in->width - out->width;
     return rows > 0 && rows > 2 * columns;
@@ -172,11 +181,14 @@ static vt_status resample(const vt_image *out, const vt_image *in, vt_filter fil
                           vt_error *error) {
     vt_taps across, down;
     work w = {.middle = *in};
+    /* One block of scratch holds, in this order: the taps of both axes, the plan of a pass, the
+     * pointers to rows, the copies of the last rows, the image between the passes. */
     const size_t taps_across = vt_taps_bytes(in->width, out->width, filter);
     const size_t taps_down = vt_taps_bytes(in->height, out->height, filter);
     const size_t plan = plan_bytes(out, in, filter);
     const size_t rows = vt_align((size_t)in->height * sizeof(void *));
     const size_t copies = (size_t)(near_end(in) * (vt_image_row_bytes(in) + VT_OVERRUN));
+    /* Between the passes, one side has its new size already. */
     const bool down_first = is_down_first(out, in);
     w.middle.width = down_first ? in->width : out->width;
     w.middle.height = down_first ? out->height : in->height;
@@ -190,6 +202,7 @@ static vt_status resample(const vt_image *out, const vt_image *in, vt_filter fil
     w.pass.rows = (const uint8_t **)(void *)((char *)w.pass.plan + plan);
     w.pass.copies = (uint8_t *)w.pass.rows + rows;
     w.middle.data = w.pass.copies + vt_align(copies);
+    /* An axis that keeps its size has no taps, and so no pass. */
     if (out->width != in->width) {
         vt_taps_fill(&across, memory, in->width, out->width, filter, small);
         w.across = &across;
@@ -208,7 +221,7 @@ static vt_status run(const vt_image *out, const vt_image *in, vt_numbers numbers
         vt_image_copy(out, in);
         return VT_OK;
     }
-    if (filter == VT_FILTER_NEAREST) {
+    if (filter == VT_FILTER_NEAREST) { /* without weights and passes */
         const double scale[6] = {(double)in->width / (double)out->width,   0, 0, 0,
                                  (double)in->height / (double)out->height, 0};
         return vt_scale_nearest(out, in, scale, error);

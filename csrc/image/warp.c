@@ -1,6 +1,7 @@
-/* Affine maps and perspective: each pixel of the result asks where it comes from, (x, y) meaning
- * the middle of a pixel. Without antialiasing, as Pillow's Image.transform; what comes from outside
- * of the image is filled. */
+/* Affine maps and perspective: each pixel of the result asks where in the input it comes from. A
+ * pixel is mapped by its centre: pixel (j, i) is the point (j + 0.5, i + 0.5). There is no
+ * antialiasing, as in Pillow's Image.transform. The result is filled first; pixels that come from
+ * outside the input are skipped, so they keep the fill. */
 #include "base/scratch.h"
 #include "image/geometry.h"
 #include "image/kernels.h"
@@ -9,7 +10,8 @@
 
 enum { HEIGHT, WIDTH, FILTER, MATRIX };
 
-/* x = (m[0] x + m[1] y + m[2]) / (m[6] x + m[7] y + 1), and so on; affine maps have no divisor. */
+/* From a point (x, y) of the result to the input: x_in = (m[0] x + m[1] y + m[2]) / d and
+ * y_in = (m[3] x + m[4] y + m[5]) / d with d = m[6] x + m[7] y + 1, or d = 1 for affine maps. */
 typedef struct mapping {
     const double *m;
     bool is_perspective;
@@ -28,16 +30,19 @@ static vt_status form(vt_image *out, const vt_image *in, vt_numbers numbers, vt_
 
 /* ---------------------------------------------------------------- nearest, in steps */
 
+/* Whether the point that (x, y) comes from fits signed integers of 16 bits. */
 static bool fits_fixed(const double *m, double x, double y) {
     return fabs(x * m[0] + y * m[1] + m[2]) < 32768 && fabs(x * m[3] + y * m[4] + m[5]) < 32768;
 }
 
+/* x in fixed point with 16 fractional bits, rounded. */
 static int64_t fixed(double x) { return (int64_t)floor(x * 65536.0 + 0.5); }
 
 static bool is_inside(int64_t x, int64_t y, const vt_image *in) {
     return x >= 0 && x < in->width && y >= 0 && y < in->height;
 }
 
+/* n pixels from (x, y) on, all inside, in steps of (dx, dy). */
 static inline void copy_along(char *to, const vt_image *in, int64_t n, int64_t x, int64_t y,
                               int64_t dx, int64_t dy, int64_t bytes) {
     for (int64_t i = 0; i < n; i++, x += dx, y += dy) {
@@ -46,8 +51,9 @@ static inline void copy_along(char *to, const vt_image *in, int64_t n, int64_t x
     }
 }
 
-/* From (x, y) on in steps of (dx, dy), 16 bits behind the point. Inside and outside are convex:
- * only the ends of a row need to be looked at. */
+/* A row of the result: n pixels from (x, y) on, in steps of (dx, dy), all in fixed point. The
+ * points are on a line and the input is a rectangle, so those inside are consecutive: pixels are
+ * skipped from both ends, and pixels `first` to `last` - 1 are copied without a check. */
 static void fixed_row(char *to, const vt_image *in, int64_t n, int64_t x, int64_t y, int64_t dx,
                       int64_t dy) {
     const int64_t pixel = vt_image_pixel_bytes(in);
@@ -60,6 +66,8 @@ static void fixed_row(char *to, const vt_image *in, int64_t n, int64_t x, int64_
                         copy_along(to + first * bytes, in, last - first, x, y, dx, dy, bytes))
 }
 
+/* Pillow's affine_fixed: starts where the first centre comes from, and adds (dx, dy) per column and
+ * (ex, ey) per row in integers. */
 static void fixed_affine(const vt_image *out, const vt_image *in, const double *m) {
     const int64_t x = fixed(m[2] + m[0] * 0.5 + m[1] * 0.5), dx = fixed(m[0]), ex = fixed(m[1]);
     const int64_t y = fixed(m[5] + m[3] * 0.5 + m[4] * 0.5), dy = fixed(m[3]), ey = fixed(m[4]);
@@ -68,7 +76,8 @@ static void fixed_affine(const vt_image *out, const vt_image *in, const double *
     }
 }
 
-/* The same in doubles, for coordinates that do not fit. */
+/* The same in doubles, for coordinates that do not fit 16 bits. The steps are summed and not
+ * multiplied, because the rounding of the sums is Pillow's. */
 static void stepped_affine(const vt_image *out, const vt_image *in, const double *m) {
     const int64_t bytes = vt_image_pixel_bytes(in);
     double x0 = m[2] + m[1] * 0.5 + m[0] * 0.5, y0 = m[5] + m[4] * 0.5 + m[3] * 0.5;
@@ -83,8 +92,9 @@ static void stepped_affine(const vt_image *out, const vt_image *in, const double
     }
 }
 
-/* ---------------------------------------------------------------- any filter, by place */
+/* ---------------------------------------------------------------- any filter, point by point */
 
+/* The pixel that contains each point: its index is the coordinate without the fraction. */
 static void nearest_row(void *out, const vt_image *in, const double *x, const double *y,
                         int64_t n) {
     const int64_t bytes = vt_image_pixel_bytes(in);
@@ -95,7 +105,7 @@ static void nearest_row(void *out, const vt_image *in, const double *x, const do
     }
 }
 
-/* Where the pixels of row i come from. */
+/* The points that the n pixels of row i come from. */
 static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_t n) {
     const double *m = map->m, row = (double)i + 0.5;
     for (int64_t j = 0; j < n; j++) {
@@ -103,6 +113,7 @@ static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_
         x[j] = m[0] * column + m[1] * row + m[2];
         y[j] = m[3] * column + m[4] * row + m[5];
     }
+    /* A second loop, so that affine maps do not pay for the divisions. */
     for (int64_t j = 0; map->is_perspective && j < n; j++) {
         const double divisor = m[6] * ((double)j + 0.5) + m[7] * row + 1;
         x[j] /= divisor;
@@ -110,6 +121,7 @@ static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_
     }
 }
 
+/* Row by row: the points first, then a kernel that reads the input around them. */
 static vt_status warp_by_place(const vt_image *out, const vt_image *in, const mapping *map,
                                vt_filter filter, vt_error *error) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
@@ -136,6 +148,7 @@ void vt_fill_pixel(void *pixel, const vt_image *image, const double *value) {
 
 void vt_image_fill(const vt_image *image, const void *pixel) {
     const int64_t bytes = vt_image_pixel_bytes(image);
+    /* The first row pixel by pixel, the others as copies of it. */
     char *first = image->data;
     for (int64_t x = 0; x < image->width; x++) vt_copy_pixel(first + x * bytes, pixel, bytes);
     for (int64_t y = 1; y < image->height; y++) {
@@ -149,7 +162,10 @@ static void fill(const vt_image *out, const double *value) {
     vt_image_fill(out, pixel);
 }
 
-/* Pillow steps from pixel to pixel for nearest neighbours of 8 bits and real numbers. */
+/* Nearest neighbours of 8 bits and floating point are found as in Pillow, by steps from pixel to
+ * pixel, whose rounding differs from that of separate points. A map without rotation and shear
+ * treats rows and columns separately; another one steps in fixed point if the corners of the result
+ * fit, else in doubles. Samples of 16 bits and the other filters go point by point. */
 static vt_status affine(const vt_image *out, const vt_image *in, vt_numbers numbers,
                         vt_error *error) {
     const vt_filter filter = (vt_filter)(int)numbers.value[FILTER];
