@@ -145,7 +145,7 @@ def test_letterbox_keeps_the_whole_image(size) -> None:
     from PIL import ImageOps
 
     for picture in (image(), image(size=(61, 37))):
-        height, width = F.pair(size)
+        height, width = np.broadcast_to(size, 2).tolist()
         theirs = ImageOps.pad(picture, (width, height), Image.Resampling.BILINEAR, (7, 8, 9))
         assert same(T.Letterbox(size, (7, 8, 9))(picture), theirs)
 
@@ -223,7 +223,7 @@ def test_printed_as_in_torchvision(ours, theirs) -> None:
 BAD = [
     (lambda: T.ElasticTransform(-1.0), "alpha is -1.0, expected 0 or more"),
     (lambda: T.ElasticTransform(interpolation="bicubic")(image()), "expected 'bilinear'"),
-    (lambda: T.RandomPosterize(9), "bits is 9, expected a whole number from 0 to 8"),
+    (lambda: T.RandomPosterize(9), "bits is 9, expected 0 to 8"),
     (lambda: T.RandomAdjustSharpness(-1), "sharpness_factor is -1, expected 0 or more"),
     (lambda: T.GaussianBlur(4), "kernel_size is 4, expected odd numbers"),
     (lambda: T.GaussianBlur(3, (0, 1)), "sigma is .0, 1., expected values above 0"),

@@ -327,7 +327,7 @@ def test_arguments_of_torch_are_accepted_or_named() -> None:
         (dict(batch_size=0), ValueError, "batch_size is 0, expected 1 or more"),
         (dict(num_workers=-1), ValueError, "num_workers is -1"),
         (dict(prefetch_factor=0), ValueError, "prefetch_factor is 0"),
-        (dict(batch_size=1.5), TypeError, "float"),
+        (dict(batch_size=1.5), TypeError, "batch_size is 1.5, expected an integer"),
         (dict(sampler=[0], shuffle=True), ValueError, "shuffle=True with a sampler"),
     ],
 )

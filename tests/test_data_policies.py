@@ -195,7 +195,7 @@ BAD = [
     (lambda: T.AutoAugment("mnist"), "'mnist' is not a valid AutoAugmentPolicy"),
     (lambda: T.RandAugment(magnitude=31), "magnitude is 31, expected 0 to 30"),
     (lambda: T.RandAugment(num_magnitude_bins=1), "num_magnitude_bins is 1, expected 2 or more"),
-    (lambda: T.AugMix(0), "severity is 0, expected a whole number from 1 to 10"),
+    (lambda: T.AugMix(0), "severity is 0, expected 1 to 10"),
     (lambda: T.AugMix(mixture_width=0), "mixture_width is 0"),
     (lambda: T.TrivialAugmentWide(interpolation="cubic"), "interpolation is 'cubic'"),
 ]

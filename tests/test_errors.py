@@ -10,7 +10,7 @@ import vitc
 from vitc import _vitc
 from vitc import functional as F
 from vitc.data import transforms as T
-from vitc.errors import nearest, shown
+from vitc.errors import listed, nearest, shown
 
 LONGEST = 1500  # of a message that holds such a thing and what is known
 
@@ -46,6 +46,13 @@ def test_small_things_are_shown_as_they_are() -> None:
     assert shown(np.float64(0.5)) == "0.5" and shown(np.int8(3)) == "3"
     assert shown(np.dtype("f4")) == "float32" and shown(Colour.RED) == "Colour.RED"
     assert shown(Path("a/b")) == "'a/b'" and shown(int) == "int"
+
+
+def test_lists_end_with_how_many_more_there_are() -> None:
+    assert listed([4, "b"]) == "4, b" and listed([]) == ""
+    assert listed(range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+    assert listed("ab", 2) == "a, b" and listed("abc", 2) == "a, b and 1 more"
+    assert len(listed(["x" * 10**6])) < 300
 
 
 HUGE = {

@@ -204,9 +204,9 @@ def test_the_lines_for_trtexec(tmp_path: Path) -> None:
     [
         (dict(backend="openvino"), "there is no backend 'openvino'"),
         (dict(max_batch_size=0), "max_batch_size is 0"),
-        (dict(instances=True), "instances is True"),
+        (dict(instances=True), "instances is True, expected an integer"),
         (dict(queue_delay=-1), "queue_delay is -1"),
-        (dict(queue_delay=0.5), "queue_delay is 0.5"),
+        (dict(queue_delay=0.5), "queue_delay is 0.5, expected an integer"),
         (dict(name='a"b'), "name is 'a\"b'"),
         (dict(name="../up"), "name is '../up'"),
         (dict(labels=["a"]), "1 labels, the model has 10 classes"),
@@ -215,7 +215,8 @@ def test_the_lines_for_trtexec(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_leave_nothing(options: dict[str, Any], words: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(words)):
+    error = TypeError if "an integer" in words else ValueError
+    with pytest.raises(error, match=re.escape(words)):
         vitc.export.triton(**{"model": create(), "directory": tmp_path / "models", **options})
     assert not list(tmp_path.iterdir())
 

@@ -18,8 +18,8 @@ from layout import PYTHON, ROOT, C, Law, breaches, tool
 # Parts of vitc/, row by row; a part may import from rows before its own.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("_vitc",),
-    ("errors", "files", "locks"),
-    ("arrays",),
+    ("errors", "files", "locks", "names"),
+    ("arrays", "checks"),
     ("program", "tape"),
     ("runtime", "parameters"),
     ("engine", "functional"),

@@ -7,7 +7,7 @@ none of these, such as a second backward pass.
 Whatever a caller gave goes into a message through `shown`: it may be an array of gigabytes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import PurePath
@@ -17,7 +17,7 @@ import numpy as np
 
 from vitc._vitc import VitcError
 
-__all__ = ["VitcError", "nearest", "shown"]
+__all__ = ["VitcError", "listed", "nearest", "shown"]
 
 _LONGEST, _ITEMS = 200, 10  # characters of a value, elements of a list
 _KNOWN = 30  # words of those that are known
@@ -31,8 +31,13 @@ def nearest(word: object, known: Iterable[str]) -> str:
     close = get_close_matches(tried[:_LONGEST], known, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(map(shown, close)) + "?"
-    more = f" and {len(known) - _KNOWN} more" if len(known) > _KNOWN else ""
-    return "known: " + ", ".join(map(_cut, known[:_KNOWN])) + more
+    return "known: " + listed(known, _KNOWN)
+
+
+def listed(words: Sequence[object], most: int = 10) -> str:
+    """The first of some numbers or short texts, and how many more there are: "a, b and 7 more"."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(_cut(str(word)) for word in words[:most]) + more
 
 
 def shown(value: object) -> str:
@@ -49,14 +54,14 @@ def _cut(text: str) -> str:
 def _written(value: Any, depth: int) -> str:
     kind = type(value)
     if kind in _BRACKETS:
-        return _listed(value, depth) if depth else "..."
+        return _elements(value, depth) if depth else "..."
     for base, write in _PLAIN.items():
         if issubclass(kind, base):
             return write(value)
     return f"a {_cut(kind.__name__)}"
 
 
-def _listed(value: Any, depth: int) -> str:
+def _elements(value: Any, depth: int) -> str:
     first, last = tuple(_BRACKETS[type(value)])
     items = value.items() if type(value) is dict else value
     parts = []

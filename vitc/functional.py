@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vitc import _vitc
+from vitc import _vitc, checks
 from vitc.arrays import Array, as_array, as_floats, over_axis
 from vitc.errors import shown
 from vitc.tape import Edge, Loss, Output, grad_enabled, on_tape
@@ -278,8 +278,7 @@ def _target(target: Any, dtype: str) -> Array:
 def _loss(
     source: Any, value: float, gradient: Array, weights: dict[str, float], reduction: str
 ) -> Loss:
-    if reduction not in weights:
-        raise ValueError(f"reduction is {shown(reduction)}, expected one of {', '.join(weights)}")
+    checks.one_of("reduction", reduction, weights)
     edge = _edge(source)
     terms = [] if edge is None else [(edge, gradient)]
     complete = edge is not None or not grad_enabled()

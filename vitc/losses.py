@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from vitc import _vitc
+from vitc import _vitc, checks
 from vitc import functional as F
 from vitc.arrays import Array, as_array
-from vitc.errors import shown
 from vitc.tape import Loss, Output, grad_enabled
 
 __all__ = [
@@ -151,9 +150,8 @@ class BinaryCrossEntropy:
         pos_weight: Any = None,
         smooth_dense: bool = False,
     ) -> None:
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing is {shown(smoothing)}, expected 0 or more, below 1")
-        self.smoothing, self.smooth_dense = smoothing, smooth_dense
+        self.smoothing = checks.below_one("smoothing", smoothing)
+        self.smooth_dense = smooth_dense
         self.target_threshold = target_threshold
         self.weight, self.pos_weight = weight, pos_weight
         self.reduction = "batchmean" if sum_classes else reduction

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vitc.errors import shown
+from vitc import checks
 from vitc.models.init import Row, uniform
 from vitc.models.model import Model
 from vitc.program import Builder, Program
@@ -18,9 +18,8 @@ class Linear(Model):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, dtype: str = "float32"
     ) -> None:
-        for what, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise ValueError(f"{what} is {shown(size)}, expected 1 or more")
+        in_features = checks.integer("in_features", in_features, 1)
+        out_features = checks.integer("out_features", out_features, 1)
         self.in_features, self.out_features = in_features, out_features
         rows = [Row("weight", (out_features, in_features), uniform(in_features))]
         rows += [Row("bias", (out_features,), uniform(in_features))] if bias else []

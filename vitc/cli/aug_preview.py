@@ -9,7 +9,7 @@ images, or of class folders, of which every class is shown in turn.
 import argparse
 from pathlib import Path
 
-from vitc import data
+from vitc import checks, data
 from vitc.cli import common
 from vitc.models import get_pretrained_cfg
 
@@ -48,8 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
 def spread(paths: list[Path], count: int) -> list[Path]:
     """count of the paths, from all folders in turn and from each at equal distances."""
-    if count < 1:
-        raise ValueError(f"--images is {count}, expected 1 or more")
+    checks.integer("--images", count, 1)
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)

@@ -15,6 +15,7 @@ from typing import Any
 from vitc import data
 from vitc.cli import common
 from vitc.data.loader import ON_ERROR
+from vitc.errors import listed
 from vitc.runtime import seed_everything
 from vitc.training.callbacks import ModelCheckpoint
 from vitc.training.classifier import Classifier
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         drop_path_rate=options.drop_path,
     )
     set_transforms(module.model, train, val, options)
-    print(f"{len(train)} images to train on, {len(val)} to validate: {_listed(train.classes)}")
+    print(f"{len(train)} images to train on, {len(val)} to validate: {listed(train.classes)}")
     keeper = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch}-{val_acc:.3f}")
     trainer = Trainer(max_epochs=options.epochs, callbacks=keeper, default_root_dir=options.output)
     size, workers, mix = options.batch_size, options.workers, mixing(options, len(train.classes))
@@ -106,8 +107,8 @@ def datasets(options: argparse.Namespace) -> tuple[Any, Any]:
         train, val = _split(path, mode, options.val_fraction)
     if train.classes != val.classes:
         raise ValueError(
-            f"the classes to train on are {_listed(train.classes)}, those to validate "
-            f"{_listed(val.classes)}"
+            f"the classes to train on are {listed(train.classes)}, those to validate "
+            f"{listed(val.classes)}"
         )
     return train, val
 
@@ -151,8 +152,3 @@ def _has_splits(path: Path) -> bool:
     if path.suffix.lower() in common.MANIFESTS:
         return "split" in common.columns(path)
     return path.suffix.lower() == ".npz"
-
-
-def _listed(classes: list[str]) -> str:
-    shown = ", ".join(classes[:10])
-    return shown if len(classes) <= 10 else f"{shown}, ... ({len(classes)})"

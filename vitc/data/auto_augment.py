@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vitc import checks
 from vitc.data import functional as F
 from vitc.data import policies
 from vitc.data.random import between
-from vitc.data.transforms.arguments import at_least, probability
 from vitc.data.transforms.base import RandomTransform
 from vitc.errors import nearest, shown
 
@@ -201,7 +201,7 @@ class AugmentOp(RandomTransform):
         if name not in OPERATIONS:
             raise ValueError(f"there is no operation {shown(name)}; {nearest(name, OPERATIONS)}")
         self.name, self.magnitude = name, magnitude
-        self.prob = probability(prob, "prob")
+        self.prob = checks.probability("prob", prob)
         self.hparams = {**_DEFAULTS, **(hparams or {})}
         self.magnitude_std = self.hparams.get("magnitude_std", 0)
         self.magnitude_max = self.hparams.get("magnitude_max")
@@ -313,7 +313,7 @@ class AugMixAugment(RandomTransform):
         blended: bool = False,
     ) -> None:
         self.ops, self.depth, self.blended = ops, depth, blended
-        self.alpha, self.width = alpha, int(at_least(1, "width", width))
+        self.alpha, self.width = alpha, checks.integer("width", width, 1)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(weights of the chains, share of their mixture, chains of (operation, parameters))."""

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitc import checks
 from vitc.data import transforms as T
 from vitc.data.auto_augment import auto_augment_transform
-from vitc.data.functional import Size, pair
+from vitc.data.functional import Size
 from vitc.data.random_erasing import RandomErasing
 from vitc.errors import nearest, shown
 
@@ -110,10 +111,7 @@ def _train_crop(
         scale, ratio = scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3)
         return [T.RandomResizedCrop(size, scale, ratio, interpolation)]
     crops = {"rkrc": T.CenterCropOrPad, "rkrr": T.RandomCropOrPad}
-    if mode not in crops:
-        raise ValueError(
-            f"train_crop_mode is {shown(mode)}, expected one of rrc, {', '.join(crops)}"
-        )
+    checks.one_of("train_crop_mode", mode, ("rrc", *crops))
     fit = T.ResizeKeepRatio(
         size,
         interpolation=interpolation,
@@ -137,7 +135,7 @@ def _policy(
     if not auto_augment:
         return []
     hparams: dict[str, Any] = {
-        "translate_const": int(min(pair(size)) * 0.45),
+        "translate_const": int(min(checks.pair("size", size)) * 0.45),
         "img_mean": tuple(min(255, round(255 * value)) for value in mean),
     }
     if interpolation != "random":
@@ -169,14 +167,11 @@ def _evaluation(
     crop_pct: float | None,
     crop_mode: str | None,
 ) -> list[T.Step]:
-    if (crop_mode or "center") not in CROP_MODES:
-        raise ValueError(
-            f"crop_mode is {shown(crop_mode)}, expected one of {', '.join(CROP_MODES)}"
-        )
+    checks.one_of("crop_mode", crop_mode or "center", CROP_MODES)
     share = crop_pct or DEFAULT_CROP_PCT
     if not 0 < share <= 1:
         raise ValueError(f"crop_pct is {shown(crop_pct)}, expected a share above 0, at most 1")
-    height, width = (math.floor(edge / share) for edge in pair(size, "input_size"))
+    height, width = (math.floor(edge / share) for edge in checks.pair("input_size", size))
     if crop_mode == "squash":
         return [T.Resize((height, width), interpolation), T.CenterCrop(size)]
     if crop_mode == "border":
@@ -235,7 +230,7 @@ def _input_size(given: Mapping[str, Any], chosen: Sequence[int]) -> tuple[int, .
     channels, *edges = chosen
     if "input_size" not in given:
         channels = given.get("in_chans", channels)
-        edges = list(pair(given.get("img_size", edges), "img_size"))
+        edges = list(checks.pair("img_size", given.get("img_size", edges)))
     return channels, *edges
 
 

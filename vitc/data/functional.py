@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vitc import _vitc
+from vitc import _vitc, checks
 from vitc.arrays import Array
 from vitc.data import images
 from vitc.data.random import generator, noise_key
@@ -47,21 +47,6 @@ def interpolation_mode(value: Any) -> InterpolationMode:
     if mode is None:
         raise ValueError(f"interpolation is {shown(value)}; {nearest(name, list(_MODES))}")
     return mode
-
-
-def padding_kind(mode: str) -> str:
-    """The mode itself. Raises `ValueError` unless it is one of `PADDINGS`."""
-    if mode not in PADDINGS:
-        raise ValueError(f"padding_mode is {shown(mode)}, expected one of {', '.join(PADDINGS)}")
-    return mode
-
-
-def pair(size: Size, what: str = "size") -> tuple[int, int]:
-    """size as (height, width). Raises `ValueError` unless it is one or two numbers above 0."""
-    sizes = (size,) if isinstance(size, int) else tuple(size)
-    if len(sizes) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise ValueError(f"{what} is {shown(size)}, expected one or two whole numbers above 0")
-    return sizes[0], sizes[-1]
 
 
 def dimensions(img: Any) -> tuple[int, int]:
@@ -110,10 +95,10 @@ def resized_shape(
     shape: tuple[int, int], size: Size, max_size: int | None = None
 ) -> tuple[int, int]:
     """The (height, width) that `resize` gives an image of this shape."""
-    if not isinstance(size, int) and len(size) == 2:
+    if isinstance(size, Sequence) and len(size) == 2:
         return size[0], size[1]
     short, long = min(shape), max(shape)
-    new_short = pair(size)[0]
+    new_short = checks.pair("size", size)[0]
     new_long = int(new_short * long / short)
     if max_size is not None and new_long > max_size:
         new_short, new_long = int(max_size * new_short / new_long), max_size
@@ -136,7 +121,7 @@ def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
 
 def center_crop(img: Any, output_size: Size, fill: Fill = 0, padding_mode: str = "constant") -> Any:
     """The middle of the image, which is first padded, see `pad`, where it is too small."""
-    height, width = pair(output_size)
+    height, width = checks.pair("output_size", output_size)
     img_height, img_width = dimensions(img)
     tall, wide = max(height - img_height, 0), max(width - img_width, 0)
     if tall or wide:
@@ -169,7 +154,7 @@ def pad(img: Any, padding: Size, fill: Fill = 0, padding_mode: str = "constant")
     or one per channel. padding_mode: "constant", or what the border is made from: "edge", "reflect"
     (without the edge itself) or "symmetric" (with it).
     """
-    mode = PADDINGS.index(padding_kind(padding_mode))
+    mode = PADDINGS.index(checks.one_of("padding_mode", padding_mode, PADDINGS))
     return images.apply("pad", img, *_borders(padding), mode, *_fill(fill, img))
 
 
@@ -475,7 +460,7 @@ def gaussian_blur(img: Any, kernel_size: Size, sigma: float | Sequence[float]) -
     Sums are in float32; whole numbers are rounded once, halves to the even number.
     """
     x, y = (sigma, sigma) if isinstance(sigma, int | float) else sigma
-    return images.apply("gaussian_blur", img, *pair(kernel_size, "kernel_size"), x, y)
+    return images.apply("gaussian_blur", img, *checks.pair("kernel_size", kernel_size), x, y)
 
 
 def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:

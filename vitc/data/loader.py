@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from vitc import checks
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.samplers import Sampler
@@ -76,20 +77,15 @@ class DataLoader:
         if sampler is not None and shuffle:
             raise ValueError("shuffle=True with a sampler: the sampler gives the order")
         self.dataset = dataset
-        self.batch_size = _at_least(1, "batch_size", batch_size)
+        self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.shuffle, self.sampler = bool(shuffle), sampler
-        self.num_workers = _at_least(0, "num_workers", num_workers)
+        self.num_workers = checks.integer("num_workers", num_workers, 0)
         self.collate_fn = collate_fn or default_collate
         self.drop_last, self.seed = bool(drop_last), seed
-        self.prefetch_factor = _at_least(
-            1, "prefetch_factor", 2 if prefetch_factor is None else prefetch_factor
-        )
-        self.max_prefetch_bytes = _at_least(1, "max_prefetch_bytes", max_prefetch_bytes)
-        if on_error not in ON_ERROR:
-            raise ValueError(
-                f"on_error is {shown(on_error)}, expected one of {', '.join(ON_ERROR)}"
-            )
-        self.on_error = on_error
+        ahead = 2 if prefetch_factor is None else prefetch_factor
+        self.prefetch_factor = checks.integer("prefetch_factor", ahead, 1)
+        self.max_prefetch_bytes = checks.integer("max_prefetch_bytes", max_prefetch_bytes, 1)
+        self.on_error = checks.one_of("on_error", on_error, ON_ERROR)
         self.unreadable: dict[int, str] = {}  # sample -> reason, which names the file
         self._told: set[int] = set()
         self.epoch = 0
@@ -105,7 +101,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is this epoch, from its beginning."""
-        self.epoch = _at_least(0, "epoch", epoch)
+        self.epoch = checks.integer("epoch", epoch, 0)
         self._batch = self._start = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -337,10 +333,3 @@ def _check_dataset(dataset: Any) -> None:
             raise TypeError(f"a dataset needs {what}, got {type(dataset).__name__}")
     if len(dataset) == 0:
         raise ValueError("the dataset is empty")
-
-
-def _at_least(least: int, name: str, value: int) -> int:
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} is {shown(value)}, expected {least} or more")
-    return number

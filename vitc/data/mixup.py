@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.data import functional as F
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.images import pixels_of
-from vitc.data.transforms.arguments import at_least, bounds, probability
 from vitc.errors import shown
 
 # (top, bottom, left, right): rows and columns from, and up to but without.
@@ -93,20 +93,18 @@ class Mixup:
         num_classes: int = 1000,
         multi_label: bool = False,
     ) -> None:
-        self.mixup_alpha = at_least(0, "mixup_alpha", mixup_alpha)
-        self.cutmix_alpha = at_least(0, "cutmix_alpha", cutmix_alpha)
+        self.mixup_alpha = checks.number("mixup_alpha", mixup_alpha, 0)
+        self.cutmix_alpha = checks.number("cutmix_alpha", cutmix_alpha, 0)
         self.cutmix_minmax = cutmix_minmax
         if cutmix_minmax is not None:
-            self.cutmix_minmax = bounds("cutmix_minmax", cutmix_minmax, 0.0, 1.0)
+            self.cutmix_minmax = checks.bounds("cutmix_minmax", cutmix_minmax, 0.0, 1.0)
             self.cutmix_alpha = 1.0
         if not (self.mixup_alpha or self.cutmix_alpha):
             raise ValueError("mixup_alpha and cutmix_alpha are 0, expected one above 0")
-        if mode not in self.modes:
-            raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(self.modes)}")
-        self.mix_prob = probability(prob, "prob")
-        self.switch_prob = probability(switch_prob, "switch_prob")
-        self.mode, self.correct_lam = mode, correct_lam
-        self.label_smoothing = probability(label_smoothing, "label_smoothing")
+        self.mix_prob = checks.probability("prob", prob)
+        self.switch_prob = checks.probability("switch_prob", switch_prob)
+        self.mode, self.correct_lam = checks.one_of("mode", mode, self.modes), correct_lam
+        self.label_smoothing = checks.probability("label_smoothing", label_smoothing)
         self.num_classes, self.multi_label = num_classes, multi_label
         self.mixup_enabled = True
 
@@ -247,7 +245,7 @@ class FastCollateMixup(Mixup):
         **arguments: Any,
     ) -> None:
         super().__init__(*args, **arguments)
-        self.mixup_off_epoch = int(at_least(0, "mixup_off_epoch", mixup_off_epoch))
+        self.mixup_off_epoch = checks.integer("mixup_off_epoch", mixup_off_epoch, 0)
         self.mean, self.std = tuple(mean or ()), tuple(std or ())
         if len(self.mean) != len(self.std):
             raise ValueError(

@@ -14,6 +14,7 @@ posterizes or equalizes, and only the two whose colours vary in practice touch h
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from vitc import checks
 from vitc.data import transforms as T
 from vitc.data.factory import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from vitc.data.functional import Size
@@ -161,8 +162,7 @@ def augreg_strength(model: Any, num_images: int) -> str:
     Larger models want more, more data wants less; the smallest models are harmed by strong
     augmentation however little data there is. Below ImageNet-1k, as on it.
     """
-    if num_images < 1:
-        raise ValueError(f"num_images is {shown(num_images)}, expected 1 or more")
+    checks.integer("num_images", num_images, 1)
     patch = model.default_cfg["input_size"][1] // model.grid_size[0]
     strengths = next(found for width, found in _BY_WIDTH if model.embed_dim <= width)
     return strengths[16 if patch < 24 else 32][num_images >= _MUCH]

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
 from vitc.data import functional as F
 from vitc.data.random import noise_key
-from vitc.data.transforms.arguments import at_least, bounds, positive
-from vitc.data.transforms.arguments import probability as checked
 from vitc.data.transforms.tensors import Erasing, erased_box, normalized
-from vitc.errors import shown
 
 # The spread of the numbers that fill a rectangle, and whether each value has one of its own.
 _FILLS = {"const": (0.0, False), "rand": (1.0, False), "pixel": (1.0, True)}
@@ -41,15 +39,13 @@ class RandomErasing(Erasing):
         max_count: int | None = None,
         num_splits: int = 0,
     ) -> None:
-        self.probability = checked(probability, "probability")
-        self.area = bounds("min_area, max_area", (min_area, max_area), 0.0, 1.0)
+        self.probability = checks.probability("probability", probability)
+        self.area = checks.bounds("min_area, max_area", (min_area, max_area), 0.0, 1.0)
         aspect = (min_aspect, max_aspect or 1 / min_aspect)
-        self.aspect = positive("min_aspect, max_aspect", aspect)
-        if mode not in _FILLS:
-            raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(_FILLS)}")
-        self.mode, self.num_splits = mode, num_splits
-        self.min_count = int(at_least(1, "min_count", min_count))
-        self.max_count = int(at_least(min_count, "max_count", max_count or min_count))
+        self.aspect = checks.positive("min_aspect, max_aspect", aspect)
+        self.mode, self.num_splits = checks.one_of("mode", mode, _FILLS), num_splits
+        self.min_count = checks.integer("min_count", min_count, 1)
+        self.max_count = checks.integer("max_count", max_count or min_count, min_count)
 
     def __call__(self, img: Array) -> Array:
         if getattr(img, "ndim", 0) not in (3, 4):

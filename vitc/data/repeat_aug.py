@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.samplers import Sampler
-from vitc.data.transforms.arguments import at_least
 from vitc.errors import shown
 
 
@@ -37,10 +37,9 @@ class RepeatAugSampler(Sampler):
         seed: int | None = None,
     ) -> None:
         self.dataset, self.shuffle = dataset, shuffle
-        self.num_replicas = int(at_least(1, "num_replicas", num_replicas))
-        if not 0 <= rank < num_replicas:
-            raise ValueError(f"rank is {shown(rank)}, expected 0 to {num_replicas - 1}")
-        self.rank, self.num_repeats = rank, at_least(1, "num_repeats", num_repeats)
+        self.num_replicas = checks.integer("num_replicas", num_replicas, 1)
+        self.rank = checks.integer("rank", rank, 0, self.num_replicas - 1)
+        self.num_repeats = checks.number("num_repeats", num_repeats, 1)
         length, ratio = len(dataset), selected_ratio or num_replicas
         self.num_samples = math.ceil(length * num_repeats / num_replicas)
         if selected_round and length >= selected_round:
@@ -69,7 +68,7 @@ class AugMixDataset:
     def __init__(
         self, dataset: Any, transform: Sequence[Any] | None = None, num_splits: int = 2
     ) -> None:
-        self.dataset, self.num_splits = dataset, int(at_least(2, "num_splits", num_splits))
+        self.dataset, self.num_splits = dataset, checks.integer("num_splits", num_splits, 2)
         self.transform = dataset.transform if transform is None else transform
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.data import random
 from vitc.errors import shown
@@ -109,8 +110,7 @@ class ClassBalancedSampler(WeightedRandomSampler):
         num_samples: int | None = None,
         seed: int | None = None,
     ) -> None:
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta is {shown(beta)}, expected a number from 0 to below 1")
+        checks.below_one("beta", beta)
         labels = [as_index(label) for label in targets]
         weight = {k: (1 - beta) / (1 - beta**n) for k, n in Counter(labels).items()}
         super().__init__([weight[label] for label in labels], num_samples, seed=seed)
@@ -124,9 +124,7 @@ class GroupSampler(Sampler):
     """
 
     def __init__(self, groups: Sequence[Any], per_group: int = 1, seed: int | None = None) -> None:
-        self.per_group = as_index(per_group)
-        if self.per_group < 1:
-            raise ValueError(f"per_group is {shown(per_group)}, expected 1 or more")
+        self.per_group = checks.integer("per_group", per_group, 1)
         self.groups = list(groups)
         sizes = Counter(self.groups).values()
         super().__init__(sum(min(size, self.per_group) for size in sizes), seed)

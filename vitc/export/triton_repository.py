@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.export.folder import read_folder
 from vitc.export.onnx_file import onnx
@@ -56,8 +57,9 @@ def triton(
     microseconds a request may wait until a batch is full. labels: the names of the classes, by
     default their numbers.
 
-    The folder appears when it is whole. Raises `ValueError` for a bad argument, `FileExistsError`
-    if the repository holds a model of this name, other `OSError` if it cannot be written.
+    The folder appears when it is whole. Raises `ValueError` or `TypeError` for a bad argument,
+    `FileExistsError` if the repository holds a model of this name, other `OSError` if it cannot be
+    written.
     """
     settings = Settings(name, max_batch_size, instances, queue_delay)
     _check(settings, backend)
@@ -88,9 +90,7 @@ def _check(settings: Settings, backend: str) -> None:
             f"name is {shown(settings.name)}, expected letters, digits, '_', '.' and '-'"
         )
     for what, least in (("max_batch_size", 1), ("instances", 1), ("queue_delay", 0)):
-        value = getattr(settings, what)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{what} is {shown(value)}, expected a whole number from {least}")
+        checks.integer(what, getattr(settings, what), least)
 
 
 def _check_model(model: VisionTransformer, labels: Sequence[str] | None) -> None:

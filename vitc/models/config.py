@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vitc.errors import shown
+from vitc import checks
 from vitc.models.init import MODES
 
 POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr")
@@ -19,6 +19,7 @@ BLOCKS = (
 )
 MLPS = ("Mlp", "SwiGLUPacked", "SwiGLU")
 ATTENTIONS = ("", "attn", "diff")
+LEAST = dict(in_chans=1, embed_dim=1, depth=1, num_heads=1, num_classes=0, reg_tokens=0)
 RATES = ("drop_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate")
 
 
@@ -71,15 +72,11 @@ class Config:
     fix_init: bool = False  # what ends the branches of a block starts smaller the deeper it is
 
     def __post_init__(self) -> None:
-        for name in ("in_chans", "embed_dim", "depth", "num_heads", "hidden"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("num_classes", "reg_tokens"):
-            _at_least(name, getattr(self, name), 0)
+        for name, least in LEAST.items():
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
+        checks.integer("hidden", self.hidden, 1)
         for name in RATES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} is {shown(getattr(self, name))}, expected 0 <= {name} < 1"
-                )
+            checks.below_one(name, getattr(self, name))
         self._check_names()
         self._check_sizes()
 
@@ -96,9 +93,7 @@ class Config:
             weight_init=MODES,
         )
         for name, known in choices.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"{name} is {shown(value)}, expected one of {str(known)[1:-1]}")
+            checks.one_of(name, getattr(self, name), known)
         if self.global_pool == "token" and not self.class_token:
             raise ValueError("global_pool 'token' needs class_token=True")
         if self.fix_init and self.block_fn not in ("Block", "ResPostBlock"):
@@ -126,11 +121,11 @@ class Config:
 
     @property
     def image(self) -> tuple[int, int]:
-        return _pair("img_size", self.img_size)
+        return checks.pair("img_size", self.img_size)
 
     @property
     def patch(self) -> tuple[int, int]:
-        return _pair("patch_size", self.patch_size)
+        return checks.pair("patch_size", self.patch_size)
 
     @property
     def hidden(self) -> int:
@@ -175,19 +170,3 @@ class Config:
     def without_dropout(self) -> "Config":
         nothing: dict[str, Any] = dict.fromkeys(RATES, 0.0)
         return replace(self, **nothing)
-
-
-def _pair(name: str, size: Any) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise ValueError(f"{name} is {shown(size)}, expected a number or (height, width)")
-    for side in pair:
-        _at_least(name, side, 1)
-    return pair
-
-
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {shown(value)}, expected a whole number")
-    if value < least:
-        raise ValueError(f"{name} is {shown(value)}, expected {least} or more")

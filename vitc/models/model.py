@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vitc import _vitc, engine
+from vitc import _vitc, checks, engine
 from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.init import Row, initial
@@ -39,8 +39,7 @@ class Model:
     grad_checkpointing = False
 
     def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {shown(dtype)}, expected one of {', '.join(DTYPES)}")
+        checks.one_of("dtype", dtype, DTYPES)
         self.training = True
         self._adopt(rows, dtype, {}, draw)
 

@@ -1,6 +1,5 @@
 """The names of models and of their weights."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -8,6 +7,7 @@ from typing import Any
 
 from vitc.errors import nearest, shown
 from vitc.models.architectures import ARCHITECTURES, DEPRECATED
+from vitc.names import natural
 
 
 def list_models(
@@ -30,7 +30,7 @@ def list_models(
         found = [tag for tag, cfg in cfgs.items() if not pretrained or has_weights(cfg)]
         names += [f"{name}.{tag}" for tag in found] if tags else [name] * bool(found)
     wanted = _matching(names, filter, everything=True)
-    return sorted(wanted - _matching(names, exclude_filters, everything=False), key=_natural)
+    return sorted(wanted - _matching(names, exclude_filters, everything=False), key=natural)
 
 
 def list_pretrained(filter: str | Sequence[str] = "", exclude_filters: str = "") -> list[str]:
@@ -49,10 +49,6 @@ def _matching(names: Sequence[str], patterns: str | Sequence[str], everything: b
         for pattern in given
         if fnmatchcase(name, pattern) or fnmatchcase(get_arch_name(name), pattern)
     }
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def has_weights(cfg: Mapping[str, Any]) -> bool:

@@ -6,8 +6,7 @@ Each divides the gradients by their total weight first, so it sees what the opti
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from vitc import _vitc
-from vitc.errors import shown
+from vitc import _vitc, checks
 from vitc.optim.optimizers import grad_norm, rows_by_table
 from vitc.parameters import Parameter
 from vitc.tape import alone, close_window
@@ -46,14 +45,13 @@ def adaptive_clip_grad(
 
 def dispatch_clip_grad(parameters: Iterable[Parameter], value: float, mode: str = "norm") -> None:
     """One of the three by its name, "norm", "value" or "agc": timm.utils.dispatch_clip_grad."""
+    checks.one_of("mode", mode, MODES)
     if mode == "norm":
         clip_grad_norm_(parameters, value)
     elif mode == "value":
         clip_grad_value_(parameters, value)
-    elif mode == "agc":
-        adaptive_clip_grad(parameters, value)
     else:
-        raise ValueError(f"the clipping mode is {shown(mode)}, expected one of {', '.join(MODES)}")
+        adaptive_clip_grad(parameters, value)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitc import _vitc
 from vitc.arrays import Array, as_array
-from vitc.errors import VitcError
+from vitc.errors import VitcError, listed
 from vitc.tape import Loss, no_grad
 from vitc.training.settings import notice
 
@@ -41,7 +41,7 @@ def loss_fault(trainer: Any, loss: Loss, batch: Any) -> str | None:
     told = [f"the loss is {value}"]
     rows = loss.nonfinite_rows()
     if rows:
-        told.append(f"samples {_listed(rows)} of the batch are not finite")
+        told.append(f"samples {listed(rows)} of the batch are not finite")
     told.append(_origin(trainer.module, batch))
     return "; ".join(filter(None, told))
 
@@ -68,7 +68,7 @@ def _origin(module: Any, batch: Any) -> str:
         return ""
     rows = [i for i, image in enumerate(images) if not np.isfinite(image).all()]
     if rows:
-        return f"the images {_listed(rows)} of the batch are not finite"
+        return f"the images {listed(rows)} of the batch are not finite"
     layers = (_layer(name, model, images) for name, model in module.named_models())
     return next(filter(None, layers), "")
 
@@ -88,8 +88,3 @@ def _layer(name: str, model: Any, images: Array) -> str:
 
 def _bad(values: Array | None) -> bool:
     return values is not None and _vitc.count_nonfinite(np.ascontiguousarray(values)) > 0
-
-
-def _listed(rows: list[int]) -> str:
-    shown = ", ".join(map(str, rows[:8]))
-    return shown if len(rows) <= 8 else f"{shown}, ... ({len(rows)})"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
 from vitc.models.model import Model
 from vitc.optim import dispatch_clip_grad
@@ -43,7 +44,7 @@ class Run:
         precision: Any = None,
         threads: int | None = None,
     ) -> None:
-        settings.check_least(num_nodes=(num_nodes, 1))
+        checks.integer("num_nodes", num_nodes, 1)
         self.num_devices, self.num_nodes = settings.count_devices(devices), num_nodes
         self.world_size = self.num_devices * num_nodes
         self.precision = settings.compute_precision(precision)

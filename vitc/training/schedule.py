@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.optim import Optimizer, set_lr
-from vitc.training.settings import check_least, check_one_of
 
 _KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name")
 
@@ -28,8 +28,8 @@ class Scheduling:
         strict: bool = True,
         name: str | None = None,
     ) -> None:
-        check_one_of("interval", interval, ("epoch", "step"))
-        check_least(frequency=(frequency, 1))
+        checks.one_of("interval", interval, ("epoch", "step"))
+        checks.integer("frequency", frequency, 1)
         if not hasattr(scheduler, "step") and not callable(scheduler):
             raise TypeError(f"the schedule is a {type(scheduler).__name__}, expected a function")
         self.scheduler, self.interval, self.frequency = scheduler, interval, frequency

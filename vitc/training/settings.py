@@ -75,18 +75,6 @@ def notice(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
-def check_least(**values: tuple[float | None, float]) -> None:
-    """Each name: (value, least). Raises `ValueError` for a smaller one; None passes."""
-    for name, (value, least) in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {shown(value)}, expected {least} or more")
-
-
-def check_one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {shown(value)}, expected one of {', '.join(map(repr, known))}")
-
-
 def count_devices(devices: int | str | Sequence[int]) -> int:
     """How many shards `devices` makes of a step: -1 and "auto" are one."""
     if isinstance(devices, Sequence) and not isinstance(devices, str):

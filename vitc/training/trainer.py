@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from vitc import checks
 from vitc.optim import dispatch_clip_grad
 from vitc.optim.clipping import MODES
 from vitc.tape import close_window
@@ -128,19 +129,17 @@ class Trainer:
         num_sanity_val_steps = 2 if num_sanity_val_steps is None else num_sanity_val_steps
         log_every_n_steps = 50 if log_every_n_steps is None else log_every_n_steps
         gradient_clip_algorithm = gradient_clip_algorithm or "norm"
-        settings.check_least(
-            accumulate_grad_batches=(accumulate_grad_batches, 1),
-            check_val_every_n_epoch=(check_val_every_n_epoch, 1),
-            log_every_n_steps=(log_every_n_steps, 0),
-            num_sanity_val_steps=(num_sanity_val_steps, -1),
-            max_steps=(max_steps, -1),
-            max_epochs=(max_epochs, -1),
-            val_check_interval=(val_check_interval, 0),
-            micro_batch=(micro_batch, 1),
-        )
-        settings.check_one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
-        settings.check_one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
-        settings.check_one_of("profiler", profiler, (None, "simple"))
+        checks.integer("accumulate_grad_batches", accumulate_grad_batches, 1)
+        checks.optional(checks.integer, "check_val_every_n_epoch", check_val_every_n_epoch, 1)
+        checks.integer("log_every_n_steps", log_every_n_steps, 0)
+        checks.integer("num_sanity_val_steps", num_sanity_val_steps, -1)
+        checks.integer("max_steps", max_steps, -1)
+        checks.optional(checks.integer, "max_epochs", max_epochs, -1)
+        checks.optional(checks.number, "val_check_interval", val_check_interval, 0)
+        checks.optional(checks.integer, "micro_batch", micro_batch, 1)
+        checks.one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
+        checks.one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
+        checks.one_of("profiler", profiler, (None, "simple"))
         self.profiler = SimpleProfiler() if profiler else None
         self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
         self.world_size = self.run.world_size

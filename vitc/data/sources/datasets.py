@@ -6,7 +6,6 @@ of a file when it is read.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Unpack
 from vitc.data.decoding import dicom
 from vitc.data.decoding.decode import Decoder, Decoding
 from vitc.errors import nearest, shown
+from vitc.names import natural
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -167,9 +167,9 @@ def _by_folder(root: str, search: Search) -> tuple[Found, list[str]]:
 def _by_leaf(root: str, search: Search) -> tuple[Found, list[str]]:
     """Files and classes as timm orders them: a class is the folder that a file is in."""
     _class_folders(root)
-    paths = sorted(search(root), key=_natural)
+    paths = sorted(search(root), key=natural)
     found = [(path, _leaf(path, root)) for path in paths]
-    return found, sorted({name for _, name in found}, key=_natural)
+    return found, sorted({name for _, name in found}, key=natural)
 
 
 _FINDERS = {"torchvision": _by_folder, "timm": _by_leaf}
@@ -178,13 +178,6 @@ _FINDERS = {"torchvision": _by_folder, "timm": _by_leaf}
 def _leaf(path: str, root: str) -> str:
     """The folder of a file, "" if it is root itself."""
     return os.path.basename(os.path.dirname(os.path.relpath(path, root)))
-
-
-def _natural(text: str) -> list[str | int]:
-    """A key that puts 2 before 10."""
-    parts: list[str | int] = list(re.split(r"(\d+)", text.lower()))
-    parts[1::2] = map(int, parts[1::2])
-    return parts
 
 
 def _labelled(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
-from vitc.data.functional import pair
 from vitc.data.sources.datasets import Step, transformed
 from vitc.errors import shown
 
@@ -24,8 +24,8 @@ def tile_grid(
 
     Raises `ValueError` for a stride above the tile, which would leave gaps.
     """
-    sizes = pair(tile, "tile")
-    steps = sizes if stride is None else pair(stride, "stride")
+    sizes = checks.pair("tile", tile)
+    steps = sizes if stride is None else checks.pair("stride", stride)
     if any(step > size for step, size in zip(steps, sizes, strict=True)):
         raise ValueError(f"stride is {shown(stride)}, expected at most the tile of {shown(tile)}")
     rows, columns = (
@@ -122,10 +122,8 @@ def aggregate(scores: Any, owners: Any, method: str = "max", k: int = 3) -> Arra
     scores, owners = as_array(scores), as_array(owners)
     if len(scores) != len(owners):
         raise ValueError(f"{len(scores)} scores have {len(owners)} owners")
-    if method not in _METHODS:
-        raise ValueError(f"method is {shown(method)}, expected one of {', '.join(_METHODS)}")
-    if k < 1:
-        raise ValueError(f"k is {shown(k)}, expected 1 or more")
+    checks.one_of("method", method, _METHODS)
+    checks.integer("k", k, 1)
     counts = np.bincount(owners)
     if not counts.all():
         raise ValueError(f"image {int(np.argmin(counts))} has no tiles")

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
 from vitc.data import functional as F
 from vitc.data import policies
 from vitc.data.functional import Fill
-from vitc.data.transforms.arguments import at_least
 from vitc.data.transforms.base import RandomTransform
-from vitc.errors import shown
 
 # ------------------------------------------------------------------------------- operations
 
@@ -209,10 +208,9 @@ class RandAugment(_Policy):
         fill: Fill | None = None,
     ) -> None:
         super().__init__(interpolation, fill)
-        self.num_ops = int(at_least(0, "num_ops", num_ops))
-        self.magnitude, self.num_magnitude_bins = magnitude, _bins(num_magnitude_bins)
-        if not 0 <= magnitude < num_magnitude_bins:
-            raise ValueError(f"magnitude is {magnitude}, expected 0 to {num_magnitude_bins - 1}")
+        self.num_ops = checks.integer("num_ops", num_ops, 0)
+        self.num_magnitude_bins = _bins(num_magnitude_bins)
+        self.magnitude = checks.integer("magnitude", magnitude, 0, self.num_magnitude_bins - 1)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(operation, magnitude), num_ops of them."""
@@ -276,10 +274,9 @@ class AugMix(_Policy):
         fill: Fill | None = None,
     ) -> None:
         super().__init__(interpolation, fill)
-        if severity not in range(1, 11):
-            raise ValueError(f"severity is {shown(severity)}, expected a whole number from 1 to 10")
-        self.severity, self.chain_depth, self.all_ops = severity, chain_depth, all_ops
-        self.mixture_width, self.alpha = int(at_least(1, "mixture_width", mixture_width)), alpha
+        self.severity = checks.integer("severity", severity, 1, 10)
+        self.mixture_width = checks.integer("mixture_width", mixture_width, 1)
+        self.chain_depth, self.alpha, self.all_ops = chain_depth, alpha, all_ops
         plain = (*_WARPS, "Posterize", "Solarize", "AutoContrast", "Equalize")
         self.operations = (*plain, *_ENHANCE) if all_ops else plain
 
@@ -315,4 +312,4 @@ def _any_strength(
 
 
 def _bins(number: int) -> int:
-    return int(at_least(2, "num_magnitude_bins", number))
+    return checks.integer("num_magnitude_bins", number, 2)

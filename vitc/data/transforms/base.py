@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.data.random import generator
-from vitc.data.transforms.arguments import probability
 from vitc.errors import shown
 
 Step = Callable[[Any], Any]
@@ -52,7 +52,7 @@ class Occasional(RandomTransform):
     shown: tuple[str, ...] = ("p",)
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = probability(p)
+        self.p = checks.probability("p", p)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act,)."""
@@ -63,6 +63,13 @@ class Occasional(RandomTransform):
 
     def change(self, img: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no change()")
+
+
+def antialiased(antialias: bool | None) -> bool | None:
+    """antialias itself. Raises `ValueError` for False."""
+    if antialias is False:
+        raise ValueError("antialias=False: images are always antialiased when shrunk")
+    return antialias
 
 
 def listed(name: str, lines: Sequence[Any]) -> str:
@@ -154,7 +161,7 @@ class RandomApply(Compose):
 
     def __init__(self, transforms: Sequence[Step], p: float = 0.5) -> None:
         super().__init__(transforms)
-        self.p = probability(p)
+        self.p = checks.probability("p", p)
 
     def __call__(self, img: Any) -> Any:
         return super().__call__(img) if generator().random() < self.p else img

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
+from vitc.checks import Range
 from vitc.data import functional as F
 from vitc.data.random import between
-from vitc.data.transforms.arguments import Range, at_least, bounds, positive
 from vitc.data.transforms.base import Occasional, RandomTransform, Transform
 from vitc.errors import shown
 
@@ -54,9 +55,7 @@ class RandomPosterize(Occasional):
 
     def __init__(self, bits: int, p: float = 0.5) -> None:
         super().__init__(p)
-        if bits not in range(9):
-            raise ValueError(f"bits is {shown(bits)}, expected a whole number from 0 to 8")
-        self.bits = bits
+        self.bits = checks.integer("bits", bits, 0, 8)
 
     def change(self, img: Any) -> Any:
         return F.posterize(img, self.bits)
@@ -82,7 +81,7 @@ class RandomAdjustSharpness(Occasional):
 
     def __init__(self, sharpness_factor: float, p: float = 0.5) -> None:
         super().__init__(p)
-        self.sharpness_factor = at_least(0, "sharpness_factor", sharpness_factor)
+        self.sharpness_factor = checks.number("sharpness_factor", sharpness_factor, 0)
 
     def change(self, img: Any) -> Any:
         return F.adjust_sharpness(img, self.sharpness_factor)
@@ -111,10 +110,11 @@ class GaussianBlur(RandomTransform):
     shown = ("kernel_size", "sigma")
 
     def __init__(self, kernel_size: F.Size, sigma: float | Range = (0.1, 2.0)) -> None:
-        self.kernel_size = F.pair(kernel_size, "kernel_size")
+        self.kernel_size = checks.pair("kernel_size", kernel_size)
         if any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(f"kernel_size is {shown(kernel_size)}, expected odd numbers")
-        self.sigma = positive("sigma", (sigma, sigma) if isinstance(sigma, int | float) else sigma)
+        sigmas = (sigma, sigma) if isinstance(sigma, int | float) else sigma
+        self.sigma = checks.positive("sigma", sigmas)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[float]:
         """(sigma,)."""
@@ -169,9 +169,7 @@ def _factors(
 ) -> Range | None:
     """The range that a factor of `ColorJitter` is drawn from; None if it would change nothing."""
     if isinstance(value, int | float):
-        if value < 0:
-            raise ValueError(f"{name} is {shown(value)}, expected 0 or more")
-        low = center - value
+        low = center - checks.number(name, value, 0)
         value = (max(low, 0.0) if limits[0] == 0 else low, center + value)
-    low, high = bounds(name, value, *limits)
+    low, high = checks.bounds(name, value, *limits)
     return None if low == high == center else (low, high)

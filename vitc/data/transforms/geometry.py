@@ -1,11 +1,12 @@
 """Sizes, crops and borders without chance."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from vitc import checks
 from vitc.data import functional as F
 from vitc.data.functional import Fill, Size
-from vitc.data.transforms.arguments import antialiased, at_least
-from vitc.data.transforms.base import Transform
+from vitc.data.transforms.base import Transform, antialiased
 from vitc.errors import shown
 
 
@@ -25,11 +26,11 @@ class Resize(Transform):
         max_size: int | None = None,
         antialias: bool | None = True,
     ) -> None:
-        height_or_short = F.pair(size)[0]
+        height_or_short = checks.pair("size", size)[0]
         self.size, self.max_size = size, max_size
         self.interpolation = F.interpolation_mode(interpolation)
         self.antialias = antialiased(antialias)
-        one = isinstance(size, int) or len(size) == 1
+        one = not isinstance(size, Sequence) or len(size) == 1
         if max_size is not None and not (one and max_size > height_or_short):
             raise ValueError(
                 f"max_size is {shown(max_size)}, size is {shown(size)}: expected one number below "
@@ -46,7 +47,7 @@ class CenterCrop(Transform):
     shown = ("size",)
 
     def __init__(self, size: Size) -> None:
-        self.size = F.pair(size)
+        self.size = checks.pair("size", size)
 
     def __call__(self, img: Any) -> Any:
         return F.center_crop(img, self.size)
@@ -58,8 +59,8 @@ class CenterCropOrPad(Transform):
     shown = ("size", "fill", "padding_mode")
 
     def __init__(self, size: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
-        self.size, self.fill = F.pair(size), fill
-        self.padding_mode = F.padding_kind(padding_mode)
+        self.size, self.fill = checks.pair("size", size), fill
+        self.padding_mode = checks.one_of("padding_mode", padding_mode, F.PADDINGS)
 
     def __call__(self, img: Any) -> Any:
         return F.center_crop(img, self.size, self.fill, self.padding_mode)
@@ -74,7 +75,7 @@ class FiveCrop(Transform):
     shown: tuple[str, ...] = ("size",)
 
     def __init__(self, size: Size) -> None:
-        self.size = F.pair(size)
+        self.size = checks.pair("size", size)
 
     def __call__(self, img: Any) -> tuple[Any, ...]:
         (height, width), (h, w) = F.dimensions(img), self.size
@@ -108,7 +109,7 @@ class Pad(Transform):
 
     def __init__(self, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.padding, self.fill = padding, fill
-        self.padding_mode = F.padding_kind(padding_mode)
+        self.padding_mode = checks.one_of("padding_mode", padding_mode, F.PADDINGS)
 
     def __call__(self, img: Any) -> Any:
         F.dimensions(img)
@@ -124,7 +125,7 @@ class Letterbox(Transform):
     shown = ("size", "fill", "interpolation")
 
     def __init__(self, size: Size, fill: Fill = 0, interpolation: str = "bilinear") -> None:
-        self.size, self.fill = F.pair(size), fill
+        self.size, self.fill = checks.pair("size", size), fill
         self.interpolation = F.interpolation_mode(interpolation)
 
     def __call__(self, img: Any) -> Any:
@@ -143,7 +144,7 @@ class TrimBorder(Transform):
     shown = ("border_size",)
 
     def __init__(self, border_size: int) -> None:
-        self.border_size = int(at_least(0, "border_size", border_size))
+        self.border_size = checks.integer("border_size", border_size, 0)
 
     def __call__(self, img: Any) -> Any:
         (height, width), border = F.dimensions(img), self.border_size

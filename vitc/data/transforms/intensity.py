@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
+from vitc.checks import Range
 from vitc.data import functional as F
 from vitc.data.random import between, noise_key
-from vitc.data.transforms.arguments import Range, around_zero, at_least, bounds
 from vitc.data.transforms.base import Occasional, RandomTransform
 
 
@@ -25,7 +26,7 @@ class GaussianNoise(RandomTransform):
     shown: tuple[str, ...] = ("mean", "sigma", "clip")
 
     def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
-        self.mean, self.sigma, self.clip = mean, at_least(0, "sigma", sigma), clip
+        self.mean, self.sigma, self.clip = mean, checks.number("sigma", sigma, 0), clip
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(key of the noise,)."""
@@ -43,7 +44,7 @@ class RandomGaussianNoise(Occasional):
     def __init__(self, sigma: float | Range = (0.0, 0.05), p: float = 0.5) -> None:
         super().__init__(p)
         sigma = (sigma, sigma) if isinstance(sigma, int | float) else sigma
-        self.sigma = bounds("sigma", sigma, 0.0)
+        self.sigma = checks.bounds("sigma", sigma, 0.0)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, standard deviation, key of the noise)."""
@@ -64,7 +65,7 @@ class RandomGamma(Occasional):
 
     def __init__(self, log_gamma: float | Range = (-0.3, 0.3), p: float = 0.5) -> None:
         super().__init__(p)
-        self.log_gamma = around_zero("log_gamma", log_gamma)
+        self.log_gamma = checks.around_zero("log_gamma", log_gamma)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, gamma)."""
@@ -86,8 +87,8 @@ class RandomBiasField(Occasional):
 
     def __init__(self, coefficients: float = 0.1, order: int = 3, p: float = 0.5) -> None:
         super().__init__(p)
-        self.coefficients = at_least(0, "coefficients", coefficients)
-        self.order = int(at_least(0, "order", order))
+        self.coefficients = checks.number("coefficients", coefficients, 0)
+        self.order = checks.integer("order", order, 0)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, coefficients (order + 1, order + 1) of y ** row * x ** column)."""
@@ -117,7 +118,7 @@ class RandomHistogramShift(Occasional):
         super().__init__(p)
         given = num_control_points
         self.num_control_points = (given, given) if isinstance(given, int) else tuple(given)
-        bounds("num_control_points", self.num_control_points, 3, 256)
+        checks.bounds("num_control_points", self.num_control_points, 3, 256)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, the curve at equal distances from 0 to 1)."""
@@ -151,7 +152,7 @@ class RandomHEDJitter(Occasional):
 
     def __init__(self, theta: float = 0.05, p: float = 0.5) -> None:
         super().__init__(p)
-        self.theta = at_least(0, "theta", theta)
+        self.theta = checks.number("theta", theta, 0)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
         """(whether to act, factors (3,), additions (3,))."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.data import functional as F
 from vitc.data.random import generator
-from vitc.data.transforms.arguments import at_least
 from vitc.data.transforms.base import RandomTransform
 from vitc.errors import shown
 
@@ -25,7 +25,7 @@ class _BatchMix(RandomTransform):
         if not self.alpha > 0:
             raise ValueError(f"alpha is {shown(alpha)}, expected a number above 0")
         if num_classes is not None:
-            at_least(1, "num_classes", num_classes)
+            checks.integer("num_classes", num_classes, 1)
 
     def __call__(self, *inputs: Any) -> tuple[Array, Array]:
         """Images (batch, C, H, W) and labels (batch,) or (batch, classes), as two arguments or as

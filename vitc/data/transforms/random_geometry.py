@@ -6,19 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
+from vitc.checks import Range
 from vitc.data import functional as F
 from vitc.data.functional import Fill, Size
 from vitc.data.random import between, log_uniform
-from vitc.data.transforms.arguments import (
-    Range,
-    antialiased,
-    around_zero,
-    at_least,
-    bounds,
-    positive,
-    probability,
-)
-from vitc.data.transforms.base import Occasional, RandomTransform
+from vitc.data.transforms.base import Occasional, RandomTransform, antialiased
 from vitc.errors import shown
 
 
@@ -44,13 +37,13 @@ class ResizeKeepRatio(RandomTransform):
         random_aspect_prob: float = 0.0,
         random_aspect_range: Range = (0.9, 1.11),
     ) -> None:
-        self.size, self.longest = F.pair(size), float(longest)
+        self.size, self.longest = checks.pair("size", size), float(longest)
         self.interpolation = _drawable(interpolation)
-        self.random_scale_prob = probability(random_scale_prob, "random_scale_prob")
-        self.random_scale_range = positive("random_scale_range", random_scale_range)
+        self.random_scale_prob = checks.probability("random_scale_prob", random_scale_prob)
+        self.random_scale_range = checks.positive("random_scale_range", random_scale_range)
         self.random_scale_area = random_scale_area
-        self.random_aspect_prob = probability(random_aspect_prob, "random_aspect_prob")
-        self.random_aspect_range = positive("random_aspect_range", random_aspect_range)
+        self.random_aspect_prob = checks.probability("random_aspect_prob", random_aspect_prob)
+        self.random_aspect_range = checks.positive("random_aspect_range", random_aspect_range)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[tuple[int, int], str]:
         """((height, width), interpolation)."""
@@ -96,8 +89,8 @@ class RandomResizedCrop(RandomTransform):
         interpolation: str = "bilinear",
         antialias: bool | None = True,
     ) -> None:
-        self.size = F.pair(size)
-        self.scale, self.ratio = positive("scale", scale), positive("ratio", ratio)
+        self.size = checks.pair("size", size)
+        self.scale, self.ratio = checks.positive("scale", scale), checks.positive("ratio", ratio)
         self.interpolation = _drawable(interpolation)
         self.antialias = antialiased(antialias)
 
@@ -149,9 +142,9 @@ class RandomCrop(RandomTransform):
         fill: Fill = 0,
         padding_mode: str = "constant",
     ) -> None:
-        self.size = F.pair(size)
+        self.size = checks.pair("size", size)
         self.padding, self.pad_if_needed, self.fill = padding, pad_if_needed, fill
-        self.padding_mode = F.padding_kind(padding_mode)
+        self.padding_mode = checks.one_of("padding_mode", padding_mode, F.PADDINGS)
 
     def __call__(self, img: Any) -> Any:
         return super().__call__(self.padded(img))
@@ -193,8 +186,8 @@ class RandomCropOrPad(RandomTransform):
     shown = ("size", "fill", "padding_mode")
 
     def __init__(self, size: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
-        self.size, self.fill = F.pair(size), fill
-        self.padding_mode = F.padding_kind(padding_mode)
+        self.size, self.fill = checks.pair("size", size), fill
+        self.padding_mode = checks.one_of("padding_mode", padding_mode, F.PADDINGS)
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[int, ...]:
         """(top, left); below 0 it is how much is padded there."""
@@ -261,7 +254,7 @@ class RandomRotation(RandomTransform):
         center: Sequence[float] | None = None,
         fill: Fill = 0,
     ) -> None:
-        self.degrees = around_zero("degrees", degrees)
+        self.degrees = checks.around_zero("degrees", degrees)
         self.interpolation = F.interpolation_mode(interpolation)
         self.expand, self.center, self.fill = expand, center, fill
 
@@ -294,9 +287,9 @@ class RandomAffine(RandomTransform):
         fill: Fill = 0,
         center: Sequence[float] | None = None,
     ) -> None:
-        self.degrees = around_zero("degrees", degrees)
+        self.degrees = checks.around_zero("degrees", degrees)
         self.translate = translate
-        self.scale = None if scale is None else positive("scale", scale)
+        self.scale = None if scale is None else checks.positive("scale", scale)
         if translate is not None and not all(0 <= share <= 1 for share in translate):
             raise ValueError(f"translate is {shown(translate)}, expected two shares from 0 to 1")
         self.shear = None if shear is None else _shears(shear)
@@ -338,7 +331,7 @@ class RandomPerspective(Occasional):
         fill: Fill = 0,
     ) -> None:
         super().__init__(p)
-        self.distortion_scale = probability(distortion_scale, "distortion_scale")
+        self.distortion_scale = checks.probability("distortion_scale", distortion_scale)
         self.interpolation, self.fill = F.interpolation_mode(interpolation), fill
 
     def draw(self, img: Any, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -398,7 +391,7 @@ class ElasticTransform(RandomTransform):
 def _both(name: str, value: float | Range) -> Range:
     """(x, y), both 0 or more."""
     x, y = (value, value) if isinstance(value, int | float) else value
-    return float(at_least(0, name, x)), float(at_least(0, name, y))
+    return float(checks.number(name, x, 0)), float(checks.number(name, y, 0))
 
 
 def _drawable(interpolation: str) -> str:
@@ -413,5 +406,5 @@ def _drawn(interpolation: str, rng: np.random.Generator) -> str:
 
 def _shears(value: float | Sequence[float]) -> tuple[float, float, float, float]:
     values = (-value, value) if isinstance(value, int | float) else tuple(value)
-    along_x = bounds("shear", values[:2])
-    return *along_x, *bounds("shear", values[2:] or (0.0, 0.0))
+    along_x = checks.bounds("shear", values[:2])
+    return *along_x, *checks.bounds("shear", values[2:] or (0.0, 0.0))

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array
+from vitc.checks import Range
 from vitc.data import functional as F
 from vitc.data.random import between, log_uniform, noise_key
-from vitc.data.transforms.arguments import Range, bounds, positive, probability
 from vitc.data.transforms.base import RandomTransform, Step, Transform
 from vitc.errors import shown
 
@@ -175,8 +176,9 @@ class RandomErasing(Erasing):
         value: float | str | Sequence[float] = 0,
         inplace: bool = False,
     ) -> None:
-        self.p = probability(p)
-        self.scale, self.ratio = bounds("scale", scale, 0.0, 1.0), positive("ratio", ratio)
+        self.p = checks.probability("p", p)
+        self.scale = checks.bounds("scale", scale, 0.0, 1.0)
+        self.ratio = checks.positive("ratio", ratio)
         if isinstance(value, str) and value != "random":
             raise ValueError(f"value is {shown(value)}, expected numbers or 'random'")
         self.value, self.inplace = value, inplace

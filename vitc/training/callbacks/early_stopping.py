@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
+from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import when
 from vitc.training.hooks import Callback
-from vitc.training.settings import check_one_of
 
 
 class EarlyStopping(Callback):
@@ -38,7 +38,7 @@ class EarlyStopping(Callback):
         divergence_threshold: float | None = None,
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
-        check_one_of("mode", mode, ("min", "max"))
+        checks.one_of("mode", mode, ("min", "max"))
         self.monitor, self.min_delta, self.patience = monitor, min_delta, patience
         self.verbose, self.mode, self.strict = verbose, mode, strict
         self.check_finite, self.stopping_threshold = check_finite, stopping_threshold

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from vitc import checks
 from vitc.parameters import Parameter
 from vitc.training.hooks import Callback
-from vitc.training.settings import check_least
 
 _HEADS = ("head", "head_dist")  # timm's names of classifiers, and a usual one of a module's own
 
@@ -19,7 +19,7 @@ class BackboneFinetuning(Callback):
     """
 
     def __init__(self, unfreeze_backbone_at_epoch: int = 10) -> None:
-        check_least(unfreeze_backbone_at_epoch=(unfreeze_backbone_at_epoch, 0))
+        checks.integer("unfreeze_backbone_at_epoch", unfreeze_backbone_at_epoch, 0)
         self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
         self._backbone: list[Parameter] = []
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from vitc import checks
 from vitc.training.hooks import Callback
-from vitc.training.settings import check_one_of
 
 
 class LearningRateMonitor(Callback):
@@ -14,7 +14,7 @@ class LearningRateMonitor(Callback):
     """
 
     def __init__(self, logging_interval: str | None = None, log_weight_decay: bool = False) -> None:
-        check_one_of("logging_interval", logging_interval, (None, "step", "epoch"))
+        checks.one_of("logging_interval", logging_interval, (None, "step", "epoch"))
         self.logging_interval, self.log_weight_decay = logging_interval, log_weight_decay
 
     def on_train_batch_end(

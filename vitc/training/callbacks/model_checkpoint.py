@@ -12,10 +12,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import checkpoint, folders, when
 from vitc.training.hooks import Callback
-from vitc.training.settings import check_least, check_one_of
 from vitc.training.state_file import author, is_number, name_within, within
 
 
@@ -59,12 +59,10 @@ class ModelCheckpoint(Callback):
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
     ) -> None:
-        check_one_of("mode", mode, ("min", "max"))
-        check_least(
-            save_top_k=(save_top_k, -1),
-            every_n_train_steps=(every_n_train_steps, 0),
-            every_n_epochs=(every_n_epochs, 0),
-        )
+        checks.one_of("mode", mode, ("min", "max"))
+        checks.integer("save_top_k", save_top_k, -1)
+        checks.optional(checks.integer, "every_n_train_steps", every_n_train_steps, 0)
+        checks.optional(checks.integer, "every_n_epochs", every_n_epochs, 0)
         if monitor is None and save_top_k > 1:
             raise ValueError(f"save_top_k is {save_top_k}, but no monitor says which are best")
         triggers = (every_n_train_steps, train_time_interval, every_n_epochs)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from vitc import checks
 from vitc.training.hooks import Callback
-from vitc.training.settings import check_one_of
 
 
 class BasePredictionWriter(Callback):
@@ -15,7 +15,7 @@ class BasePredictionWriter(Callback):
     """
 
     def __init__(self, write_interval: str = "batch") -> None:
-        check_one_of("write_interval", write_interval, ("batch", "epoch", "batch_and_epoch"))
+        checks.one_of("write_interval", write_interval, ("batch", "epoch", "batch_and_epoch"))
         self.interval = write_interval
         self._found: list[Any] = []
         self._indices: list[int] = []

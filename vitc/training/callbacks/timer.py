@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from vitc import checks
 from vitc.training.hooks import Callback
-from vitc.training.settings import as_seconds, check_one_of
+from vitc.training.settings import as_seconds
 
 
 class Timer(Callback):
@@ -21,7 +22,7 @@ class Timer(Callback):
         duration: str | timedelta | Mapping[str, int] | None = None,
         interval: str = "step",
     ) -> None:
-        check_one_of("interval", interval, ("step", "epoch"))
+        checks.one_of("interval", interval, ("step", "epoch"))
         self.duration = None if duration is None else as_seconds(duration)
         self.interval = interval
         self._spent = dict.fromkeys(("train", "validate", "test"), 0.0)
