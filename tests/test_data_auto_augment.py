@@ -1,4 +1,5 @@
-"""vitc.data.auto_augment against timm: policies as parsed, pixels to the bit, distributions."""
+"""vitc.data.timm.auto_augment against timm: policies as parsed, pixels to the bit,
+distributions."""
 
 import math
 
@@ -10,7 +11,7 @@ from scipy import stats
 from oracle import timm
 from oracle.pictures import draws, image, same, sample, smooth
 from vitc.data import functional as F
-from vitc.data.auto_augment import OPERATIONS, AugmentOp, auto_augment_transform
+from vitc.data.timm.auto_augment import OPERATIONS, AugmentOp, auto_augment_transform
 
 theirs = timm.data.auto_augment
 GREY = {"img_mean": (128, 128, 128)}

@@ -10,7 +10,7 @@ from oracle import timm
 from vitc.data import DataLoader, create_transform, default_collate, random
 from vitc.data import functional as F
 from vitc.data import transforms as T
-from vitc.data.mixup import FastCollateMixup, Mixup
+from vitc.data.timm.mixup import FastCollateMixup, Mixup
 
 CLASSES = 5
 RNG = np.random.default_rng(0)

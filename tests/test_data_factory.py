@@ -1,4 +1,4 @@
-"""vitc.data.factory against timm: the evaluation to the bit, the training by its parts."""
+"""vitc.data.timm.factory against timm: the evaluation to the bit, the training by its parts."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from vitc.data import DataLoader, random
 from vitc.data import transforms as T
-from vitc.data.mixup import FastCollateMixup, Mixup, mixup_target
+from vitc.data.timm.mixup import FastCollateMixup, Mixup, mixup_target
 from vitc.tape import clock
 from vitc.training.callbacks import Callback
 from vitc.training.classifier import Classifier

@@ -12,8 +12,8 @@ from scipy import stats
 from oracle import timm
 from oracle.pictures import image, sample
 from vitc.data import DataLoader, create_transform, random
-from vitc.data.random_erasing import RandomErasing
-from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
+from vitc.data.timm.random_erasing import RandomErasing
+from vitc.data.timm.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.tape import clock
 
 TENSOR = np.ones((3, 40, 60), np.float32)

@@ -10,16 +10,11 @@ operation), so the bits of a batch depend neither on the number of workers nor o
 resumed.
 """
 
-from vitc.data.auto_augment import auto_augment_transform
 from vitc.data.collate import default_collate
 from vitc.data.decoding.decode import Decoder, open_image
-from vitc.data.factory import create_transform, resolve_data_config, resolve_model_data_config
 from vitc.data.loader import DataLoader
-from vitc.data.mixup import FastCollateMixup, Mixup
 from vitc.data.presets import PRESETS, STRENGTHS, augreg_strength, create_preset
 from vitc.data.preview import preview
-from vitc.data.random_erasing import RandomErasing
-from vitc.data.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 from vitc.data.samplers import ClassBalancedSampler, GroupSampler, WeightedRandomSampler
 from vitc.data.sources.cache import CacheDataset
 from vitc.data.sources.datasets import DicomFolder, ImageFolder, ImageList
@@ -28,6 +23,11 @@ from vitc.data.sources.memory import ArrayDataset, NpzDataset
 from vitc.data.sources.subset import Subset, k_fold, refuse_shared_groups, train_test_split
 from vitc.data.sources.tiles import TileDataset, aggregate, heat_map, tile_grid
 from vitc.data.sources.webdataset import WebDataset
+from vitc.data.timm.auto_augment import auto_augment_transform
+from vitc.data.timm.factory import create_transform, resolve_data_config, resolve_model_data_config
+from vitc.data.timm.mixup import FastCollateMixup, Mixup
+from vitc.data.timm.random_erasing import RandomErasing
+from vitc.data.timm.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 
 __all__ = [
     "PRESETS",

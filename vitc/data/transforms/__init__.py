@@ -1,4 +1,4 @@
-"""Transforms of images, under torchvision's names and with its arguments and distributions.
+"""torchvision's dialect: transforms of images with its names, arguments and distributions.
 
 A transform is any callable, so functions of one's own may stand anywhere in a `Compose`. An image
 is a Pillow image or an array (H, W, C) up to `ToTensor` or `ToDtype`, an array (C, H, W) after it.

@@ -1,6 +1,6 @@
 """AutoAugment, RandAugment, TrivialAugmentWide and AugMix as torchvision does them.
 
-Their levels differ much from timm's under the same names: see `vitc.data.auto_augment` for those.
+Their levels differ much from timm's under the same names: see `vitc.data.timm` for those.
 Images are Pillow images or arrays (H, W, C), uint8.
 """
 

@@ -1,4 +1,4 @@
-"""MixUp and CutMix of whole batches as torchvision does them; timm's are in `vitc.data.mixup`."""
+"""MixUp and CutMix of whole batches as torchvision does them; timm's are in `vitc.data.timm`."""
 
 import math
 from typing import Any

@@ -7,9 +7,9 @@ from typing import Any
 
 from vitc import checks
 from vitc.data import transforms as T
-from vitc.data.auto_augment import auto_augment_transform
 from vitc.data.functional import Size
-from vitc.data.random_erasing import RandomErasing
+from vitc.data.timm.auto_augment import auto_augment_transform
+from vitc.data.timm.random_erasing import RandomErasing
 from vitc.errors import nearest, shown
 
 IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
