@@ -117,7 +117,7 @@ def test_names_that_are_not_there_are_refused() -> None:
         optim.wsd(stable_fn="rsqrt")
     with pytest.raises(ValueError, match="lb is 3"):
         optim.tanh(lb=3, ub=1)
-    with pytest.raises(ValueError, match="'exp', expected 'cos' or 'linear'"):
+    with pytest.raises(ValueError, match="anneal_strategy is 'exp', expected one of cos, linear"):
         optim.one_cycle(anneal_strategy="exp")
     with pytest.raises(ValueError, match="total_steps"):
         lr_scheduler.OneCycleLR(ours(), 0.1)

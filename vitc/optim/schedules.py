@@ -9,10 +9,11 @@ below 1 is a share of the run.
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from vitc import checks
 from vitc.errors import shown
 
 Schedule = Callable[[float, int, int], float]
@@ -58,12 +59,11 @@ def cosine(
     & Li 2020). noise: see `with_noise`.
     """
 
-    def fall(top: float, progress: float, length: float) -> float:
-        angle = math.pi * progress**k_decay / length**k_decay
-        return lr_min + 0.5 * (top - lr_min) * (1 + math.cos(angle))
+    def left(progress: float, length: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress**k_decay / length**k_decay))
 
-    body = _cycles(fall, lr_min, cycle_mul, cycle_decay, cycle_limit)
-    return _schedule(body, t_initial, warmup_t, warmup_lr_init, warmup_prefix, noise)
+    cycle = _Cycle(left, lr_min, cycle_mul, cycle_decay, cycle_limit)
+    return _schedule(cycle.rate, t_initial, _Warmup(warmup_t, warmup_lr_init, warmup_prefix), noise)
 
 
 def tanh(
@@ -84,15 +84,14 @@ def tanh(
     if not lb < ub:
         raise ValueError(f"lb is {shown(lb)} and ub is {shown(ub)}, expected lb < ub")
 
-    def fall(top: float, progress: float, length: float) -> float:
+    def left(progress: float, length: float) -> float:
         share = progress / length
-        return lr_min + 0.5 * (top - lr_min) * (1 - math.tanh(lb * (1.0 - share) + ub * share))
+        return 0.5 * (1 - math.tanh(lb * (1.0 - share) + ub * share))
 
-    body = _cycles(fall, lr_min, cycle_mul, cycle_decay, cycle_limit)
+    cycle = _Cycle(left, lr_min, cycle_mul, cycle_decay, cycle_limit)
     # timm aims the warm-up of this one at where the curve is when it ends.
-    return _schedule(
-        body, t_initial, warmup_t, warmup_lr_init, warmup_prefix, noise, meets=not warmup_prefix
-    )
+    warmup = _Warmup(warmup_t, warmup_lr_init, warmup_prefix, meets=not warmup_prefix)
+    return _schedule(cycle.rate, t_initial, warmup, noise)
 
 
 def poly(
@@ -110,12 +109,11 @@ def poly(
 ) -> Schedule:
     """(1 - progress) ** power: timm's PolyLRScheduler. Other arguments are those of `cosine`."""
 
-    def fall(top: float, progress: float, length: float) -> float:
-        rest: float = (1 - progress**k_decay / length**k_decay) ** power
-        return lr_min + (top - lr_min) * rest
+    def left(progress: float, length: float) -> float:
+        return float((1 - progress**k_decay / length**k_decay) ** power)
 
-    body = _cycles(fall, lr_min, cycle_mul, cycle_decay, cycle_limit)
-    return _schedule(body, t_initial, warmup_t, warmup_lr_init, warmup_prefix, noise)
+    cycle = _Cycle(left, lr_min, cycle_mul, cycle_decay, cycle_limit)
+    return _schedule(cycle.rate, t_initial, _Warmup(warmup_t, warmup_lr_init, warmup_prefix), noise)
 
 
 def linear(t_initial: Steps | None = None, lr_min: float = 0.0, **options: Any) -> Schedule:
@@ -139,7 +137,7 @@ def step(
     def body(base: float, t: int, total: int) -> float:
         return float(base * decay_rate ** (t // _steps(decay_t, total)))
 
-    return _schedule(body, None, warmup_t, warmup_lr_init, warmup_prefix, noise)
+    return _schedule(body, None, _Warmup(warmup_t, warmup_lr_init, warmup_prefix), noise)
 
 
 def constant(warmup_t: Steps = 0, warmup_lr_init: float = 0.0, **noise: Any) -> Schedule:
@@ -162,7 +160,7 @@ def multistep(
         milestones = [_steps(milestone, total) for milestone in decay_t]
         return float(base * decay_rate ** bisect_right(milestones, t + 1))
 
-    return _schedule(body, None, warmup_t, warmup_lr_init, warmup_prefix, noise)
+    return _schedule(body, None, _Warmup(warmup_t, warmup_lr_init, warmup_prefix), noise)
 
 
 _DECAYS: dict[str, Callable[[float, float, float], float]] = {
@@ -198,11 +196,8 @@ def wsd(
     Raises `ValueError` for a name that is not among these, or a decaying stable phase without a
     timescale.
     """
-    if decay_fn not in _DECAYS or stable_fn not in ("constant", "rsqrt", "power"):
-        raise ValueError(
-            f"decay_fn is {shown(decay_fn)} and stable_fn is {shown(stable_fn)}, expected one of "
-            f"{', '.join(_DECAYS)} and one of constant, rsqrt, power"
-        )
+    checks.one_of("decay_fn", decay_fn, _DECAYS)
+    checks.one_of("stable_fn", stable_fn, ("constant", "rsqrt", "power"))
     timescale = warmup_t if stable_timescale is None else stable_timescale
     if stable_fn != "constant" and not timescale > 0:
         raise ValueError(
@@ -219,7 +214,7 @@ def wsd(
         share = _DECAYS[decay_fn](min(decaying / length, 1.0), decay_power, decay_ratio)
         return lr_min + (top - lr_min) * share
 
-    return _schedule(body, t_initial, warmup_t, warmup_lr_init, True, noise)
+    return _schedule(body, t_initial, _Warmup(warmup_t, warmup_lr_init, True), noise)
 
 
 def one_cycle(
@@ -234,9 +229,7 @@ def one_cycle(
 
     three_phase: down to lr / div_factor as fast as up, then on to the end.
     """
-    anneal = {"cos": _cosine_between, "linear": _line_between}.get(anneal_strategy)
-    if anneal is None:
-        raise ValueError(f"anneal_strategy is {shown(anneal_strategy)}, expected 'cos' or 'linear'")
+    anneal = _ANNEALS[checks.one_of("anneal_strategy", anneal_strategy, _ANNEALS)]
 
     def schedule(top: float, step: int, total: int) -> float:
         start, up = top / div_factor, pct_start * total - 1
@@ -256,6 +249,9 @@ def _cosine_between(a: float, b: float, share: float) -> float:
 
 def _line_between(a: float, b: float, share: float) -> float:
     return a + (b - a) * share
+
+
+_ANNEALS = {"cos": _cosine_between, "linear": _line_between}
 
 
 # ------------------------------------------------------------------------------- noise
@@ -310,48 +306,49 @@ def _steps(t: Steps, total: int) -> int:
     return round(t * total) if isinstance(t, float) and 0 < t < 1 else int(t)
 
 
-def _schedule(
-    body: Body,
-    t_initial: Steps | None,
-    warmup_t: Steps,
-    warmup_lr_init: float,
-    warmup_prefix: bool,
-    noise: dict[str, Any],
-    *,
-    meets: bool = False,
-) -> Schedule:
-    """A warm-up before the body; meets: it rises to where the body is then, not to the top."""
+class _Warmup(NamedTuple):
+    """Steps in a line from a rate before a body. prefix: the body begins after them; meets: the
+    line rises to where the body is then, not to the top."""
 
+    steps: Steps
+    start: float
+    prefix: bool
+    meets: bool = False
+
+
+def _schedule(
+    body: Body, t_initial: Steps | None, warmup: _Warmup, noise: dict[str, Any]
+) -> Schedule:
     def schedule(base: float, step: int, total: int) -> float:
-        warmup = _steps(warmup_t, total)
-        rest = max(total - warmup, 1) if warmup_prefix else total
+        warm = _steps(warmup.steps, total)
+        rest = max(total - warm, 1) if warmup.prefix else total
         length = rest if t_initial is None else _steps(t_initial, total)
-        if step < warmup:
-            top = body(base, warmup, length) if meets else base
-            return warmup_lr_init + step * ((top - warmup_lr_init) / warmup)
-        return body(base, step - warmup if warmup_prefix else step, length)
+        if step < warm:
+            top = body(base, warm, length) if warmup.meets else base
+            return warmup.start + step * ((top - warmup.start) / warm)
+        return body(base, step - warm if warmup.prefix else step, length)
 
     return with_noise(schedule, **noise)
 
 
-def _cycles(
-    fall: Callable[[float, float, float], float],
-    lr_min: float,
-    cycle_mul: float,
-    cycle_decay: float,
-    cycle_limit: int,
-) -> Body:
-    """fall(top, steps into the cycle, its length), cycle after cycle."""
+class _Cycle(NamedTuple):
+    """timm's cycles, one after the other; `rate` is their `Body`. left: the share of the way from
+    the top to lr_min that is left, of the steps since a cycle began and its length."""
 
-    def body(base: float, t: int, length: int) -> float:
-        if cycle_mul == 1:
+    left: Callable[[float, float], float]
+    lr_min: float
+    mul: float
+    decay: float
+    limit: int
+
+    def rate(self, base: float, t: int, length: int) -> float:
+        if self.mul == 1:
             cycle, current, start = t // length, float(length), float(length) * (t // length)
         else:
-            cycle = math.floor(math.log(1 - t / length * (1 - cycle_mul), cycle_mul))
-            current = cycle_mul**cycle * length
-            start = (1 - cycle_mul**cycle) / (1 - cycle_mul) * length
-        if cycle >= cycle_limit:
-            return lr_min
-        return fall(base * cycle_decay**cycle, t - start, current)
-
-    return body
+            cycle = math.floor(math.log(1 - t / length * (1 - self.mul), self.mul))
+            current = self.mul**cycle * length
+            start = (1 - self.mul**cycle) / (1 - self.mul) * length
+        if cycle >= self.limit:
+            return self.lr_min
+        top = base * self.decay**cycle
+        return self.lr_min + (top - self.lr_min) * self.left(t - start, current)
