@@ -7,7 +7,7 @@ from PIL import Image
 
 from oracle.levels import printed_by_level
 from oracle.pictures import draws, image
-from vitc.data import auto_augment_transform
+from vitc.data import Box, auto_augment_transform
 from vitc.data import functional as F
 from vitc.data import transforms as T
 
@@ -79,10 +79,11 @@ def test_augmix_keeps_the_dtype_and_the_range(dtype) -> None:
 def test_a_batch_is_mixed_image_by_image(dtype) -> None:
     batch = pixels(dtype, (5, 3, 20, 33))
     partners, lam = [4, 0, 2, 2, 1], np.array([0.3, 1.0, 0.5, 0.0, 2 / 3])
-    boxes = [None, None, (2, 3, 19, 30), (0, 0, 20, 33), (5, 5, 5, 9)]
+    boxes = [None, None, Box(2, 3, 17, 27), Box(0, 0, 20, 33), Box(5, 5, 0, 4)]
     expected = batch.astype(np.float32)
     for i, box in enumerate(boxes):
-        top, left, bottom, right = box or (0, 0, 20, 33)
+        top, left, height, width = box or (0, 0, 20, 33)
+        bottom, right = top + height, left + width
         one, other = (
             batch[k, :, top:bottom, left:right].astype(np.float32) for k in (i, partners[i])
         )
@@ -135,9 +136,14 @@ IMG = np.zeros((4, 5, 3), np.uint8)
         (lambda: F.mix_batch(BATCH, [1, 0], 1.5), ValueError, "lam is 1.5, expected 0 to 1"),
         (lambda: F.mix_batch(BATCH, [1, 0], np.nan), ValueError, "lam is nan, expected 0 to 1"),
         (
-            lambda: F.mix_batch(BATCH, [1, 0], 0.5, [None, (0, 0, 4, 6)]),
+            lambda: F.mix_batch(BATCH, [1, 0], 0.5, [None, Box(0, 0, 4, 6)]),
             ValueError,
             "box .0, 0, 4, 6. is not within 4 x 5 pixels",
+        ),
+        (
+            lambda: F.mix_batch(BATCH, [1, 0], 0.5, [None, (0, 0, 4, 5)]),
+            TypeError,
+            "rectangle is .0, 0, 4, 5., expected a vitc.data.Box or None",
         ),
         (lambda: F.mix_batch(BATCH.astype("d"), [1, 0], 0.5), TypeError, "dtype float64, expected"),
         (lambda: F.mix_batch(BATCH[0], [1, 0, 2], 0.5), ValueError, "has 3 dimensions, expected 4"),

@@ -11,7 +11,7 @@ from training_kit import ARGUMENTS, Batches, digest, trainer
 # isort: split
 from torchvision.transforms import v2
 
-from vitc.data import DataLoader, random
+from vitc.data import Box, DataLoader, random
 from vitc.data import transforms as T
 from vitc.data.timm.mixup import FastCollateMixup, Mixup, mixup_target
 from vitc.tape import clock
@@ -26,6 +26,16 @@ PIXELS = RNG.integers(0, 256, IMAGES.shape, dtype=np.uint8)
 LABELS = np.array([0, 3, 2, 4, 1, 0])
 
 
+def timms(box: Box) -> tuple[int, int, int, int]:
+    """In the order of timm's cutmix_bbox_and_lam."""
+    return box.top, box.bottom, box.left, box.right
+
+
+def torchvisions(box: Box | None) -> tuple[int, int, int, int] | None:
+    """In the order of torchvision's CutMix.make_params."""
+    return box and (box.left, box.top, box.right, box.bottom)
+
+
 def replay(other, lam, boxes, monkeypatch: pytest.MonkeyPatch) -> None:
     """timm's object does the mixing, with our weights and rectangles in place of its draws."""
     count = {"batch": 1, "elem": len(boxes)}.get(other.mode, len(boxes) // 2)
@@ -34,7 +44,8 @@ def replay(other, lam, boxes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other, "_params_per_batch", lambda: (float(drawn[0]), cut[0]))
     monkeypatch.setattr(other, "_params_per_elem", lambda n: (drawn, cut))
     drawn = np.where(cut, 0.5, weights).astype(weights.dtype)  # timm passes over what is 1
-    upcoming = iter([(box, w) for box, w in zip(boxes, weights, strict=False) if box is not None])
+    pairs = zip(boxes, weights, strict=False)
+    upcoming = iter([(timms(box), weight) for box, weight in pairs if box is not None])
     monkeypatch.setattr(theirs, "cutmix_bbox_and_lam", lambda *a, **k: next(upcoming))
 
 
@@ -121,7 +132,7 @@ def our_draws(mixup: Mixup, count: int) -> list[tuple[float, bool, float]]:
     drawn = []
     for _ in range(count):
         lam, (box, *_) = mixup.draw(IMAGES.shape, rng)
-        area = 0.0 if box is None else float((box[1] - box[0]) * (box[3] - box[2]))
+        area = 0.0 if box is None else float(box.height * box.width)
         drawn.append((lam, box is not None, area))
     return drawn
 
@@ -156,8 +167,8 @@ def test_torchvisions_weights_and_rectangles(name: str) -> None:
     assert stats.ks_2samp([lam for lam, _ in mine], weights).pvalue > 0.001
     if name == "CutMix":
         for side in range(4):
-            places = [[box[side] for _, box in mine], [p["box"][side] for p in params]]
-            assert stats.ks_2samp(*places).pvalue > 0.001
+            drawn = [[torchvisions(box)[side] for _, box in mine], [p["box"][side] for p in params]]
+            assert stats.ks_2samp(*drawn).pvalue > 0.001
 
 
 # ------------------------------------------------------------------------------- rectangles
@@ -191,7 +202,7 @@ def test_rectangles_of_given_draws_are_timms(lam, y, x, corrected, monkeypatch) 
     expected = theirs.cutmix_bbox_and_lam(IMAGES.shape, lam, correct_lam=corrected)
     mixup = Mixup(0.0, 1.0, correct_lam=corrected)
     weight, boxes = mixup.draw(IMAGES.shape, Given(lam, y, x))
-    assert (boxes[0], weight) == expected
+    assert (timms(boxes[0]), weight) == expected
 
 
 def test_rectangles_between_two_shares_are_timms(monkeypatch) -> None:
@@ -200,7 +211,7 @@ def test_rectangles_between_two_shares_are_timms(monkeypatch) -> None:
     expected = theirs.cutmix_bbox_and_lam(IMAGES.shape, 0.5, ratio_minmax=(0.2, 0.9))
     mixup = Mixup(0.0, cutmix_minmax=(0.2, 0.9))
     weight, boxes = mixup.draw(IMAGES.shape, Given(0.5, 6, 11, 21, 4))
-    assert (boxes[0], weight) == expected
+    assert (timms(boxes[0]), weight) == expected
 
 
 @pytest.mark.parametrize(("lam", "y", "x"), WEIGHTS)
@@ -211,7 +222,7 @@ def test_rectangles_of_given_draws_are_torchvisions(lam, y, x, monkeypatch) -> N
     monkeypatch.setattr(torch, "randint", lambda *a, **k: torch.tensor([next(places)]))
     expected = other.make_params([torch.from_numpy(IMAGES)])
     share, box = T.CutMix(num_classes=CLASSES).draw(IMAGES, Given(lam, x, y))
-    assert box == expected["box"] and share == expected["lam_adjusted"]
+    assert torchvisions(box) == expected["box"] and share == expected["lam_adjusted"]
 
 
 # ------------------------------------------------------------------------------- torchvision
@@ -225,7 +236,7 @@ def test_batches_are_torchvisions(name: str, soft: bool, monkeypatch: pytest.Mon
     for seed in range(5):
         with random.item(0, 0, seed):
             lam, box = ours.draw(IMAGES, random.generator())
-        given = dict(lam=lam, lam_adjusted=lam, box=box)
+        given = dict(lam=lam, lam_adjusted=lam, box=torchvisions(box))
         monkeypatch.setattr(other, "make_params", lambda inputs, given=given: given)
         images, targets = other(torch.from_numpy(IMAGES), torch.from_numpy(labels))
         for inputs in ((IMAGES, labels), ((IMAGES, labels),)):

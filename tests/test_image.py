@@ -24,6 +24,7 @@ from torchvision.transforms import functional as TF
 from torchvision.transforms.v2 import functional as V2
 
 from vitc import _vitc
+from vitc.data import Box
 from vitc.data import functional as F
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "moon", "page")
@@ -421,9 +422,9 @@ def test_mixup_and_cutmix_are_those_of_the_planes() -> None:
     a, b, lam = standardized(one), standardized(other)[..., ::-1], np.float32(0.3)
     mixed = F.to_normalized_tensor(one, MEAN, STD, other=other, other_hflip=True, lam=0.3)
     assert np.array_equal(mixed, lam * a + (1 - lam) * b)
-    top, left, bottom, right = box = (3, 5, 17, 30)
+    box = Box(3, 5, 14, 25)
     pasted = F.to_normalized_tensor(one, MEAN, STD, other=other, other_hflip=True, lam=0, box=box)
-    a[:, top:bottom, left:right] = b[:, top:bottom, left:right]
+    a[:, 3:17, 5:30] = b[:, 3:17, 5:30]
     assert np.array_equal(pasted, a)
 
 
@@ -477,7 +478,7 @@ WRONG = [
         "images to be mixed",
     ),
     (
-        lambda: F.to_normalized_tensor(cut(4, 4), [0], [1], other=cut(4, 4), box=(0, 0, 5, 4)),
+        lambda: F.to_normalized_tensor(cut(4, 4), [0], [1], other=cut(4, 4), box=Box(0, 0, 5, 4)),
         ValueError,
         "is not within 4 x 4",
     ),

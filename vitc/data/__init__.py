@@ -10,6 +10,7 @@ operation), so the bits of a batch depend neither on the number of workers nor o
 resumed.
 """
 
+from vitc.data.box import Box
 from vitc.data.collate import default_collate
 from vitc.data.decoding.decode import Decoder, open_image
 from vitc.data.loader import DataLoader
@@ -34,6 +35,7 @@ __all__ = [
     "STRENGTHS",
     "ArrayDataset",
     "AugMixDataset",
+    "Box",
     "CSVDataset",
     "CacheDataset",
     "ClassBalancedSampler",

@@ -19,12 +19,10 @@ from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.data import functional as F
 from vitc.data import random
+from vitc.data.box import Box
 from vitc.data.collate import default_collate
 from vitc.data.images import pixels_of
 from vitc.errors import shown
-
-# (top, bottom, left, right): rows and columns from, and up to but without.
-Box = tuple[int, int, int, int]
 
 MODES = ("batch", "pair", "elem")
 
@@ -188,20 +186,19 @@ class Mixup:
             (top, bottom), (left, right) = (
                 _side_around(edge, int(edge * ratio), rng) for edge in (height, width)
             )
+        box = Box.from_corners(top, left, bottom, right)
         if self.correct_lam or self.cutmix_minmax is not None:
-            lam = 1.0 - (bottom - top) * (right - left) / float(height * width)
-        return lam, (top, bottom, left, right)
+            lam = 1.0 - box.share(height, width)
+        return lam, box
 
     def apply(self, x: Array, lam: float | Array, boxes: Sequence[Box | None]) -> Array:
         """The images (batch, C, H, W), each mixed with that from the end; whole numbers rounded."""
-        return F.mix_batch(x, range(len(x))[::-1], *_mixing(lam, boxes))
+        return F.mix_batch(x, range(len(x))[::-1], _weights(lam, boxes), boxes)
 
 
-def _mixing(lam: float | Array, boxes: Sequence[Box | None]) -> tuple[Array, list[Box | None]]:
-    """(weights within rectangles, the rectangles as `functional.mix_batch` takes them): nothing of
-    the image itself is left where CutMix has cut."""
-    weights = np.where([box is None for box in boxes], np.ravel(lam), 0.0)
-    return weights, [box and (box[0], box[2], box[1], box[3]) for box in boxes]
+def _weights(lam: float | Array, boxes: Sequence[Box | None]) -> Array:
+    """(batch,), of each image where it is mixed: nothing of it is left where CutMix has cut."""
+    return np.where([box is None for box in boxes], np.ravel(lam), 0.0)
 
 
 def _side_around(edge: int, length: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -266,7 +263,7 @@ class FastCollateMixup(Mixup):
         first = pictures[0].ndim == 3 and len(pictures[0]) == channels
         shape = (len(pictures), channels, *pictures[0].shape[first:][:2])
         lam, boxes = self._drawn(shape)
-        weights, places = _mixing(lam, boxes)
+        weights = _weights(lam, boxes)
         out = np.empty((count, *shape[1:]), np.float32)
         for i in range(count):
             F.to_normalized_tensor(
@@ -276,7 +273,7 @@ class FastCollateMixup(Mixup):
                 out=out[i],
                 other=pictures[-1 - i] if weights[i] < 1 else None,
                 lam=weights[i],
-                box=places[i],
+                box=boxes[i],
                 channels_first=first,
             )
         return out, self._mixed_target(labels, lam)[:count]

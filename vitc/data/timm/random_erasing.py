@@ -61,7 +61,7 @@ class RandomErasing(Erasing):
         return out
 
     def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
-        """(rectangles (top, left, height, width), key of their values)."""
+        """(rectangles, each a `Box`; key of their values)."""
         _, height, width = img.shape
         if rng.random() > self.probability:
             return [], None

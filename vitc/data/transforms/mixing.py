@@ -8,11 +8,10 @@ import numpy as np
 from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.data import functional as F
+from vitc.data.box import Box
 from vitc.data.random import generator
 from vitc.data.transforms.base import RandomTransform
 from vitc.errors import shown
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 class _BatchMix(RandomTransform):
@@ -84,12 +83,11 @@ class CutMix(_BatchMix):
         half = 0.5 * math.sqrt(1.0 - lam)
         left, right = _side(width, int(half * width), rng)
         top, bottom = _side(height, int(half * height), rng)
-        share = 1.0 - (right - left) * (bottom - top) / (width * height)
-        return share, (left, top, right, bottom)
+        box = Box.from_corners(top, left, bottom, right)
+        return 1.0 - box.share(height, width), box
 
     def apply(self, img: Array, *params: Any) -> Array:
-        left, top, right, bottom = params[1]
-        return F.mix_batch(img, _before(img), 0.0, [(top, left, bottom, right)] * len(img))
+        return F.mix_batch(img, _before(img), 0.0, [params[1]] * len(img))
 
 
 def _side(edge: int, reach: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 from vitc import checks
 from vitc.checks import Range
 from vitc.data import functional as F
+from vitc.data.box import Box
 from vitc.data.functional import Fill, Size
 from vitc.data.random import between, log_uniform
 from vitc.data.transforms.base import Occasional, RandomTransform, antialiased
@@ -99,19 +100,17 @@ class RandomResizedCrop(RandomTransform):
         box = self._draw_box(*F.dimensions(img), rng)
         return (*box, _drawn(self.interpolation, rng))
 
-    def _draw_box(
-        self, height: int, width: int, rng: np.random.Generator
-    ) -> tuple[int, int, int, int]:
+    def _draw_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         for _ in range(10):
             area = height * width * between(*self.scale, rng)
             ratio = log_uniform(*self.ratio, rng)
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
-                return int(top), int(left), h, w
+                return Box(int(top), int(left), h, w)
         return self._largest(height, width)
 
-    def _largest(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def _largest(self, height: int, width: int) -> Box:
         """The largest crop in the middle whose aspect ratio is allowed."""
         narrowest, widest = self.ratio
         h, w = height, width
@@ -119,7 +118,7 @@ class RandomResizedCrop(RandomTransform):
             h = round(width / narrowest)
         elif width / height > widest:
             w = round(height * widest)
-        return (height - h) // 2, (width - w) // 2, h, w
+        return Box((height - h) // 2, (width - w) // 2, h, w)
 
     def apply(self, img: Any, *params: Any) -> Any:
         top, left, height, width, mode = params

@@ -11,6 +11,7 @@ from vitc import checks
 from vitc.arrays import Array
 from vitc.checks import Range
 from vitc.data import functional as F
+from vitc.data.box import Box
 from vitc.data.random import between, log_uniform, noise_key
 from vitc.data.transforms.base import RandomTransform, Step, Transform
 from vitc.errors import shown
@@ -184,7 +185,7 @@ class RandomErasing(Erasing):
         self.value, self.inplace = value, inplace
 
     def draw(self, img: Array, rng: np.random.Generator) -> tuple[Any, ...]:
-        """(the rectangle (top, left, height, width) or None, key of its values)."""
+        """(the rectangle as a `Box` or None, key of its values)."""
         _, height, width = _planes(img)
         acts = bool(rng.random() < self.p)
         box = erased_box(height, width, self.scale, self.ratio, rng) if acts else None
@@ -224,13 +225,14 @@ def _planes(img: Any) -> tuple[int, int, int]:
 
 def erased_box(
     height: int, width: int, scale: Range, ratio: Range, rng: np.random.Generator
-) -> tuple[int, int, int, int] | None:
-    """(top, left, height, width) of a random rectangle that is smaller than the image both ways;
-    None if ten tries have not found one."""
+) -> Box | None:
+    """A random rectangle that is smaller than the image both ways; None if ten tries have not found
+    one."""
     for _ in range(10):
         area = height * width * between(*scale, rng)
         aspect = log_uniform(*ratio, rng)
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if h < height and w < width:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            return Box(int(top), int(left), h, w)
     return None
