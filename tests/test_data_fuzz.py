@@ -24,9 +24,9 @@ from pydicom.data import get_testdata_file
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the program
 
-from test_data_decode import png16
-from test_data_dicom import UNITS, dicom
-from test_data_webdataset import samples, write
+from test_data_decoding_decode import png16
+from test_data_decoding_dicom import UNITS, dicom
+from test_data_sources_webdataset import samples, write
 from test_weights_fuzz import mutated
 
 from vitc.data import CacheDataset, CSVDataset, Decoder, ImageFolder, NpzDataset, WebDataset

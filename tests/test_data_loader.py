@@ -1,4 +1,5 @@
-"""vitc.data.loader and collate: order, epochs, resuming, threads, and what comes out of them."""
+"""vitc.data.loader and collate: order, epochs, resuming and threads against a loop over the
+dataset, batches against torch's default_collate."""
 
 import gc
 import threading

@@ -1,9 +1,12 @@
-"""vitc.data as a package: what importing it loads."""
+"""vitc.data as a package: what importing it loads, by sys.modules of a new process."""
 
 import subprocess
 import sys
 
+import pytest
+
 import vitc.data
+from vitc.data import functional, transforms
 
 HEAVY = ("PIL", "pydicom", "simplejpeg", "sklearn", "tifffile", "torch")
 
@@ -17,5 +20,6 @@ def test_importing_loads_no_image_library() -> None:
     assert not roots & set(HEAVY)
 
 
-def test_every_public_name_is_there() -> None:
-    assert all(hasattr(vitc.data, name) for name in vitc.data.__all__)
+@pytest.mark.parametrize("package", [vitc.data, functional, transforms])
+def test_every_public_name_is_there(package) -> None:
+    assert all(hasattr(package, name) for name in package.__all__)

@@ -1,4 +1,4 @@
-"""vitc.data.random: draws depend on their key and on nothing else."""
+"""vitc.data.random: draws depend on their key and on nothing else, against the same draws alone."""
 
 import threading
 

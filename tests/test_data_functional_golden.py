@@ -3,7 +3,7 @@
 The digests in golden_images.json were made by torchvision and Pillow, and hold whatever a later
 release of these does; the comparisons with what is installed are in other files.
 
-    python tests/test_data_golden.py        # writes them anew, with the Pillow that is installed
+    python tests/test_data_functional_golden.py        # writes them anew, with the installed Pillow
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Blurs of csrc/image: NumPy is the oracle of every dtype, torchvision and Pillow of their own."""
+"""Blurs of csrc/image: NumPy is the oracle of every dtype, torchvision and Pillow of theirs."""
 
 import numpy as np
 import pytest

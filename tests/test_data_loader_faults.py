@@ -1,4 +1,5 @@
-"""vitc.data.loader: files that cannot be read, going on where a pass stood, and memory."""
+"""vitc.data.loader: files that cannot be read, resuming and memory, against the batches of a loader
+that had none of these, and by counting."""
 
 import time
 import warnings

@@ -1,4 +1,4 @@
-"""Mixed batches against timm and torchvision: numbers to the bit for given draws, distributions."""
+"""vitc.data.timm.mixup against timm: numbers to the bit for given draws, distributions."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,9 @@ import torch
 from scipy import stats
 
 from oracle import timm
+from oracle.given import WEIGHTS, Given
 from training_kit import ARGUMENTS, Batches, digest, trainer
-
-# isort: split
-from torchvision.transforms import v2
-
 from vitc.data import Box, DataLoader, random
-from vitc.data import transforms as T
 from vitc.data.timm.mixup import FastCollateMixup, Mixup, mixup_target
 from vitc.tape import clock
 from vitc.training.callbacks import Callback
@@ -29,11 +25,6 @@ LABELS = np.array([0, 3, 2, 4, 1, 0])
 def timms(box: Box) -> tuple[int, int, int, int]:
     """In the order of timm's cutmix_bbox_and_lam."""
     return box.top, box.bottom, box.left, box.right
-
-
-def torchvisions(box: Box | None) -> tuple[int, int, int, int] | None:
-    """In the order of torchvision's CutMix.make_params."""
-    return box and (box.left, box.top, box.right, box.bottom)
 
 
 def replay(other, lam, boxes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,47 +147,12 @@ def test_every_element_draws_for_itself() -> None:
     assert stats.binomtest(sum(box is not None for box in boxes), 1000).pvalue > 0.001
 
 
-@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
-def test_torchvisions_weights_and_rectangles(name: str) -> None:
-    ours, other = getattr(T, name)(alpha=0.7, num_classes=9), getattr(v2, name)(alpha=0.7)
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    mine = [ours.draw(IMAGES, rng) for _ in range(2000)]
-    params = [other.make_params([torch.from_numpy(IMAGES)]) for _ in range(2000)]
-    weights = [next(p[key] for key in ("lam_adjusted", "lam") if key in p) for p in params]
-    assert stats.ks_2samp([lam for lam, _ in mine], weights).pvalue > 0.001
-    if name == "CutMix":
-        for side in range(4):
-            drawn = [[torchvisions(box)[side] for _, box in mine], [p["box"][side] for p in params]]
-            assert stats.ks_2samp(*drawn).pvalue > 0.001
-
-
 # ------------------------------------------------------------------------------- rectangles
-
-
-class Given:
-    """A generator that draws what it is given."""
-
-    def __init__(self, lam: float, *places: int) -> None:
-        self.lam, self.places = lam, list(places)
-
-    def beta(self, a: float, b: float) -> float:
-        return self.lam
-
-    def random(self) -> float:
-        return 0.0
-
-    def integers(self, *limits: int) -> int:
-        return self.places.pop(0)
-
-
-WEIGHTS = [(0.3, 7, 11), (0.01, 0, 29), (0.5, 19, 0), (0.98, 10, 15), (0.77, 3, 28), (0.123, 9, 9)]
 
 
 @pytest.mark.parametrize(("lam", "y", "x"), WEIGHTS)
 @pytest.mark.parametrize("corrected", [True, False])
 def test_rectangles_of_given_draws_are_timms(lam, y, x, corrected, monkeypatch) -> None:
-    """Rows 0 to 19, columns 0 to 29; also what the edges cut off."""
     places = iter((y, x))
     monkeypatch.setattr(np.random, "randint", lambda *a, **k: next(places))
     expected = theirs.cutmix_bbox_and_lam(IMAGES.shape, lam, correct_lam=corrected)
@@ -212,38 +168,6 @@ def test_rectangles_between_two_shares_are_timms(monkeypatch) -> None:
     mixup = Mixup(0.0, cutmix_minmax=(0.2, 0.9))
     weight, boxes = mixup.draw(IMAGES.shape, Given(0.5, 6, 11, 21, 4))
     assert (timms(boxes[0]), weight) == expected
-
-
-@pytest.mark.parametrize(("lam", "y", "x"), WEIGHTS)
-def test_rectangles_of_given_draws_are_torchvisions(lam, y, x, monkeypatch) -> None:
-    other = v2.CutMix(num_classes=CLASSES)
-    monkeypatch.setattr(other._dist, "sample", lambda shape: lam)
-    places = iter((x, y))
-    monkeypatch.setattr(torch, "randint", lambda *a, **k: torch.tensor([next(places)]))
-    expected = other.make_params([torch.from_numpy(IMAGES)])
-    share, box = T.CutMix(num_classes=CLASSES).draw(IMAGES, Given(lam, x, y))
-    assert torchvisions(box) == expected["box"] and share == expected["lam_adjusted"]
-
-
-# ------------------------------------------------------------------------------- torchvision
-
-
-@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
-@pytest.mark.parametrize("soft", [False, True])
-def test_batches_are_torchvisions(name: str, soft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, other = getattr(T, name)(num_classes=CLASSES), getattr(v2, name)(num_classes=CLASSES)
-    labels = RNG.dirichlet(np.ones(CLASSES), 6).astype(np.float32) if soft else LABELS
-    for seed in range(5):
-        with random.item(0, 0, seed):
-            lam, box = ours.draw(IMAGES, random.generator())
-        given = dict(lam=lam, lam_adjusted=lam, box=torchvisions(box))
-        monkeypatch.setattr(other, "make_params", lambda inputs, given=given: given)
-        images, targets = other(torch.from_numpy(IMAGES), torch.from_numpy(labels))
-        for inputs in ((IMAGES, labels), ((IMAGES, labels),)):
-            with random.item(0, 0, seed):
-                mine = ours(*inputs)
-            assert np.array_equal(mine[0], images.numpy())
-            assert np.array_equal(mine[1], targets.numpy())
 
 
 # ------------------------------------------------------------------------------- in use
@@ -325,10 +249,6 @@ BAD = [
     (lambda: Mixup()(IMAGES, LABELS[:4]), "with 4 targets"),
     (lambda: Mixup(num_classes=4)(IMAGES, LABELS), "expected whole numbers from 0 to 3"),
     (lambda: mixup_target(LABELS, CLASSES, multi_label=True), "expected .batch, 5."),
-    (lambda: T.MixUp(alpha=0), "alpha is 0"),
-    (lambda: T.MixUp()(IMAGES, LABELS), "num_classes, which is None"),
-    (lambda: T.MixUp(num_classes=3)(IMAGES, LABELS), "labels are .* expected 0 to 2"),
-    (lambda: T.CutMix(num_classes=CLASSES)(IMAGES[0], LABELS), "images of shape .3, 20, 30."),
 ]
 
 
@@ -338,14 +258,7 @@ def test_bad_values_are_named(call, message: str) -> None:
         call()
 
 
-def test_mixing_needs_floats_and_cutting_does_not() -> None:
-    with pytest.raises(TypeError, match="images have dtype uint8, expected floating point"):
-        T.MixUp(num_classes=CLASSES)(PIXELS, LABELS)
-    assert T.CutMix(num_classes=CLASSES)(PIXELS, LABELS)[0].dtype == np.uint8
-
-
 def test_printed_with_their_arguments() -> None:
-    assert repr(T.MixUp(alpha=0.2, num_classes=4)) == "MixUp(alpha=0.2, num_classes=4)"
     names = {"Mixup": Mixup, "batch": "batch"}
     mixup = Mixup(0.8, cutmix_minmax=(0.2, 0.5))
     assert repr(eval(repr(mixup), names)) == repr(mixup)

@@ -1,5 +1,6 @@
 """Mixed images and batches against the same sums in NumPy's float32, to the bit. That these are
-timm's and torchvision's numbers is in test_data_mixup.py and test_data_auto_augment.py."""
+timm's and torchvision's numbers is in test_data_timm_mixup.py, test_data_transforms_mixing.py and
+test_data_timm_auto_augment.py."""
 
 import numpy as np
 import pytest

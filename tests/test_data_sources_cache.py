@@ -1,4 +1,5 @@
-"""vitc.data.sources.cache: what comes out is what went in, when it is written anew, and damage."""
+"""vitc.data.sources.cache against the dataset it was made of: what comes out is what went
+in, when it is written anew, and damage."""
 
 import os
 from pathlib import Path
@@ -174,7 +175,7 @@ def test_other_images_are_refused_and_leave_nothing(folder, tmp_path) -> None:
 
 
 def test_shards_count_by_their_date(tmp_path, decoded) -> None:
-    from test_data_webdataset import samples, write
+    from test_data_sources_webdataset import samples, write
 
     shard = write(tmp_path / "a.tar", samples(range(3)))
     for expected in (3, 3):

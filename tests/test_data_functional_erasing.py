@@ -1,6 +1,6 @@
 """What rectangles are filled with: constants by NumPy's assignment to the bit, normal numbers by
 oracle.normals within 2e-6; the rectangles themselves are compared with timm's and torchvision's in
-test_data_repeats.py and test_data_distributions.py."""
+test_data_timm_random_erasing.py and test_data_transforms_distributions.py."""
 
 import numpy as np
 import pytest
