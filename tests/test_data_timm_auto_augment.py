@@ -69,12 +69,15 @@ def test_given_hparams_come_before_the_string() -> None:
 @pytest.mark.parametrize(
     ("string", "message"),
     [
-        ("random-m9", "'random-m9' is no policy; did you mean 'rand'"),
-        ("rand-q9", "'rand-q9': 'q9' is no option, expected a number behind one of m, n, p, mstd"),
-        ("rand-m", "'m' is no option"),
-        ("rand-m9.5", "'m9.5' is no option"),
+        ("random-m9", "'random-m9' is not a policy; did you mean 'rand'"),
+        (
+            "rand-q9",
+            "'rand-q9': 'q9' is not an option, expected a number behind one of m, n, p, mstd",
+        ),
+        ("rand-m", "'m' is not an option"),
+        ("rand-m9.5", "'m9.5' is not an option"),
         ("rand-tweight", "there is no set 'weight'; did you mean 'weights'"),
-        ("v0-m9", "'m9' is no option"),
+        ("v0-m9", "'m9' is not an option"),
         ("rand-p3", "prob is 3.0, expected a probability"),
         ("augmix-w0", "width is 0"),
     ],

@@ -247,7 +247,7 @@ BAD = [
     (lambda: Mixup(cutmix_minmax=(0.8, 0.2)), "cutmix_minmax is .0.8, 0.2."),
     (lambda: Mixup(prob=2), "prob is 2"),
     (lambda: Mixup()(IMAGES, LABELS[:4]), "with 4 targets"),
-    (lambda: Mixup(num_classes=4)(IMAGES, LABELS), "expected whole numbers from 0 to 3"),
+    (lambda: Mixup(num_classes=4)(IMAGES, LABELS), "expected integers from 0 to 3"),
     (lambda: mixup_target(LABELS, CLASSES, multi_label=True), "expected .batch, 5."),
 ]
 

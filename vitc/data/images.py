@@ -20,7 +20,7 @@ _MODES = ("L", "RGB", "F", "I;16", "CMYK", "YCbCr", "HSV", *_ALPHA)
 
 
 def is_array(img: Any) -> TypeGuard[Array]:
-    """Whether img is an image as an array. Raises `TypeError` for what is no image at all."""
+    """Whether img is an image as an array. Raises `TypeError` for what is not an image at all."""
     if not isinstance(img, np.ndarray):
         if not hasattr(img, "getbands"):
             raise TypeError(f"expected an array or a Pillow image, got {type(img).__name__}")

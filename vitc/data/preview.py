@@ -32,7 +32,7 @@ def preview(
     values outside of the range are cut. path: where the picture is written as well, None for
     nowhere.
 
-    Raises `ValueError` without images, and for what a transform gives that is no image.
+    Raises `ValueError` without images, and if a transform gives something other than an image.
     """
     rows = [open_image(x) if isinstance(x, str | os.PathLike) else x for x in images]
     if not rows or copies < 1:

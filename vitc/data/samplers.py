@@ -100,7 +100,7 @@ class ClassBalancedSampler(WeightedRandomSampler):
 
     A class of n samples has the effective number (1 - beta^n) / (1 - beta), and its samples the
     inverse of that as their weight (Cui et al., arXiv 1901.05555). beta: 0 weighs all samples
-    alike, towards 1 all classes alike. targets: whole numbers, one label per sample.
+    alike, towards 1 all classes alike. targets: integers, one label per sample.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ def interpolation_mode(value: Any) -> InterpolationMode:
 
 
 def dimensions(img: Any) -> tuple[int, int]:
-    """(height, width). Raises `TypeError` for what is no image."""
+    """(height, width). Raises `TypeError` for what is not an image."""
     if images.is_array(img):
         return img.shape[0], img.shape[1]
     return img.height, img.width
@@ -55,7 +55,7 @@ def get_image_num_channels(img: Any) -> int:
 
 
 def channel_fill(fill: Fill, img: Any) -> tuple[float, ...]:
-    """fill as one value per channel, whole numbers unless the image is not."""
+    """fill as one value per channel, integers unless the image is not."""
     channels = get_image_num_channels(img)
     values = (fill,) * channels if isinstance(fill, int | float) else tuple(fill)
     if len(values) == 1:

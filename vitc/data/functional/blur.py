@@ -20,7 +20,7 @@ def gaussian_blur(img: Any, kernel_size: Size, sigma: float | Sequence[float]) -
     """A Gaussian blur by a kernel of (x, y) odd pixels and standard deviations (x, y), the image
     mirrored at its edges: torchvision's.
 
-    Sums are in float32; whole numbers are rounded once, halves to the even number.
+    Sums are in float32; integers are rounded once, ties to even.
     """
     x, y = (sigma, sigma) if isinstance(sigma, int | float) else sigma
     return images.apply("gaussian_blur", img, *checks.pair("kernel_size", kernel_size), x, y)

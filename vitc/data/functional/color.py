@@ -89,7 +89,7 @@ def autocontrast(img: Any) -> Any:
 def equalize(img: Any) -> Any:
     """Every channel's levels redistributed so that they become equally frequent.
 
-    The new level is the share of darker pixels: of 8 bits in Pillow's whole numbers; of 16 bits,
+    The new level is the share of darker pixels: of 8 bits in Pillow's integers; of 16 bits,
     and of floating point from 0 to 1 as rounded to 16 bits, to the nearest of 65,536 levels.
     """
     return images.apply_to_colours("equalize", img)

@@ -33,7 +33,7 @@ def erase_boxes(
     normal numbers, or with constants where sigma is 0: of uint8, uint16 or float32, any channels.
 
     boxes: (top, left, height, width) each. mean, sigma: one number, or one per channel, in levels
-    of the array; whole numbers are cut to their range and lose their fraction. by_value: a number
+    of the array; integers are clamped and lose their fraction. by_value: a number
     for each value, else one for each channel of a rectangle. key: see `gaussian_noise`; the values
     it gives do not depend on the order of the axes. The array stays as it is unless inplace.
 

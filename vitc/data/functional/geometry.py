@@ -79,7 +79,7 @@ def center_crop(img: Any, output_size: Size, fill: Fill = 0, padding_mode: str =
     if tall or wide:
         borders = (wide // 2, tall // 2, (wide + 1) // 2, (tall + 1) // 2)
         img = pad(img, borders, fill, padding_mode)
-    # Python rounds halves to the even number, and so does torchvision.
+    # Python rounds ties to even, and so does torchvision.
     img_height, img_width = dimensions(img)
     top, left = round((img_height - height) / 2), round((img_width - width) / 2)
     return crop(img, top, left, height, width)
@@ -113,7 +113,7 @@ def pad(img: Any, padding: Size, fill: Fill = 0, padding_mode: str = "constant")
 def _borders(padding: Size) -> tuple[int, int, int, int]:
     sizes = (padding,) if isinstance(padding, int) else tuple(padding)
     if len(sizes) not in (1, 2, 4):
-        raise ValueError(f"padding is {shown(padding)}, expected one, two or four whole numbers")
+        raise ValueError(f"padding is {shown(padding)}, expected one, two or four integers")
     left, top, right, bottom = sizes * (4 // len(sizes))
     return left, top, right, bottom
 

@@ -22,17 +22,17 @@ def gaussian_noise(
 ) -> Any:
     """Normal noise added to every level, all channels of every pixel on their own.
 
-    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1; whole
-    numbers are rounded and kept within their range always. key: two whole numbers of 32 bits, which
+    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1;
+    integers are always rounded and kept within their range. key: two integers of 32 bits, which
     decide the noise to the bit; without them it is drawn, see `vitc.data.random`.
 
-    Raises `ValueError` for a sigma below 0 or a key that is none.
+    Raises `ValueError` for a sigma below 0 or a bad key.
     """
     return images.apply("noise", img, mean, sigma, clip, *(key or noise_key(generator())))
 
 
 def to_unit(img: Any) -> Array:
-    """The levels of an image as float32 (H, W) or (H, W, C): whole numbers from 0 to 1, floating
+    """The levels of an image as float32 (H, W) or (H, W, C): integers from 0 to 1, floating
     point as they are."""
     if not isinstance(img, np.ndarray):
         dimensions(img)
@@ -43,7 +43,7 @@ def to_unit(img: Any) -> Array:
 
 
 def from_unit(levels: Array, img: Any) -> Any:
-    """Such levels as an image of the kind and dtype of img; whole numbers are rounded and clipped,
+    """Such levels as an image of the kind and dtype of img; integers are rounded and clipped,
     floating point is not."""
     dtype = np.asarray(img).dtype
     if dtype.kind != "f":

@@ -12,8 +12,8 @@ from vitc.data.box import Box, corners
 
 
 def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
-    """The sum of images of one form, each times its weight, in float32 and in this order, cut to
-    the range of the levels; whole numbers lose their fraction.
+    """The sum of images of one form, each times its weight, in float32 and in this order, clamped
+    to the range of the levels; integers lose their fraction.
 
     Raises `ValueError` for images of different forms, no image or more than 64.
     """
@@ -22,7 +22,7 @@ def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
 
 
 def blend(img: Any, other: Any, ratio: float) -> Any:
-    """img + ratio (other - img), in float32, cut to the range of the levels; whole numbers lose
+    """img + ratio (other - img), in float32, clamped to the range of the levels; integers lose
     their fraction. ratio 0 is img, 1 the other, which has the same form."""
     return images.like(_vitc.blend(images.pixels_of(img), images.pixels_of(other), ratio), img)
 
@@ -34,8 +34,7 @@ def mix_batch(
     boxes: Sequence[Box | None] | None = None,
 ) -> Array:
     """Each image of a batch (B, C, H, W), of uint8, uint16 or float32, mixed with its partner: lam
-    times itself and (1 - lam) times the other, in float32; whole numbers are rounded, halves to
-    even ones.
+    times itself and (1 - lam) times the other, in float32; integers are rounded, ties to even.
 
     partners: (B,) indices in the batch. lam: one number, or (B,). boxes: where an image is mixed,
     the rest staying as it is; None: everywhere. lam 0 there is CutMix.

@@ -16,7 +16,7 @@ def to_tensor(pic: Any) -> Array:
     """A Pillow image or an array (H, W) or (H, W, C) as (C, H, W), C-contiguous.
 
     8-bit values become float32 from 0 to 1, and so do single bits. Others keep their value:
-    floating point its dtype too, 16 and 32-bit whole numbers become float32 (torchvision gives
+    floating point its dtype too, 16 and 32-bit integers become float32 (torchvision gives
     int16, which overflows).
     """
     pixels = np.asarray(pic)

@@ -301,7 +301,7 @@ class AugMixAugment(RandomTransform):
     Dirichlet distribution, and blended with the image by a share from a Beta distribution, both of
     alpha.
 
-    blended: blend one chain after the other in whole numbers, which is faster and less exact.
+    blended: blend one chain after the other in integers, which is faster and less exact.
     """
 
     def __init__(
@@ -448,7 +448,7 @@ def auto_augment_transform(config_str: str, hparams: HParams | None = None) -> R
         return _augmix(config_str, hparams or {})
     if name not in _POLICIES:
         raise ValueError(
-            f"{shown(config_str)} is no policy; {nearest(name, {'rand', 'augmix', *_POLICIES})}"
+            f"{shown(config_str)} is not a policy; {nearest(name, {'rand', 'augmix', *_POLICIES})}"
         )
     options = _options(config_str, {"mstd": float})
     hparams = {"magnitude_std": options.get("mstd", 0), **(hparams or {})}
@@ -521,7 +521,7 @@ def _options(config: str, kinds: Mapping[str, Callable[[str], Any]]) -> dict[str
         except (KeyError, ValueError):
             known = ", ".join(kinds)
             raise ValueError(
-                f"{shown(config)}: {shown(section)} is no option, expected a number behind one of "
-                f"{known}"
+                f"{shown(config)}: {shown(section)} is not an option, expected a number behind "
+                f"one of {known}"
             ) from None
     return options

@@ -56,7 +56,7 @@ def _soft(target: Array, num_classes: int, smoothing: float, multi_label: bool) 
         return target.astype(np.float32) * np.float32(1.0 - smoothing) + np.float32(off)
     if target.dtype.kind not in "iu" or not ((target >= 0) & (target < num_classes)).all():
         raise ValueError(
-            f"labels are {shown(target)}, expected whole numbers from 0 to {num_classes - 1}"
+            f"labels are {shown(target)}, expected integers from 0 to {num_classes - 1}"
         )
     out = np.full((len(target), num_classes), off, np.float32)
     out[np.arange(len(target)), target] = 1.0 - smoothing + off
@@ -192,7 +192,7 @@ class Mixup:
         return lam, box
 
     def apply(self, x: Array, lam: float | Array, boxes: Sequence[Box | None]) -> Array:
-        """The images (batch, C, H, W), each mixed with that from the end; whole numbers rounded."""
+        """The images (batch, C, H, W), each mixed with that from the end; integers rounded."""
         return F.mix_batch(x, range(len(x))[::-1], _weights(lam, boxes), boxes)
 
 
@@ -288,7 +288,7 @@ class FastCollateMixup(Mixup):
 
 def _pictures(items: Sequence[Any], channels: int) -> list[Array]:
     """Images as arrays of uint8. Raises `TypeError` for others, `ValueError` unless they have one
-    shape and so many channels."""
+    shape and that many channels."""
     pictures = [pixels_of(item) if hasattr(item, "getbands") else as_array(item) for item in items]
     shapes, dtypes = {p.shape for p in pictures}, {p.dtype for p in pictures}
     if dtypes != {np.dtype(np.uint8)}:

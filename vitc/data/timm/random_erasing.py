@@ -24,7 +24,7 @@ class RandomErasing(Erasing):
     divided by the number of rectangles; min_aspect, max_aspect: of height / width (by default its
     inverse), whose logarithm is uniform. mode: "const" fills with 0, "rand" with one standard
     normal number per channel, "pixel" with one per value. min_count, max_count: range of the number
-    of rectangles. num_splits: leave out the first of so many parts of a batch. The input stays.
+    of rectangles. num_splits: leave out the first of that many parts of a batch. The input stays.
     """
 
     def __init__(

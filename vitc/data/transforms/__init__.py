@@ -1,6 +1,6 @@
 """torchvision's dialect: transforms of images with its names, arguments and distributions.
 
-A transform is any callable, so functions of one's own may stand anywhere in a `Compose`. An image
+A transform is any callable, so custom functions may be used anywhere in a `Compose`. An image
 is a Pillow image or an array (H, W, C) up to `ToTensor` or `ToDtype`, an array (C, H, W) after it.
 
 A random transform has two halves: `draw(img, rng)` draws its parameters, `apply(img, *params)` acts

@@ -19,8 +19,8 @@ from vitc.data.transforms.base import Occasional, RandomTransform
 class GaussianNoise(RandomTransform):
     """Normal noise added to every level: torchvision's v2 transform.
 
-    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1; whole
-    numbers always are kept within their range.
+    mean, sigma: of the noise, on levels from 0 to 1. clip: keep floating point within 0 to 1;
+    integers are always kept within their range.
     """
 
     shown: tuple[str, ...] = ("mean", "sigma", "clip")

@@ -50,7 +50,7 @@ class _BatchMix(RandomTransform):
         if labels.ndim != 1 or classes is None or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"labels are {shown(labels.dtype)} of shape {labels.shape}, expected (batch, "
-                f"classes), or whole numbers (batch,) with num_classes, which is {shown(classes)}"
+                f"classes), or integers (batch,) with num_classes, which is {shown(classes)}"
             )
         if not ((labels >= 0) & (labels < classes)).all():
             raise ValueError(f"labels are {shown(labels)}, expected 0 to {classes - 1}")

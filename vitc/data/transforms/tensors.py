@@ -18,7 +18,7 @@ from vitc.errors import shown
 
 
 class ToTensor(Transform):
-    """An image as float32 (C, H, W): whole numbers of 8 and of 16 bits from 0 to 1.
+    """An image as float32 (C, H, W): integers of 8 and of 16 bits from 0 to 1.
 
     Others keep their values, see `functional.to_tensor`. torchvision leaves 16 bits unscaled, which
     no mean and standard deviation of a model fits.
@@ -40,7 +40,7 @@ _DEPTHS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16, "L": 8, "RGB": 8, "I;
 
 
 def _depth(img: Any) -> int | None:
-    """Bits per channel of an image of whole numbers, if they are 8 or 16."""
+    """Bits per channel of an image of integers, if they are 8 or 16."""
     kind = img.dtype if isinstance(img, np.ndarray) else getattr(img, "mode", "")
     return _DEPTHS.get(kind)
 
@@ -70,7 +70,7 @@ class ToImage(Transform):
 class ToDtype(Transform):
     """An image as an array (C, H, W) of another dtype.
 
-    scale: whether whole numbers become 0 to 1, which is v2's x * (1 / 255); see `ToTensor` for
+    scale: whether integers become 0 to 1, which is v2's x * (1 / 255); see `ToTensor` for
     x / 255. Raises `ValueError` for scale and a dtype that is not floating point.
     """
 
@@ -205,7 +205,7 @@ class RandomErasing(Erasing):
 
 
 def normalized(img: Array) -> Array:
-    """An array that standard normal numbers fit into. Raises `TypeError` for whole numbers."""
+    """An array that standard normal numbers fit into. Raises `TypeError` for integers."""
     if img.dtype.kind != "f":
         raise TypeError(
             f"the array has dtype {shown(img.dtype)}, expected float32, as Normalize() gives: it "
@@ -215,7 +215,7 @@ def normalized(img: Array) -> Array:
 
 
 def _planes(img: Any) -> tuple[int, int, int]:
-    """The shape of an array (C, H, W). Raises `TypeError` for what is none."""
+    """The shape of an array (C, H, W). Raises `TypeError` for anything else."""
     if not isinstance(img, np.ndarray) or img.ndim != 3:
         shape = getattr(img, "shape", type(img).__name__)
         raise TypeError(f"expected an array (C, H, W), as ToTensor() gives; got {shape}")
