@@ -58,7 +58,7 @@ def test_a_run_that_goes_on_elsewhere_says_that_bits_differ(tmp_path: Path, monk
     path = run.checkpoint_callback.best_model_path
     assert checkpoint.read(path).state["machine"] == machine()
     monkeypatch.setattr(checkpoint, "machine", lambda: machine() | {"isa": "another", "libc": ""})
-    with pytest.warns(UserWarning, match="written with another isa, libc: the run goes on, but"):
+    with pytest.warns(UserWarning, match="written with another isa, libc: the run continues, with"):
         trainer(tmp_path, max_epochs=2).fit(classifier(), Batches(), ckpt_path=path)
 
 
@@ -320,7 +320,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) 
 
 def test_last_without_a_checkpoint_starts_anew_and_says_so(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1)
-    with pytest.warns(UserWarning, match='"last", but there is no checkpoint: starting anew'):
+    words = '"last", but there is no checkpoint: starting from the beginning'
+    with pytest.warns(UserWarning, match=words):
         run.fit(classifier(), Batches(1), ckpt_path="last")
     assert run.global_step == 1
     with pytest.raises(ValueError, match='"best", but this trainer has written no checkpoint'):
@@ -374,7 +375,7 @@ def test_weights_alone_make_the_module_but_do_not_go_on(tmp_path: Path) -> None:
     names = sorted(p.name for p in path.iterdir())
     assert names == ["config.json", "model.safetensors", "state.json"]
     assert Classifier.load_from_checkpoint(path).class_names == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="holds weights only, nothing to go on from"):
+    with pytest.raises(ValueError, match="holds weights only and cannot be resumed"):
         trainer(tmp_path, max_epochs=2).fit(classifier(), Batches(1), ckpt_path=path)
 
 

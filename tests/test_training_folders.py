@@ -148,7 +148,7 @@ def test_pruning_and_settling_leave_what_is_not_theirs(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_is_known_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     run = trainer(tmp_path, max_epochs=1, callbacks=ModelCheckpoint(tmp_path / "file" / "ck"))
-    with pytest.raises(NotADirectoryError, match=r"file.* is no directory"):
+    with pytest.raises(NotADirectoryError, match=r"file.* is not a directory"):
         run.fit(classifier(), Batches(1))
     assert run.global_step == 0
 

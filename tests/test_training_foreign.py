@@ -151,7 +151,7 @@ def test_a_run_of_timms_script_goes_on(tmp_path: Path) -> None:
 def test_what_cannot_go_on_is_named(lightning: Path, tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     torch.save(timm.create_model("test_vit", **SIZE).state_dict(), weights)
-    with pytest.raises(ValueError, match=r"w\.pth holds weights only, nothing to go on from"):
+    with pytest.raises(ValueError, match=r"w\.pth holds weights only and cannot be resumed"):
         fit(vitc, Ours(), tmp_path, 1, ckpt_path=weights)
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(lightning.read_bytes()[:2000])

@@ -233,11 +233,11 @@ def test_the_hand_written_pickle_is_right(tmp_path: Path) -> None:
 
 HUGE = b"\x8a\x08" + (1 << 40).to_bytes(8, "little")
 PROGRAMS = {
-    "outside": (tensor_program(b"K\x02", b"K\x03\x85", b"K\x01\x85"), "lies outside"),
-    "strides outside": (tensor_program(b"K\x00", b"K\x03\x85", b"K\x02\x85"), "lies outside"),
-    "huge": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x01\x85"), "lies outside"),
-    "repeated": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x00\x85"), "lies outside"),
-    "negative": (tensor_program(b"J\xff\xff\xff\xff", b"K\x03\x85", b"K\x01\x85"), "whole number"),
+    "outside": (tensor_program(b"K\x02", b"K\x03\x85", b"K\x01\x85"), "is outside"),
+    "strides outside": (tensor_program(b"K\x00", b"K\x03\x85", b"K\x02\x85"), "is outside"),
+    "huge": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x01\x85"), "is outside"),
+    "repeated": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x00\x85"), "is outside"),
+    "negative": (tensor_program(b"J\xff\xff\xff\xff", b"K\x03\x85", b"K\x01\x85"), "non-negative integer"),
     "other lengths": (tensor_program(b"K\x00", b"K\x03\x85", b")"), "zip"),
     "tuple as key": (b"\x80\x02}))K\x01s.", "."),
     "calls text": (b"\x80\x02X\x01\x00\x00\x00a)R.", "not to be called"),
@@ -308,8 +308,8 @@ HEADERS = {
     "shape": ({"a": row(0, 16, (5,))}, "has 16 bytes, its shape"),
     "huge": ({"a": row(0, 16, [1 << 40] * 8)}, "has 16 bytes, its shape"),
     "many sides": ({"a": row(0, 16, [9] * 100_000)}, "at most 8 numbers"),
-    "negative": ({"a": row(0, 16, [-2, -2])}, "whole number"),
-    "float": ({"a": row(0, 16, [4.0])}, "whole number"),
+    "negative": ({"a": row(0, 16, [-2, -2])}, "non-negative integer"),
+    "float": ({"a": row(0, 16, [4.0])}, "non-negative integer"),
     "dtype": ({"a": row(0, 16, [16], "F8_E4M3")}, "dtype 'F8_E4M3', expected F64"),
     "list": ([1], "not a readable|expected"),
     "no offsets": ({"a": {"dtype": "F32", "shape": [4]}}, "has no 'data_offsets'"),

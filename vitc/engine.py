@@ -59,7 +59,7 @@ class Pool:
     def __init__(self, params: _vitc.Params) -> None:
         self._params = params
         self.bf16 = False  # products of bfloat16
-        self.checkpointing = False  # what lies between blocks is kept, the rest computed again
+        self.checkpointing = False  # what is between blocks is kept, the rest recomputed
         self._lock = Lock()  # a finalizer may run a model inside a locked section
         self._plans: OrderedDict[tuple[Any, ...], _Planned] = OrderedDict()
         self._live: set[_vitc.Run] = set()  # forward passes that wait for their backward

@@ -76,7 +76,7 @@ def _elements(value: Any, depth: int) -> str:
 
 def _whole(value: int) -> str:
     bits = int.bit_length(value)
-    return int.__repr__(value) if bits <= _LONGEST else f"a whole number of {bits} bits"
+    return int.__repr__(value) if bits <= _LONGEST else f"an integer of {bits} bits"
 
 
 def _text(value: str) -> str:

@@ -58,7 +58,7 @@ def cross_entropy(
     """Cross entropy of logits, as torch.nn.functional.cross_entropy; its numbers are the oracle.
 
     input: logits (batch, classes), straight from a model if the loss is to have a gradient.
-    target: (batch,) whole numbers from 0 to classes - 1, or (batch, classes) probabilities.
+    target: (batch,) integers from 0 to classes - 1, or (batch, classes) probabilities.
     weight: (classes,), multiplies the loss of a class. ignore_index: a label that does not count.
     sample_weight: (batch,), multiplies the loss of a row; both weights count in the mean's divisor.
     reduction: "mean" or "sum".
@@ -271,7 +271,7 @@ def _target(target: Any, dtype: str) -> Array:
     if array.dtype.kind == "f":
         return np.ascontiguousarray(array, dtype=dtype)
     raise TypeError(
-        f"the target has dtype {shown(array.dtype)}, expected whole numbers or probabilities"
+        f"the target has dtype {shown(array.dtype)}, expected integers or probabilities"
     )
 
 

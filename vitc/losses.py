@@ -1,4 +1,4 @@
-"""timm's losses by their names, and losses of one's own."""
+"""timm's losses by their names, and custom losses."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -23,7 +23,7 @@ __all__ = [
 OwnLoss = Callable[..., tuple[float, Array, float]]
 
 
-# ------------------------------------------------------------------------------------ one's own
+# ------------------------------------------------------------------------------------ custom
 
 
 def loss(function: OwnLoss) -> Callable[..., Loss]:
@@ -73,7 +73,7 @@ def check_grad(
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> float:
-    """Compares the gradient of a loss of one's own with central differences, in float64.
+    """Compares the gradient of a custom loss with central differences, in float64.
 
     function: as for `loss`, decorated or not; it is called with an array of this shape, normally
     distributed, and args. Prints where the two differ most and returns that difference, relative to

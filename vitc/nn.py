@@ -12,7 +12,7 @@ class Linear(Model):
     """y = x @ weight.T + bias: (batch, in_features) -> (batch, out_features).
 
     It starts as torch's does, from U(-1/sqrt(in_features), 1/sqrt(in_features)). Given the output
-    of a model, its gradient goes on into that model.
+    of a model, its gradient flows on into that model.
     """
 
     def __init__(

@@ -108,6 +108,6 @@ def _tile_rows(machine: dict[str, Any]) -> str:
 
 
 def _row(name: str, value: str) -> str:
-    """A name and its value in two columns; a long value goes on below itself."""
+    """A name and its value in two columns; a long value is wrapped in its own column."""
     lines = textwrap.wrap(value, 76, break_long_words=False, break_on_hyphens=False)
     return textwrap.indent("\n".join(lines), " " * 19).replace(" " * 19, f"  {name:<17}", 1)

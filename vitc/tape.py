@@ -64,7 +64,7 @@ class enable_grad(_Mode):
 
 
 class Clock:
-    """Where in a training run the next forward pass stands; it keys every dropout mask.
+    """The position in a training run of the next forward pass; it keys every dropout mask.
 
     seed: of the run. step: of the optimizer. row: index in the global batch of the first image of
     the next forward pass. forward: how many passes with dropout this step has made for these rows.
@@ -75,7 +75,7 @@ class Clock:
         self.restart(0)
 
     def restart(self, seed: int) -> None:
-        """Sets the seed, which begins everything anew, also if it is the same one."""
+        """Sets the seed, which restarts all draws, also if it is the same one."""
         self.seed = seed
         self.restarts += 1
         self.begin(0)

@@ -25,7 +25,7 @@ typedef struct vt_array_spec {
 char vt_array_type(vt_dtype dtype);
 
 /* A new reference to a C-contiguous array that fits the spec (a copy if `object` is not
- * contiguous). TypeError for another dtype or something that is no array, ValueError for another
+ * contiguous). TypeError for another dtype or something that is not an array, ValueError for another
  * shape.
  *
  * Other threads may write to the caller's array while it is in use here, and change its shape
@@ -58,7 +58,7 @@ int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name);
  * reference is borrowed. */
 int vt_pixels_expect_out(vt_pixels *pixels, PyObject *object, const char *name);
 
-/* A C-contiguous array of so many dimensions and of a type that images have, copied if it is not
+/* A C-contiguous array of n dimensions and of a type that images have, copied if it is not
  * contiguous, as a new reference. NULL with a TypeError or ValueError. */
 PyObject *vt_samples_expect(PyObject *object, int ndim, vt_sample *sample, const char *name);
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mixup", type=float, default=0.0, metavar="ALPHA", help="mix images (default: 0, off)")
     add("--cutmix", type=float, default=0.0, metavar="ALPHA", help="the same by rectangles")
     add("--output", default=".", metavar="DIR", help="where logs and checkpoints go")
-    add("--resume", metavar="CHECKPOINT", help="go on where this one stands")
+    add("--resume", metavar="CHECKPOINT", help="resume from this checkpoint")
     add("--seed", type=int, default=0)
     add(
         "--on-error",
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     keeper = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch}-{val_acc:.3f}")
     trainer = Trainer(max_epochs=options.epochs, callbacks=keeper, default_root_dir=options.output)
     size, workers, mix = options.batch_size, options.workers, mixing(options, len(train.classes))
-    # An image that stands in for another would count twice in the figures of validation.
+    # An image substituted for another would count twice in the figures of validation.
     unread = "raise" if options.on_error == "raise" else "skip"
     train_loader = data.DataLoader(
         train, size, True, num_workers=workers, collate_fn=mix, on_error=options.on_error
@@ -135,7 +135,7 @@ def mixing(options: argparse.Namespace, classes: int) -> data.FastCollateMixup |
 
 
 def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
-    """Two parts of the images at path. Each is a part of a data set of its own, since they are to
+    """Two parts of the images at path. Each is a part of a separate data set, since they are to
     have different transforms."""
     wholes = [common.labelled_images(path, None, mode) for _ in range(2)]
     train, val = (
@@ -148,7 +148,7 @@ def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
 
 
 def _has_splits(path: Path) -> bool:
-    """Whether a file holds splits of its own."""
+    """Whether a file defines its own splits."""
     if path.suffix.lower() in common.MANIFESTS:
         return "split" in common.columns(path)
     return path.suffix.lower() == ".npz"

@@ -101,7 +101,7 @@ def in_pieces(inner: Inner) -> Emitter:
 
 @in_pieces
 def norm(g: Graph, op: Op, x: str) -> str:
-    """(..., D) -> (..., D): one operator, or before there was one the nine that stand for it."""
+    """(..., D) -> (..., D): one operator, or, before there was one, nine that do the same."""
     eps = op.attributes["eps"]
     weight, bias = map(g.parameter, op.params)
     if g.opset >= _LAYER_NORMALIZATION:
@@ -269,7 +269,7 @@ def probabilities(g: Graph, op: Op, q: str, k: str) -> str:
 def masked(g: Graph, op: Op, scores: str) -> str:
     """(B, H M, N, N), with what each query must not see out of its reach."""
     tokens = g.shape(op.inputs[0])[0]
-    if op.kind == "masked_attention":  # the maps of a head stand beside each other
+    if op.kind == "masked_attention":  # the maps of a head are adjacent
         sets = g.shape(op.inputs[1])[0] // tokens
         mask = g.reshape(g.value(op.inputs[1]), 0, sets, 1, tokens, tokens)
         count, maps = op.attributes["heads"], map_count(op)

@@ -98,7 +98,7 @@ class Graph:
         return self.constant(self._names[row], self._weights[row])
 
     def constant(self, name: str, value: Array) -> str:
-        """An initializer; the same name twice stands for the same value."""
+        """An initializer; the same name twice means the same value."""
         self.initializers.setdefault(name, value)
         return name
 

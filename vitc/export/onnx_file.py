@@ -77,7 +77,7 @@ def _onnx() -> Any:
 def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
     if not isinstance(model, Model):
         raise TypeError(
-            f"expected a model of vitc, got a {type(model).__name__}; of a module, give its model"
+            f"expected a vitc model, got a {type(model).__name__}; of a module, pass its model"
         )
     if not isinstance(opset, int) or isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset is {shown(opset)}, expected {OPSETS[0]} to {OPSETS[-1]}")

@@ -14,7 +14,7 @@ _PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode")  # of t
 def properties(model: Model, labels: Sequence[str] | None = None) -> dict[str, str]:
     """Architecture, preparation of the images, labels, hash of the weights, version of vitc.
 
-    Text stands as it is, numbers and lists as JSON.
+    Text as it is, numbers and lists as JSON.
     """
     prepared = getattr(model, "default_cfg", {})
     found: dict[str, Any] = {"architecture": model.name}

@@ -1,6 +1,6 @@
 """Serves a model of vitc in Triton's Python backend: `1/model.py` of a model repository.
 
-Beside it lie config.json and model.safetensors. The Python of the backend has to find vitc.
+config.json and model.safetensors are beside it. The Python of the backend has to find vitc.
 """
 
 import json
@@ -16,7 +16,7 @@ from vitc.export.folder import read_folder
 
 
 class TritonPythonModel:
-    """What Triton makes of each instance, in a process of its own."""
+    """What Triton makes of each instance, in a separate process."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the model; the instances share the processors."""

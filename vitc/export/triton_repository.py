@@ -175,7 +175,7 @@ def _config(model: VisionTransformer, settings: Settings, backend: Backend) -> s
 
 
 def _parameter(key: str, value: str) -> str:
-    """What a client can read about the model: Triton hands it on with the configuration."""
+    """What a client can read about the model: Triton returns it with the configuration."""
     return f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}'
 
 
@@ -247,7 +247,7 @@ BACKENDS: dict[str, Backend] = {
         'backend: "python"',
         "KIND_CPU",
         _write_python,
-        "The backend's Python has to find vitc: by PYTHONPATH, or by an environment of its own in\n"
+        "The backend's Python has to find vitc: by PYTHONPATH, or by a separate environment in\n"
         "the parameter EXECUTION_ENV_PATH. The instances share the processors.",
     ),
 }

@@ -95,14 +95,14 @@ def adapt_input_conv(in_chans: int, kernel: Array) -> Array:
 
 
 def _old_grid(patches: int, grids: Sequence[Size]) -> Size:
-    """The first of the grids with so many patches, else the square one."""
+    """The first of the grids with n patches, else the square one."""
     for grid in grids:
         if grid[0] * grid[1] == patches:
             return grid
     side = isqrt(max(patches, 0))
     if side * side != patches or not side:
         raise ValueError(
-            f"pos_embed is for {patches} patches, which are no square, nor a grid of "
+            f"pos_embed is for {patches} patches, neither a square nor a grid of "
             + " or ".join(f"{rows} x {columns}" for rows, columns in grids)
             + ": give pretrained_cfg_overlay=dict(input_size=...)"
         )

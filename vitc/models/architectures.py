@@ -69,5 +69,5 @@ _TABLE = json.loads(files("vitc.models").joinpath("timm.json").read_text())
 
 ARCHITECTURES = {name: _architecture(name, row) for name, row in _TABLE["models"].items()}
 
-# Names of earlier versions, which stand for a name with a tag.
+# Names of earlier versions, each an alias of a name with a tag.
 DEPRECATED: dict[str, str] = _TABLE["deprecated"]

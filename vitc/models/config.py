@@ -27,7 +27,7 @@ RATES = ("drop_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "dro
 class Config:
     """The arguments of a Vision Transformer, under timm's names; `ValueError` for bad ones.
 
-    What timm takes as a class (norm_layer, block_fn, ...) is its name here, and norm_eps stands for
+    What timm takes as a class (norm_layer, block_fn, ...) is its name here, and norm_eps replaces
     the argument that timm binds to a norm_layer.
     """
 
@@ -145,7 +145,7 @@ class Config:
         return self.grid[0] * self.grid[1]
 
     def kept(self, patches: int) -> int:
-        """How many of so many patches go into the blocks."""
+        """How many of n patches go into the blocks."""
         return max(1, int(patches * (1 - self.patch_drop_rate)))
 
     @property

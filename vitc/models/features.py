@@ -36,7 +36,7 @@ class FeatureGetterNet:
     """Images (batch, C, H, W) -> a list of feature maps (batch, D, rows, columns), as in timm.
 
     model: from which everything behind the last of the blocks is removed. out_indices: of blocks;
-    a number for the last so many. norm: after the model's last norm. output_fmt: "NLC" for
+    a number n for the last n. norm: after the model's last norm. output_fmt: "NLC" for
     (batch, tokens, D), through which gradients are recorded. Raises `ValueError` for blocks that
     are not there.
     """

@@ -103,14 +103,14 @@ class Model:
         return evaluating._forward_program(False)
 
     def run_bytes(self, batch: int, *, training: bool, mode: bool) -> int:
-        """What `forward` of so many images holds, to the byte: training: until its backward.
+        """Bytes that `forward` of a batch holds, exactly; training: until its backward.
 
         mode: whether the model is in training mode, where dropout acts.
         """
         return self._pool.nbytes(self._forward_program(mode), batch, keep=training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keeps for backward only what stands between two blocks, and computes the rest again: less
+        """Keeps for backward only what is between two blocks, and recomputes the rest: less
         memory, a quarter more time, the same bits. timm's name."""
         self.grad_checkpointing = self._pool.checkpointing = bool(enable)
 

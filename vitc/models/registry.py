@@ -80,7 +80,7 @@ def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
 
 
 def current_name(model_name: str) -> str:
-    """The name itself, or with a warning the one that an earlier name stands for."""
+    """The name itself, or with a warning the one that replaced it."""
     if model_name not in DEPRECATED:
         return model_name
     warnings.warn(

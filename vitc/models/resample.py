@@ -16,7 +16,7 @@ def bicubic(old: int, new: int) -> Array:
 
     Sample i of the new row is centred at (i + 1/2) old/new in the old one. Its weights are the
     cubic of Keys (1981), A = -1/2 (-3/4 is torch's without antialiasing), stretched by old/new when
-    that is more than 1. What lies outside is cut off, and the rest made to sum to 1. The places are
+    that is more than 1. What is outside is cut off, and the rest made to sum to 1. The places are
     rounded to float32, as torch has them: in double the result would differ by some 1e-5.
     """
     scale = np.float32(old / new)

@@ -32,7 +32,7 @@ RESIZED = {
 
 
 class Source(NamedTuple):
-    """What a name given to `create_model` stands for.
+    """What a name given to `create_model` means.
 
     cfg: in place of the architecture's own `pretrained_cfg`. arguments: of the constructor. folder,
     hub_id: where the weights are, if the name says so.
@@ -55,13 +55,13 @@ def resolve(name: str) -> Source:
     if colon and len(scheme) > 1:
         if scheme.lower() not in SCHEMES or not place:
             raise ValueError(
-                f"{shown(name)} is no model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
+                f"{shown(name)} is not a model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
             )
         return _described(SCHEMES[scheme.lower()], place)
     if re.search(r"[/\\:]", name):
         raise ValueError(
-            f"{shown(name)} is no model's name: a folder is {shown(f'local-dir:{name}')}, a "
-            f"repository {shown(f'hf-hub:{name}')}"
+            f"{shown(name)} is not the name of a model: a folder is {shown(f'local-dir:{name}')}, "
+            f"a repository {shown(f'hf-hub:{name}')}"
         )
     cfg = get_pretrained_cfg(current_name(name))
     return Source(cfg["architecture"], cfg, {})
@@ -79,8 +79,8 @@ def _described(scheme: str, place: str) -> Source:
     if not is_model(config.architecture):
         hint = nearest(config.architecture, ARCHITECTURES)
         raise ValueError(
-            f"{path} describes no model of this version: there is no {shown(config.architecture)}; "
-            f"{hint}"
+            f"{path} does not describe a model of this version: there is no "
+            f"{shown(config.architecture)}; {hint}"
         )
     usual = {k: v for k, v in get_pretrained_cfg(config.architecture).items() if k not in OF_A_TAG}
     cfg = {**usual, **config.cfg}
@@ -173,7 +173,7 @@ def _interpolation(architecture: str) -> str | None:
 
 
 def check_path(path: Any) -> None:
-    """Raises `TypeError` for a checkpoint_path that is no path."""
+    """Raises `TypeError` for a checkpoint_path that is not a path."""
     if isinstance(path, bool):
         raise TypeError(
             f"checkpoint_path is {path}, expected the path of a weight file; gradient "

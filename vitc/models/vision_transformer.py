@@ -123,7 +123,7 @@ def head(b: Builder, x: Value, prefix: int, c: Config, pre_logits: bool) -> tupl
 
 
 def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int, ...]:
-    """The blocks that timm's `indices` means, counted from 0: all, the last so many, or these."""
+    """The blocks that timm's `indices` means, counted from 0: all, the last n, or these."""
     if indices is None:
         return tuple(range(depth))
     if isinstance(indices, int):
@@ -228,19 +228,19 @@ class VisionTransformer(Model):
     ) -> Any:
         """Images -> (tokens after the last norm, what the chosen blocks give), or the latter alone.
 
-        indices: of blocks; a number for the last so many; None for all. Of each block the patches
-        as (batch, D, rows, columns) or, with output_fmt "NLC", as (batch, N, D), through which
+        indices: of blocks; a number n for the last n; None for all. Of each block the patches as
+        (batch, D, rows, columns) or, with output_fmt "NLC", as (batch, N, D), through which
         gradients are recorded; with return_prefix_tokens a pair with the other tokens. norm: after
         the last norm. stop_early: blocks behind the last chosen one are not run. `ValueError` for
-        "NCHW" in training mode with a patch_drop_rate: the patches left are no grid. attn_mask,
-        is_causal: of `forward`.
+        "NCHW" in training mode with a patch_drop_rate: the remaining patches do not form a grid.
+        attn_mask, is_causal: of `forward`.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt is {shown(output_fmt)}, expected 'NCHW' or 'NLC'")
         if output_fmt == "NCHW" and self.training and self.config.patch_drop_rate:
             raise ValueError(
-                "patches are dropped in training mode and those left are no grid: take output_fmt "
-                "'NLC' or call eval()"
+                "patches are dropped in training mode and the rest does not form a grid: take "
+                "output_fmt 'NLC' or call eval()"
             )
         taken = chosen_blocks(self.config.depth, indices)
         last = () if intermediates_only else (taken[-1] if stop_early else self.config.depth - 1,)
@@ -293,7 +293,7 @@ class VisionTransformer(Model):
         c = self.config
         shape: tuple[int, ...] = np.shape(x) if c.dynamic_img_size else ()
         if len(shape) != 4 or shape[1] != c.in_chans or shape[2:] == c.image:
-            return x, c.image  # what is wrong with it is told where it is run
+            return x, c.image  # what is wrong with it is reported where it is run
         height, width = shape[2:]
         below, beside = -height % c.patch[0], -width % c.patch[1]
         if below or beside:
@@ -466,7 +466,7 @@ class VisionTransformer(Model):
         """Other images or patches from now on, numbers or (height, width); None leaves them.
 
         Position embedding and patch kernel are resampled as `create_model` does for weights of
-        another size. The table of parameters is made anew, so do it before making an optimizer.
+        another size. The table of parameters is rebuilt, so do it before making an optimizer.
         """
         c, old = self.config, dict(self.named_parameters())
         self.config = replace(c, img_size=img_size or c.img_size, patch_size=patch_size or c.patch)
@@ -487,7 +487,7 @@ class VisionTransformer(Model):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Drops the blocks behind the last of these and, as told, the last norm and the head.
+        """Drops the blocks behind the last of these and, if asked to, the last norm and the head.
 
         indices: as in `forward_intermediates`. Returns them counted from 0.
         """
@@ -511,7 +511,7 @@ class VisionTransformer(Model):
         """Gives the model a fresh head (0: none), drawn as torch's linear layer is.
 
         global_pool: another pooling; the last norm stays where it is. An attention pool can be
-        removed, not added. The table of parameters is made anew, so do it before making an
+        removed, not added. The table of parameters is rebuilt, so do it before making an
         optimizer.
         """
         self.config = self._repooled(global_pool, num_classes)

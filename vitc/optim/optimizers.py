@@ -270,7 +270,7 @@ class Lamb(Optimizer):
 
     The step of a parameter is scaled by norm(parameter) / norm(direction) where it has weight
     decay, or everywhere with always_adapt; trust_clip: by at most 1. max_grad_norm: the norm over
-    all gradients is cut to it, None for not at all. grad_averaging: the first moment takes
+    all gradients is clipped to it, None: no clipping. grad_averaging: the first moment takes
     (1 - beta1) of a gradient, else all of it.
     """
 

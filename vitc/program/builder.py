@@ -41,8 +41,8 @@ class Builder:
         )
 
     def border(self, x: Value) -> None:
-        """Marks x as the end of a block: gradient checkpointing keeps it, and computes what lies
-        between two such values again."""
+        """Marks x as the end of a block: gradient checkpointing keeps it, and recomputes
+        what is between two such values."""
         self._borders.append(x)
 
     # ------------------------------------------------------------------------------- vocabulary
@@ -68,9 +68,9 @@ class Builder:
     def attention(self, qkv: Value, heads: int, maps: int = 1, *, causal: bool = False) -> Value:
         """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side.
 
-        maps: q and k of a head are so many pieces, each with a softmax of its own over the same v:
-        (N, maps*D), the results of a head beside each other. causal: a token sees itself and those
-        before it.
+        maps: q and k of a head are split into this many pieces, each with its own softmax over the
+        same v: (N, maps*D), the results of a head beside each other. causal: a token sees itself
+        and those before it.
         """
         return self._add("attention", [qkv], heads=heads, maps=maps, causal=int(causal))
 

@@ -19,7 +19,7 @@ def rewrite(
 
     change(op, add) is called for each operation in order, with its inputs numbered as in the new
     list. It writes what takes the place of op, by add(operation), which gives the number of the
-    value that the operation makes, and returns the value that stands for that of op:
+    value that the operation makes, and returns the value that replaces that of op:
 
         def change(op: Op, add: Add) -> Value:
             return add(op.replace(causal=1) if op.kind == "attention" else op)

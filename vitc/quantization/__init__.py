@@ -16,7 +16,7 @@ def quantize(model: M, mode: str = "dynamic") -> M:
     """A copy of the model with 8-bit linear layers; the model itself is left as it is.
 
     mode "dynamic": weights are int8, symmetric, one scale per output channel; each token's
-    activations are quantised to uint8 with a scale and zero point of their own when they come, so
+    activations are quantised to uint8 with their own scale and zero point at run time, so
     there is no calibration. Products are exact in 32-bit integers; layer norm, softmax, GELU, the
     residual stream and attention stay in floating point, and so do the patch embedding and the
     head. The copy predicts, saves and loads like any model. It is not trained: its parameters are

@@ -86,9 +86,9 @@ class Checkpoint(NamedTuple):
                 raise ValueError(f"{self.path}, model {shown(attribute)}: {error}") from None
 
     def load_run(self, trainer: Any, module: Any) -> None:
-        """Sets models, optimizer, callbacks and counters to where the checkpoint stands.
+        """Sets models, optimizer, callbacks and counters to the state of the checkpoint.
 
-        Raises `ValueError` for one that holds weights only, or was made by so many devices.
+        Raises `ValueError` for one that holds weights only or is of another number of devices.
         """
         state = self.state
         self._check_run(trainer)
@@ -124,7 +124,7 @@ class Checkpoint(NamedTuple):
     def _check_run(self, trainer: Any) -> None:
         if "progress" not in self.state:
             raise ValueError(
-                f"{self.path} holds weights only, nothing to go on from: load it with "
+                f"{self.path} holds weights only and cannot be resumed: load it with "
                 "load_from_checkpoint()"
             )
         if self.state["shards"] != trainer.world_size:
@@ -140,8 +140,8 @@ class Checkpoint(NamedTuple):
         differing = [name for name in here if known.get(name) != here[name]]
         if differing:
             notice(
-                f"the checkpoint was written with another {', '.join(differing)}: the run goes on, "
-                "but not to the bits that it would have come to there"
+                f"the checkpoint was written with another {', '.join(differing)}: the run continues, "
+                "with other bits than it would have had there"
             )
 
     def _optimizer(self) -> dict[str, Any]:
@@ -182,10 +182,10 @@ def snapshot(
     buffers: Buffers | None = None,
     by: str = "",
 ) -> Snapshot:
-    """What stands now. weights_only: the models and hyperparameters, nothing to go on from. by: the
-    key of the callback whose checkpoint it is.
+    """The present state. weights_only: the models and hyperparameters, which cannot be resumed. by:
+    the key of the callback whose checkpoint it is.
 
-    buffers: where arrays are copied to, so that training may go on while they are written; None
+    buffers: where arrays are copied to, so that training continues while they are written; None
     for views of them. Memory that was used before takes the copy of a gigabyte in 0.1 s, new
     memory may take ten times as long.
 
@@ -348,7 +348,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
         except NotADirectoryError:
-            raise ValueError(f"{path} is not a checkpoint: it is no directory") from None
+            raise ValueError(f"{path} is not a checkpoint: it is not a directory") from None
         return Checkpoint(path, state, {name: _verified(files[name], state) for name in files})
 
 
@@ -393,7 +393,7 @@ def read_or_earlier(path: str | PathLike[str]) -> Checkpoint | Foreign:
 
 
 def beside(folder: Path) -> list[Path]:
-    """The checkpoints in a folder from which a run can go on, the latest step first."""
+    """The checkpoints in a folder that can be resumed, the latest step first."""
     found = []
     for path in folder.glob("*.ckpt"):
         with suppress(OSError):  # another run may remove it meanwhile

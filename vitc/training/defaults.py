@@ -1,4 +1,4 @@
-"""What a trainer has unless it is told otherwise, and which checkpoints "last" and "best" are."""
+"""The defaults of a trainer, and which checkpoints "last" and "best" are."""
 
 from collections.abc import Iterable
 from os import PathLike
@@ -48,7 +48,7 @@ def ordered(given: list[Callback]) -> list[Callback]:
 
 
 def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | None:
-    """The path that `ckpt_path` stands for: itself, "last" or "best"."""
+    """The path that `ckpt_path` means: itself, "last" or "best"."""
     if given == "best":
         callback = trainer.checkpoint_callback
         if callback is None or not callback.best_model_path:
@@ -58,7 +58,7 @@ def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | N
         return None if given is None else Path(given)
     found = [path for folder in _folders(trainer) for path in checkpoint.beside(folder)]
     if not found:
-        notice('ckpt_path is "last", but there is no checkpoint: starting anew')
+        notice('ckpt_path is "last", but there is no checkpoint: starting from the beginning')
         return None
     return max(found, key=lambda path: (_time(path), path.name))
 

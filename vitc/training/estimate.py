@@ -142,7 +142,7 @@ def duration(seconds: float) -> str:
 
 
 def time_left(module: Any, images: int) -> Duration | None:
-    """For so many images through the models of a module, at the speed at which the largest one is
+    """For n images through the models of a module, at the speed at which the largest one is
     measured to run; None if there is no model."""
     models, trained = _models(module)
     if not models:

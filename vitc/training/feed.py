@@ -15,10 +15,10 @@ class Feed:
     """A loader as a stage reads it.
 
     loader: any iterable of batches that can be read more than once. limit: see `Limit`. shards: how
-    many batches of the loader one device's batch stands for. fixed: every pass is the same one, for
+    many batches of the loader make one device's batch. fixed: every pass is the same one, for
     a run that is to learn a few batches by heart.
 
-    Raises `TypeError` for what is no loader, `ValueError` for a limit that leaves nothing.
+    Raises `TypeError` for anything but a loader, `ValueError` for a limit that leaves nothing.
     """
 
     def __init__(

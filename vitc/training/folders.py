@@ -107,7 +107,7 @@ class Claim:
         return os.pread(self._lock, len(MARK), 0) == MARK
 
     def _mark(self) -> None:
-        """On the disk before the folder is, which it tells from one that was there before."""
+        """On the disk before the folder, which it distinguishes from one that existed before."""
         if not self._marked:
             os.pwrite(self._lock, MARK, 0)
             os.fsync(self._lock)
@@ -154,7 +154,7 @@ def check_directory(directory: Path) -> None:
     above = (directory.absolute(), *directory.absolute().parents)
     nearest = next(path for path in above if os.path.lexists(path))
     if not nearest.is_dir():
-        raise NotADirectoryError(f"{directory} cannot be written to: {nearest} is no directory")
+        raise NotADirectoryError(f"{directory} cannot be written to: {nearest} is not a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} cannot be written to: no permission for {nearest}")
 
@@ -220,7 +220,7 @@ def _claimed(path: Path, replaces: Replaces, wait: bool) -> Claim | None:
 
 def _check_free(path: Path, replaces: Replaces) -> None:
     if os.path.lexists(path) and not replaces(path):
-        raise FileExistsError(f"{path} is there already, and is no checkpoint to be replaced")
+        raise FileExistsError(f"{path} exists and is not a checkpoint that may be replaced")
 
 
 def _settle(path: Path, wait: bool) -> bool:
@@ -246,7 +246,7 @@ def _comes_back(path: Path) -> bool:
 
 
 def _locked(file: Path, wait: bool, sure: bool = False) -> int | None:
-    """A descriptor of a file under a lock of ours; None if another has it, or it is no such file.
+    """A descriptor of a file under a lock of ours; None if another has it or it is not such a file.
 
     sure: None also where the file system cannot tell.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of Lightning (`.ckpt`) and of timm's training script (`.pth.tar`), to go on from.
+"""Checkpoints of Lightning (`.ckpt`) and of timm's training script (`.pth.tar`), to resume from.
 
 They are files of torch.save, read without executing anything. What is taken over: weights,
 hyperparameters, the optimizer's state, and how far the run was. Not the order of the data, which is
@@ -48,11 +48,11 @@ class Foreign:
             raise ValueError(f"{self.path}: {error}") from None
 
     def load_run(self, trainer: Any, module: Any) -> None:
-        """Sets models, optimizer and counters to where the file stands."""
+        """Sets models, optimizer and counters to the state of the file."""
         self.load_models(module)
         optimizer = self._optimizer()
         if optimizer is None:
-            raise ValueError(f"{self.path} holds weights only, nothing to go on from")
+            raise ValueError(f"{self.path} holds weights only and cannot be resumed")
         trainer.optimizer.load_state_dict(optimizer)
         progress = trainer.progress
         progress.epoch, progress.batch = self._place()

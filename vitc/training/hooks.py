@@ -10,7 +10,7 @@ from vitc.arrays import Array
 
 
 class Callback:
-    """Something that is told what a trainer does. Override what you need; all do nothing here.
+    """An observer of a trainer. Override the hooks that you need; here they do nothing.
 
     monitoring: whether its on_train_batch_end and on_train_epoch_end come after the module's, when
     the metrics are there. During a run `log` and `log_dict` are the module's.
@@ -93,7 +93,7 @@ class Callback:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
     def tensors(self) -> dict[str, Array]:
-        """Arrays that a checkpoint keeps in a file of their own, called by the state_key."""
+        """Arrays that a checkpoint keeps in a separate file, named by the state_key."""
         return {}
 
     def load_tensors(self, tensors: dict[str, Array]) -> None: ...

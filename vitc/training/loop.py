@@ -50,7 +50,7 @@ def train_epoch(trainer: Any, module: Any) -> None:
         if when.stops_now(trainer):
             break
     if trainer.interrupted:
-        return  # the epoch goes on when the run is resumed
+        return  # the epoch continues when the run is resumed
     if progress.batch == 0:
         raise ValueError(f"the train loader {NO_BATCH}")
     trainer.end_epoch()
@@ -139,7 +139,7 @@ def sanity_check(trainer: Any, module: Any) -> None:
 def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | None = None) -> None:
     """One pass over a loader in evaluation mode; stage: "validation" or "test".
 
-    An interruption ends it after a batch; it begins anew when the run is resumed.
+    An interruption ends it after a batch; it starts over when the run is resumed.
     """
     step = getattr(module, f"{stage}_step")
     trainer.evaluated = Results()

@@ -17,7 +17,7 @@ PATIENCE = 3
 
 
 def passes(trainer: Any, fault: Callable[..., str | None], *args: Any) -> bool:
-    """Whether the step may go on: there is no fault, else it is left out with a warning.
+    """Whether the step may continue: True without a fault, else it is skipped with a warning.
 
     Raises `VitcError` if `on_nonfinite` is "raise", and at the fourth fault in a row.
     """

@@ -1,4 +1,4 @@
-"""Where a run stands: a few numbers, which is all that resuming needs besides the weights."""
+"""The position of a run: a few numbers, all that resuming needs besides the weights."""
 
 from dataclasses import dataclass
 

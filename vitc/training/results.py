@@ -107,7 +107,7 @@ class Results:
     # ------------------------------------------------------------------------------- state
 
     def mark(self) -> None:
-        """This is the border of a window, from which a resumed run goes on."""
+        """This is the end of a window, where a resumed run continues."""
         self._border = self._state()
 
     def _state(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _REFUSED = {
     "plugins": "there is one way to do each thing",
     "model_registry": "checkpoints are folders; copy them where you want them",
     "barebones": "switch off logger, enable_checkpointing and enable_progress_bar instead",
-    "reload_dataloaders_every_n_epochs": "a loader is asked for an epoch, not made anew",
+    "reload_dataloaders_every_n_epochs": "a loader is asked for an epoch, not rebuilt",
 }
 
 

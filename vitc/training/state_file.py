@@ -1,6 +1,6 @@
 """state.json, by which a folder is known as a checkpoint; nothing in it is believed unseen.
 
-It holds a SHA-256 of itself, which tells damage. That is no secret: whoever writes another state
+It holds a SHA-256 of itself, which reveals damage. It is not a secret: whoever writes another state
 can write its hash, so names in it lead nowhere but into the folder they are looked up in.
 """
 
@@ -17,7 +17,7 @@ SCHEMA = 3
 
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
-# What is in it, and as what. The second table: of one to go on from.
+# What is in it, and its type. The second table: of one that can be resumed.
 _KINDS: dict[str, type] = {"run": str, "by": str, "hparams": dict, "models": dict, "files": dict}
 _KINDS_OF_RUN: dict[str, type] = {
     "seed": int,
@@ -50,12 +50,12 @@ def read_state(path: Path) -> dict[str, Any]:
     state = _parsed(file)
     if state.get("schema") != SCHEMA:
         found = state.get("schema")
-        told = found if isinstance(found, int) else "of another kind"
-        raise ValueError(f"{file} has schema {told}, this version of vitc reads {SCHEMA}")
+        shape = found if isinstance(found, int) else "of another type"
+        raise ValueError(f"{file} has schema {shape}, this version of vitc reads {SCHEMA}")
     kinds = _KINDS | (_KINDS_OF_RUN if "progress" in state else {})
     for name, kind in kinds.items():
         if not isinstance(state.get(name), kind):
-            raise ValueError(f"{file} is damaged: {name!r} is no {kind.__name__}")
+            raise ValueError(f"{file} is damaged: {name!r} is not a {kind.__name__}")
     _check_parts(file, state)
     return state
 
@@ -99,7 +99,7 @@ def _digest(state: Mapping[str, Any]) -> str:
 
 
 def step_of(path: Path) -> int:
-    """How far the run of a checkpoint was; -1 if nothing can go on from it."""
+    """How far the run of a checkpoint was; -1 if it cannot be resumed."""
     try:
         step = json.loads((path / STATE).read_text())["progress"]["step"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

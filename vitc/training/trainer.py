@@ -62,10 +62,10 @@ class Trainer:
     max_time: "DD:HH:MM:SS" or a timedelta. accumulate_grad_batches: batches per optimizer step.
     gradient_clip_val: largest L2 norm of all gradients together (gradient_clip_algorithm "norm"),
     largest element ("value"), or share of a unit's weights ("agc").
-    limit_*_batches: at most so many (int) or such a share (float) per pass. overfit_batches: train
-    and validate on the same first batches again and again. fast_dev_run: one batch (or so many) of
-    everything, nothing is written. val_check_interval: validate after so many batches (int) or
-    such a share of the epoch. check_val_every_n_epoch: None counts batches over epochs.
+    limit_*_batches: at most n batches (int) or this share of them (float) per pass.
+    overfit_batches: train and validate on the same first batches again and again. fast_dev_run: one
+    batch (or n) of everything, nothing is written. val_check_interval: validate every n batches
+    (int) or such a share of the epoch. check_val_every_n_epoch: None counts batches over epochs.
     num_sanity_val_steps: 2, -1 for all. log_every_n_steps: 50, 0 for never.
     logger: True or None for a `CSVLogger`, False for none, or an object with log_metrics(metrics,
     step), or several. callbacks: run besides the progress bar and a `ModelCheckpoint`, which are
@@ -210,14 +210,15 @@ class Trainer:
         datamodule: DataModule | None = None,
         ckpt_path: _Path | None = None,
     ) -> None:
-        """Trains; ckpt_path: goes on from this checkpoint, to the same bits.
+        """Trains; ckpt_path: resumes bit-identically from this checkpoint.
 
         Loaders are those given, else the datamodule's, else the module's own. ckpt_path: a path, or
-        "last" for the latest there is (without one the run starts anew, with a warning), or "best".
-        A path may be a file of Lightning or of timm's script, whose weights and optimizer go on.
-        A damaged checkpoint is passed over with a warning for the latest whole one beside it.
+        "last" for the latest there is (without one the run starts from the beginning, with a
+        warning), or "best". A path may be a file of Lightning or of timm's script, whose weights
+        and optimizer state are taken over. A damaged checkpoint is passed over with a warning for
+        the latest whole one beside it.
 
-        Ctrl-C ends it after the current batch, with a checkpoint `last.ckpt` to go on from; then
+        Ctrl-C ends it after the current batch, with a checkpoint `last.ckpt` to resume from; then
         `interrupted` is True.
         """
         self._reset("fit")
@@ -372,7 +373,7 @@ class Trainer:
                 getattr(callback, hook)(self, self.module, *args)
 
     def end_batch(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """What a step has logged is written before a checkpoint is, which tells how much was."""
+        """What a step has logged is written before a checkpoint, which records how much it was."""
         self._call_around(self.publish_step, "on_train_batch_end", outputs, batch, batch_idx)
 
     def end_epoch(self) -> None:
@@ -668,7 +669,7 @@ class Trainer:
     # ------------------------------------------------------------------------------- checkpoints
 
     def save_checkpoint(self, filepath: _Path, weights_only: bool = False) -> None:
-        """Writes where the run stands; `fit(..., ckpt_path=filepath)` goes on from it. Within a
+        """Writes the state of the run; `fit(..., ckpt_path=filepath)` resumes from it. Within a
         window of accumulated batches that is its beginning.
 
         A checkpoint that is there already is replaced. Raises `FileExistsError` for anything else.
@@ -699,4 +700,4 @@ class Trainer:
             print(f"stopped at {where}; checkpoints are switched off, so nothing was saved")
             return
         path = callback.write_last(self)
-        print(f"stopped at {where}; go on with fit(..., ckpt_path={str(path)!r})")
+        print(f"stopped at {where}; resume with fit(..., ckpt_path={str(path)!r})")

@@ -53,7 +53,7 @@ class Tuner:
         weights back.
 
         mode: how the rates rise, "exponential" or "linear". early_stop_threshold: the trial ends
-        when the loss is so many times its best, None: never. update_attr: writes the suggestion
+        when the loss is this many times its best, None: never. update_attr: writes the suggestion
         into the module's `lr` or `learning_rate` (or attr_name), or that of its hparams.
 
         Raises `ValueError` for another mode, for rates that do not rise, or if there is no such
@@ -121,7 +121,7 @@ class _Trial(Callback):
 
 
 def _attribute(module: Any, name: str) -> tuple[Any, str]:
-    """Where the learning rate stands that a suggestion is written to."""
+    """The attribute that holds the learning rate, to which a suggestion is written."""
     names = [name] if name else ["lr", "learning_rate"]
     for owner in (module, module.hparams):
         for candidate in names:

@@ -1,4 +1,4 @@
-"""Writes in the background: training goes on while a checkpoint goes to the disk."""
+"""Writes in the background: training continues while a checkpoint goes to the disk."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vitc.models.weights.mapped import map_file
 
-# Compressed entries may expand to this many times the size of the file, or to so many bytes;
+# Compressed entries may expand to this many times the size of the file, or to this many bytes;
 # weights hardly shrink when they are compressed.
 EXPANSION, SMALL = 4, 64 << 20
 _LOCAL = struct.Struct("<4s22xHH")  # signature, ..., lengths of name and extra field

@@ -1,4 +1,4 @@
-"""Weight files of every format, told apart by what they hold and not by what they are called."""
+"""Weight files of every format, recognised by their content and not by their names."""
 
 import os
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def _zip(path: Path, use_ema: bool) -> Weights:
 
 
 class Format(NamedTuple):
-    """begins: the first bytes, from `offset` on. read: None for what is no weight file."""
+    """begins: the first bytes, from `offset` on. read: None for anything but a weight file."""
 
     name: str
     begins: bytes

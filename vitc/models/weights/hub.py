@@ -41,7 +41,7 @@ def fetch(hub_id: str, filename: str) -> Path:
         )
     except errors.HFValidationError as error:
         raise ValueError(
-            f"{shown(hub_id)} is no repository, expected owner/name: {error}"
+            f"{shown(hub_id)} is not a repository, expected owner/name: {error}"
         ) from None
     except errors.LocalEntryNotFoundError:
         if cached is not None:  # the cache knows that the repository has no such file

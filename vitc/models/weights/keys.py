@@ -12,7 +12,7 @@ from vitc.models.weights.writers import converted
 EMA_CONTAINERS = ("state_dict_ema", "model_ema")
 CONTAINERS = ("state_dict", "model", "teacher", "encoder")  # DINO: teacher, I-JEPA: encoder
 
-# A key that every trunk has. What stands before it is the name of the module that holds the trunk:
+# A key that every trunk has. What precedes it is the name of the module that holds the trunk:
 # "module." (DataParallel), "model." (Lightning), "_orig_mod." (torch.compile), "backbone." (DINO).
 TRUNK = "patch_embed.proj.weight"
 PREFERRED = ("", "module.", "model.", "_orig_mod.", "backbone.", "module.backbone.")

@@ -39,9 +39,9 @@ def map_file(path: Path) -> memoryview:
 
 
 def whole(value: Any, what: str) -> int:
-    """value if it is a whole number that can count bytes. Raises `ValueError`."""
+    """value if it is an integer that can count bytes. Raises `ValueError`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 48:
-        raise ValueError(f"{what} is not a whole number from 0 on that is possible")
+        raise ValueError(f"{what} is not a valid non-negative integer")
     return value
 
 

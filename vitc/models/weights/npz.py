@@ -93,7 +93,7 @@ def _state(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _attention_pool(arrays: dict[str, Array]) -> dict[str, Array]:
-    """The head of SigLIP: a query of its own, the probe, looks at the tokens."""
+    """The head of SigLIP: a learned query, the probe, attends to the tokens."""
     attention = _attention(arrays, _ATTENTION[1], ("query",), "q")
     attention |= _attention(arrays, _ATTENTION[1], ("key", "value"), "kv")
     state = {"latent": arrays["probe"], **attention, **_module(arrays, "LayerNorm_0", "norm")}

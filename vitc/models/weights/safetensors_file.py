@@ -130,7 +130,7 @@ def _as_stored(value: Array, bf16: bool) -> Array:
 
 
 def _spec(array: Array) -> Any:
-    """What safetensors writes: where the array lies, which must outlive the call."""
+    """What safetensors writes: where the array is, which must outlive the call."""
     from safetensors import TensorSpec
 
     dtype = "bfloat16" if array.dtype == np.uint16 else array.dtype.name

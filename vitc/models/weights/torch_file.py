@@ -6,7 +6,7 @@ uncompressed, as an entry `data/<key>`. Before that it was a row of pickles (a m
 version, facts about the system, the object, the keys of the storages), and then for each key the
 number of elements in 8 bytes, and the elements.
 
-The pickle is read first and gives `Tensor`s that only say where their numbers lie; those that are
+The pickle is read first and gives `Tensor`s that only say where their numbers are; those that are
 used become arrays, views of the mapped file where NumPy has the dtype.
 """
 
@@ -63,7 +63,7 @@ class NumpyDtype(Fields):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """A tensor, if it lies within its storage and has not more elements than it."""
+    """A tensor, if it is within its storage and has no more elements than it."""
     if not isinstance(storage, Storage):
         raise ValueError("the pickle has a tensor that is not made of a storage")
     whole(offset, "the offset of a tensor")
@@ -75,7 +75,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     count = prod(shape)
     if count and (offset + reach >= storage.size or count > storage.size):
         raise ValueError(
-            f"a tensor of shape {shape} lies outside of its storage of {storage.size} elements"
+            f"a tensor of shape {shape} is outside of its storage of {storage.size} elements"
         )
     return Tensor(storage, offset, shape, strides)
 

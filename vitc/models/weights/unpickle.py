@@ -29,7 +29,7 @@ class Fields:
 def load(file: IO[bytes], known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
     """The value of the next pickle of the file.
 
-    known: by "module.name" what that name stands for: a `Call`, or a value of any kind.
+    known: what each "module.name" means: a `Call`, or a value of any kind.
     persistent: makes the object of a persistent id, which is how a pickle speaks of storages.
 
     Raises `ValueError` naming what is refused; damaged pickles raise one of `mapped.DAMAGE`.
@@ -51,7 +51,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def above_mark(self) -> list[Any]:
-        """Takes what lies above the last mark."""
+        """Takes what is above the last mark."""
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]

@@ -1,6 +1,6 @@
 """Layouts of other writers: their names and shapes of a Vision Transformer, turned into timm's.
 
-Each is told by a key that only its files have. What is done to it is what timm's
+Each is recognised by a key that only its files have. What is done to it is what timm's
 checkpoint_filter_fn does.
 """
 

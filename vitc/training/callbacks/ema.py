@@ -76,7 +76,7 @@ class EMA(Callback):
     def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
         if self._swapped:
             raise VitcError(
-                "within a validation the models hold the averages: save before or after it"
+                "cannot checkpoint during validation: the models hold their averages then"
             )
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:

@@ -15,7 +15,7 @@ class LambdaCallback(Callback):
 
         LambdaCallback(on_train_epoch_end=lambda trainer, module: print(trainer.current_epoch))
 
-    Raises `TypeError` for a name that is no hook.
+    Raises `TypeError` for a name that is not a hook.
     """
 
     def __init__(self, **hooks: Callable[..., Any]) -> None:

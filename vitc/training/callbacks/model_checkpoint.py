@@ -241,7 +241,7 @@ class ModelCheckpoint(Callback):
         return self._rank(score) > min(map(self._rank, self.best_k_models.values()))
 
     def _make_room(self) -> list[Path]:
-        """Takes the worst out of `best_k_models` until one more is no more than save_top_k."""
+        """Takes the worst out of `best_k_models` until at most save_top_k remain with one more."""
         out = []
         while 0 <= self.save_top_k <= len(self.best_k_models):
             worst = min(self.best_k_models, key=lambda path: self._rank(self.best_k_models[path]))
@@ -318,7 +318,7 @@ class ModelCheckpoint(Callback):
             raise ValueError("what it keeps of a ModelCheckpoint is damaged")
         numbers = (state.get("saved_step"), *scores.values())
         if not all(map(is_number, numbers)):
-            raise ValueError("a score of a ModelCheckpoint is no number")
+            raise ValueError("a score of a ModelCheckpoint is not a number")
         for name in (*scores, *dropped, state.get("last_model_path") or "last.ckpt"):
             within(Path(), name)
         self._loaded = state

@@ -81,7 +81,7 @@ class CSVLogger(Versioned):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on in the file of the run that is resumed, if it is below the same folder: rows
-        written after its checkpoint are taken out."""
+        written after its checkpoint are removed."""
         rows = state.get("rows")
         if not isinstance(rows, int) or rows < 0:
             raise ValueError("what it keeps of a logger is damaged")

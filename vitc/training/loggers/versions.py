@@ -14,7 +14,7 @@ IDENTITY = ".identity"
 
 
 class Versioned:
-    """A logger with a folder of its own, `save_dir/name/version_N`.
+    """A logger with its own folder, `save_dir/name/version_N`.
 
     version: a number or the name of the folder; None for the next free number, of which the folder
     is made when it is asked for, so that no other run takes it. A folder holds a random word, by
