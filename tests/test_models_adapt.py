@@ -159,7 +159,9 @@ def test_what_cannot_be_adapted_is_named(file: Path, tmp_path: Path) -> None:
     state = torch.load(file)
     state["pos_embed"] = state["pos_embed"][:, :-3]
     torch.save(state, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match=r"odd\.pth: pos_embed is for 33 patches, neither a square"):
+    with pytest.raises(
+        ValueError, match=r"odd\.pth: pos_embed is for 33 patches, neither a square"
+    ):
         create_model("test_vit", depth=2, checkpoint_path=tmp_path / "odd.pth", **ORIGINAL)
     del state["head.bias"], state["pos_embed"]
     torch.save(state, tmp_path / "odd.pth")

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +130,21 @@ def test_at_ref_onednn_is_said_to_rest() -> None:
     assert told["instruction set"].startswith("ref;")
     assert "not used" in told["oneDNN"] or told["oneDNN"].startswith("none")
     assert not any(name in told for name in ("avx2 kernels", "avx512 kernels"))
+
+
+def test_sources_that_are_not_built_say_what_to_do(tmp_path: Path) -> None:
+    """As when Python is started in a checkout, whose folder comes before the installed package."""
+    (tmp_path / "vitc").mkdir()
+    source = Path(vitc.__file__).read_text()
+    (tmp_path / "vitc" / "__init__.py").write_text(source)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import vitc"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: vitc was found in {tmp_path / 'vitc'}, where it is not")
+    assert last.endswith("pip install -e .") and "During handling" not in done.stderr

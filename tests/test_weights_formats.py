@@ -237,7 +237,7 @@ PROGRAMS = {
     "strides outside": (tensor_program(b"K\x00", b"K\x03\x85", b"K\x02\x85"), "is outside"),
     "huge": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x01\x85"), "is outside"),
     "repeated": (tensor_program(b"K\x00", HUGE + b"\x85", b"K\x00\x85"), "is outside"),
-    "negative": (tensor_program(b"J\xff\xff\xff\xff", b"K\x03\x85", b"K\x01\x85"), "non-negative integer"),
+    "negative": (tensor_program(b"J\xff\xff\xff\xff", b"K\x03\x85", b"K\x01\x85"), "non-negative"),
     "other lengths": (tensor_program(b"K\x00", b"K\x03\x85", b")"), "zip"),
     "tuple as key": (b"\x80\x02}))K\x01s.", "."),
     "calls text": (b"\x80\x02X\x01\x00\x00\x00a)R.", "not to be called"),

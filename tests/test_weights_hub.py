@@ -180,7 +180,9 @@ def test_what_is_not_there_is_named(hub: Hub, tmp_path: Path) -> None:
     sentence = told(client(hub, tmp_path / "home", NAMED))
     assert f"there is no repository {REPOSITORY} on {hub.url} (404)" in sentence
     program = "vitc.create_model('hf-hub:a/b/c', pretrained=True)"
-    assert told(client(hub, tmp_path / "home", program)).startswith("ValueError 'a/b/c' is not a repo")
+    assert told(client(hub, tmp_path / "home", program)).startswith(
+        "ValueError 'a/b/c' is not a repo"
+    )
 
 
 def test_a_missing_token_is_named_and_a_token_is_sent(hub: Hub, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def _load_core() -> None:
         os.environ[name] = "10000"
     try:
         importlib.import_module("vitc._vitc")
+    except ModuleNotFoundError as error:
+        if error.name != "vitc._vitc":
+            raise
+        raise ImportError(
+            f"vitc was found in {__path__[0]}, where it is not built. In a checkout, start Python "
+            "in another folder to use the installed vitc, or build this one: pip install -e ."
+        ) from None
     finally:
         if ours:
             del os.environ[name]

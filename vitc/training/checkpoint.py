@@ -140,8 +140,8 @@ class Checkpoint(NamedTuple):
         differing = [name for name in here if known.get(name) != here[name]]
         if differing:
             notice(
-                f"the checkpoint was written with another {', '.join(differing)}: the run continues, "
-                "with other bits than it would have had there"
+                f"the checkpoint was written with another {', '.join(differing)}: the run "
+                "continues, with other bits than it would have had there"
             )
 
     def _optimizer(self) -> dict[str, Any]:
