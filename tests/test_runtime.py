@@ -139,7 +139,7 @@ def test_sources_that_are_not_built_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "vitc" / "__init__.py").write_text(source)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        [sys.executable, "-c", "import vitc"],
+        [sys.executable, "-S", "-c", "import vitc"],  # without what is installed
         cwd=tmp_path,
         env=environment,
         capture_output=True,
