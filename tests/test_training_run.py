@@ -428,6 +428,8 @@ def test_every_form_of_configure_optimizers_is_read(tmp_path: Path) -> None:
         assert rates(form) == [0.5] * 4
     with pytest.raises(ValueError, match="one optimizer and one schedule, got 2"):
         rates(lambda o: [[o, o], []])
+    with pytest.raises(ValueError, match="one optimizer and one schedule, got 2"):
+        rates(lambda o: [o, o])  # the second once stepped as a schedule
     with pytest.raises(
         ValueError, match="lr_scheduler has no 'intervall'; did you mean 'interval'"
     ):

@@ -44,8 +44,8 @@ def train_epoch(trainer: Any, module: Any) -> None:
             optimizer_step(trainer)
         trainer.move_lr(last)
         trainer.end_batch(outputs, batch, index)
-        if when.validation_due(trainer, last):
-            progress.validating = True
+        progress.validating = when.validation_due(trainer, last)
+        if progress.validating and not trainer.interrupted:
             evaluate(trainer, module, "validation", trainer.val_feed)
         if when.stops_now(trainer):
             break
@@ -143,6 +143,7 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
     """
     step = getattr(module, f"{stage}_step")
     trainer.evaluated = Results()
+    trainer.mark_loggers()
     with no_grad(), trainer.evaluation_mode():
         trainer.call(f"on_{stage}_start")
         trainer.call(f"on_{stage}_epoch_start")
@@ -164,6 +165,7 @@ def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | Non
 def end_evaluation(trainer: Any, stage: str) -> None:
     trainer.call(f"on_{stage}_epoch_end")
     trainer.progress.validating = False
+    trainer.marked_loggers = None
     if not trainer.sanity_checking:
         trainer.publish_epoch()
     trainer.call(f"on_{stage}_end")

@@ -84,6 +84,8 @@ def read_configuration(returned: Any) -> tuple[Any, Scheduling | None]:
         returned, schedule = returned["optimizer"], returned.get("lr_scheduler")
     elif isinstance(returned, tuple | list) and 1 <= len(returned) <= 2:
         returned, schedule = returned if len(returned) == 2 else (returned[0], None)
+    if isinstance(schedule, Optimizer):
+        returned = [returned, schedule]  # which `_only` refuses
     optimizer, schedule = _only(returned), _only(schedule)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(

@@ -194,6 +194,7 @@ class Trainer:
         self.evaluated = Results()  # of the validation or test
         self.callback_metrics: dict[str, float] = {}
         self.logged_metrics: dict[str, float] = {}
+        self.marked_loggers: list[dict[str, Any]] | None = None  # before the evaluation under way
         self.progress_bar_metrics: dict[str, float] = {}
         self.batch_size = self.skipped = self.left_out = 0
         self.training = stage == "fit"
@@ -530,6 +531,19 @@ class Trainer:
         self.progress_bar_metrics |= self.results.step_metrics(prog_bar=True)
         if self.logs_now:
             self.log_metrics(self.results.step_metrics(logger=True))
+
+    def mark_loggers(self) -> None:
+        """Before an evaluation: one that is cut short leaves rows that the next will write."""
+        self.marked_loggers = self._logger_states()
+
+    def logger_states(self) -> list[dict[str, Any]]:
+        """What a checkpoint keeps of the loggers."""
+        return self._logger_states() if self.marked_loggers is None else self.marked_loggers
+
+    def _logger_states(self) -> list[dict[str, Any]]:
+        return [
+            logger.state_dict() if hasattr(logger, "state_dict") else {} for logger in self.loggers
+        ]
 
     def publish_evaluation_step(self) -> None:
         """Writes what a validation or test step has logged as a step's value."""

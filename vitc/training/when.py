@@ -24,8 +24,9 @@ def _stops_early(trainer: Any) -> bool:
 
 
 def validation_due(trainer: Any, last: bool) -> bool:
-    """Whether to validate now; last: the epoch has no more batches."""
-    if trainer.interrupted or trainer.val_feed is None or not _epoch_validates(trainer):
+    """Whether a validation belongs here, even if an interruption puts it off until the run is
+    resumed; last: the epoch has no more batches."""
+    if trainer.val_feed is None or not _epoch_validates(trainer):
         return False
     if _stops_early(trainer):
         return True

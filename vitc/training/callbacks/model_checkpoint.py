@@ -168,6 +168,7 @@ class ModelCheckpoint(Callback):
             claims = [claim for claim in (best, last) if claim is not None]
             if not claims:
                 return
+            self._saved_step = trainer.global_step
             content = self._snapshot(trainer, self.save_weights_only, trainer.writer.buffers)
             names.pop_all()
         out = self._dropped if best is not None else []
@@ -176,7 +177,6 @@ class ModelCheckpoint(Callback):
     def _snapshot(
         self, trainer: Any, weights_only: bool, buffers: checkpoint.Buffers | None = None
     ) -> checkpoint.Snapshot:
-        self._saved_step = trainer.global_step
         module, by = trainer.module, self.state_key
         return checkpoint.snapshot(trainer, module, weights_only, buffers, by)
 
@@ -212,7 +212,8 @@ class ModelCheckpoint(Callback):
         return claim
 
     def write_last(self, trainer: Any) -> Path:
-        """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk."""
+        """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk. What else
+        was due at this step still is when the run is resumed."""
         trainer.writer.wait()
         with ExitStack() as names:
             claim = self._claim_last(trainer, names)
@@ -304,6 +305,7 @@ class ModelCheckpoint(Callback):
             "best_k_models": {name: score for name, score in scores.items() if name},
             "last_model_path": self._named(self.last_model_path),
             "saved_step": self._saved_step,
+            "due": self._due,
             "dropped": [name for name in map(self._named, self._dropped) if name],
         }
 
@@ -336,7 +338,7 @@ class ModelCheckpoint(Callback):
         self._note_best()
         last = folder / (state["last_model_path"] or "last.ckpt")
         self.last_model_path = str(last) if wrote(last) else ""
-        self._saved_step = state["saved_step"]
+        self._saved_step, self._due = state["saved_step"], bool(state.get("due"))
         for path in (folder / name for name in state["dropped"]):
             if str(path) not in self.best_k_models:  # a writer was killed before it came to this
                 folders.remove(path, wrote)

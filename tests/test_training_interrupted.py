@@ -1,0 +1,110 @@
+"""Ctrl-C at every place of a run, and a resume: everything ends as in the run left alone.
+
+The oracle is the run that nobody interrupted: weights, moments, the rows of metrics.csv, the best
+checkpoints, the state of early stopping and of the learning rate.
+"""
+
+import csv
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vitc
+from training_kit import ARGUMENTS, Batches, digest, trainer
+from vitc.callbacks import EarlyStopping, ModelCheckpoint
+from vitc.tape import clock
+from vitc.training.classifier import Classifier
+
+BATCHES, VALIDATION, EPOCHS = 4, 3, 3
+INTERVALS: dict[str, dict[str, Any]] = {
+    "each epoch": {},
+    "every two batches": dict(val_check_interval=2),
+    "every three batches of the run": dict(val_check_interval=3, check_val_every_n_epoch=None),
+    "every second epoch": dict(check_val_every_n_epoch=2),
+}
+
+
+class Plateau(Classifier):
+    """Logs in validation by step as well, and has a schedule that needs what validation logs."""
+
+    def validation_step(self, batch, batch_idx) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("row", float(batch_idx), on_step=True, on_epoch=False)
+
+    def configure_optimizers(self):
+        optimizer = vitc.optim.AdamW(self.parameters(), lr=1e-3)
+        plateau = vitc.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", "strict": False},
+        }
+
+
+class CtrlC(vitc.Callback):
+    """At the n-th batch of a kind, counted from 0 over the whole run."""
+
+    def __init__(self, kind: str, at: int) -> None:
+        self.kind, self.left = kind, at
+
+    def _count(self, kind: str) -> None:
+        if kind == self.kind:
+            self.left -= 1
+            if self.left == -1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self._count("training")
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self._count("validation")
+
+
+def fit(folder: Path, options: dict[str, Any], *more: vitc.Callback, resume: bool = False):
+    clock.seed = 3
+    clock.begin(0)
+    module = Plateau("test_vit", 3, **ARGUMENTS, drop_path_rate=0.2)
+    by_epoch = "check_val_every_n_epoch" in options and "val_check_interval" not in options
+    every = {} if by_epoch else dict(every_n_train_steps=2)
+    best = ModelCheckpoint(monitor="val_loss", save_top_k=2, **every)
+    stopping = EarlyStopping("val_loss", patience=100)
+    run = trainer(
+        folder,
+        max_epochs=EPOCHS,
+        callbacks=[*more, best, stopping],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    data = Batches(BATCHES), Batches(VALIDATION)
+    run.fit(module, *data, ckpt_path="last" if resume else None)
+    return module, run, best, stopping
+
+
+def ends(folder: Path, module, run, best, stopping) -> dict[str, Any]:
+    with (folder / "lightning_logs" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "weights": digest(module),
+        "rows": [{k: v for k, v in row.items() if v} for row in rows],
+        "best": {Path(path).name: score for path, score in best.best_k_models.items()},
+        "waited": (stopping.wait_count, float(stopping.best_score)),
+        "rate": run.optimizer.param_groups[0]["lr"],
+        "metrics": run.callback_metrics,
+    }
+
+
+@pytest.mark.parametrize("name", INTERVALS)
+def test_an_interrupted_run_ends_as_the_one_left_alone(tmp_path: Path, name: str) -> None:
+    options = INTERVALS[name]
+    whole = ends(tmp_path / "whole", *fit(tmp_path / "whole", options))
+    validated = sum("row" in row for row in whole["rows"])
+    places = [("training", i) for i in range(BATCHES * EPOCHS)]
+    places += [("validation", i) for i in range(0, validated, 2)]
+    for kind, at in places:
+        folder = tmp_path / f"{kind}{at}"
+        _, cut, *_ = fit(folder, options, CtrlC(kind, at))
+        assert cut.interrupted
+        assert ends(folder, *fit(folder, options, resume=True)) == whole, (kind, at)
