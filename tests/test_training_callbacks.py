@@ -28,6 +28,8 @@ from vitc.callbacks import (
     TQDMProgressBar,
 )
 from vitc.loggers import CSVLogger, TensorBoardLogger
+from vitc.tape import clock
+from vitc.training import checkpoint
 from vitc.training.classifier import Classifier
 
 pl = pytest.importorskip("pytorch_lightning", reason="the oracle of these tests")
@@ -355,13 +357,52 @@ def test_averages_follow_the_weights_and_are_what_is_validated(tmp_path: Path) -
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6)
         assert np.any(value != steps[-1][name].astype(np.float32))
     path = Path(run.checkpoint_callback.best_model_path)
-    trained = Watched.load_from_checkpoint(path).state_dict()
-    assert all(np.array_equal(trained[k], steps[-1][k].astype(np.float32)) for k in trained)
-    opened = vitc.create_model(
-        "test_vit", num_classes=3, checkpoint_path=path / "ema.safetensors", **ARGUMENTS
-    )
+    saved = checkpoint.read(path)
+    trained = saved.arrays("trained-model.safetensors")
+    assert all(np.array_equal(v, steps[-1][f"model.{k}"].astype("f")) for k, v in trained.items())
+    loaded = Watched.load_from_checkpoint(path).state_dict()
+    assert all(np.array_equal(loaded[k], v) for k, v in module.state_dict().items())
+    opened = vitc.create_model("test_vit", num_classes=3, checkpoint_path=path, **ARGUMENTS)
     for name, value in opened.state_dict().items():
         assert np.array_equal(value, module.model.state_dict()[name])
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_the_best_checkpoint_holds_the_weights_that_were_validated(
+    tmp_path: Path, weights_only: bool
+) -> None:
+    keep = ModelCheckpoint(monitor="val_loss", save_top_k=-1, save_weights_only=weights_only)
+    module = classifier(lr=1e-2)
+    run = trainer(tmp_path, max_epochs=3, callbacks=[EMA(decay=0.9), keep])
+    run.fit(module, Batches(4), Batches(2))
+    assert len(keep.best_k_models) == 3
+    for path, score in keep.best_k_models.items():
+        fresh = Classifier.load_from_checkpoint(path)
+        found = trainer(tmp_path / "again").validate(fresh, Batches(2), verbose=False)
+        assert found[0]["val_loss"] == score
+        files = {file.name for file in Path(path).iterdir()}
+        assert ("trained-model.safetensors" in files) is not weights_only
+
+
+def test_a_run_with_averages_is_resumed_with_or_without_them(tmp_path: Path) -> None:
+    def run(folder: str, *callbacks: vitc.Callback, resume: Any = None) -> dict[str, Any]:
+        clock.seed = 3
+        clock.begin(0)
+        module = classifier()
+        kept = trainer(tmp_path / folder, max_epochs=2, callbacks=[*callbacks])
+        kept.fit(module, Batches(4), Batches(1), ckpt_path=resume)
+        return module.state_dict()
+
+    def stop(trainer, module) -> None:
+        trainer.should_stop = True
+
+    whole, plain = run("whole", EMA(decay=0.8)), run("plain")
+    run("cut", EMA(decay=0.8), LambdaCallback(on_train_epoch_end=stop))
+    (path,) = (tmp_path / "cut").rglob("*.ckpt")
+    again, without = run("again", EMA(decay=0.8), resume=path), run("without", resume=path)
+    for name, value in whole.items():
+        assert np.array_equal(again[name], value) and np.array_equal(without[name], plain[name])
+        assert not np.array_equal(value, plain[name])
 
 
 def test_averages_are_not_saved_in_place_of_the_weights(tmp_path: Path) -> None:

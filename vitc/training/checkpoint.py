@@ -1,9 +1,11 @@
 """Checkpoints: a directory that holds a run between two optimizer steps.
 
-    model.safetensors   the first model under timm's names; other models `<attribute>.safetensors`
+    model.safetensors   the first model under timm's names; other models `<attribute>.safetensors`:
+                        the weights that were validated
     config.json         as timm's `local-dir:` reads it: timm.create_model("local-dir:<directory>")
+    trained-*.safetensors  of a model whose averages are validated: those are its weights, and
+                        this file holds the trained ones, from which the run is resumed
     state.safetensors   what the optimizer keeps of each parameter, such as its moments
-    <key>.safetensors   what a callback keeps, such as ema.safetensors
     state.json          progress, seed, hyperparameters, settings, callbacks, SHA-256 of each file
 
 It is written beside its place, flushed to the disk, and takes its name whole; see `folders`. A
@@ -94,6 +96,7 @@ class Checkpoint(NamedTuple):
         self._check_run(trainer)
         self._notice_machine()
         self.load_models(module)
+        self._load_trained(trainer, module)
         trainer.optimizer.load_state_dict(self._optimizer())
         trainer.run_id = state["run"]
         try:
@@ -111,6 +114,17 @@ class Checkpoint(NamedTuple):
             callback.on_load_checkpoint(trainer, module, state)
         module.on_load_checkpoint(state)
 
+    def _load_trained(self, trainer: Any, module: Any) -> None:
+        """The weights that training continues with, where others were validated."""
+        files = {name: _trained(file) for name, file in self.state["models"].items()}
+        apart = {name: file for name, file in files.items() if file in self.files}
+        validated = {name: self.weights(name) for name in apart}
+        for callback in trainer.callbacks:
+            callback.load_validated_weights(validated)
+        for name, model in module.named_models():
+            if name in apart:
+                model.load_state_dict(self.arrays(apart[name]), allow_nonfinite=True)
+
     def _load_listeners(self, trainer: Any) -> None:
         """The loggers come first: they know the folder of the run."""
         for logger, kept in zip(trainer.loggers, self.state["loggers"], strict=False):
@@ -119,7 +133,6 @@ class Checkpoint(NamedTuple):
         for callback in trainer.callbacks:
             if callback.state_key in self.state["callbacks"]:
                 callback.load_state_dict(self.state["callbacks"][callback.state_key])
-            callback.load_tensors(self.tensors(callback.state_key))
 
     def _check_run(self, trainer: Any) -> None:
         if "progress" not in self.state:
@@ -197,7 +210,10 @@ def snapshot(
     state = _module_state(module) | {"run": trainer.run_id, "by": by}
     state["models"] = {k: f"{v}.safetensors" for k, v in files.items()}
     for callback in trainer.callbacks:
-        tensors |= {callback.state_key: callback.tensors()} if callback.tensors() else {}
+        for name, weights in callback.validated_weights().items():
+            if not weights_only:
+                tensors[_trained(files[name])] = tensors[files[name]]
+            tensors[files[name]] = weights
     if not weights_only:
         state |= _run_state(trainer)
         tensors["state"], state["optimizer"] = _split(trainer.optimizer.state_dict())
@@ -240,7 +256,7 @@ def _run_state(trainer: Any) -> dict[str, Any]:
         "shards": trainer.world_size,
         "progress": trainer.progress.state_dict(),
         "callbacks": {c.state_key: c.state_dict() for c in trainer.callbacks if c.state_dict()},
-        "loggers": [_logger_state(logger) for logger in trainer.loggers],
+        "loggers": trainer.logger_states(),
         "schedule": trainer.schedule_state(),
         "datamodule": trainer.datamodule.state_dict() if trainer.datamodule else {},
         "results": trainer.results.state_dict(),
@@ -248,12 +264,13 @@ def _run_state(trainer: Any) -> dict[str, Any]:
     }
 
 
-def _logger_state(logger: Any) -> dict[str, Any]:
-    return logger.state_dict() if hasattr(logger, "state_dict") else {}
-
-
 def _file_name(index: int, attribute: str) -> str:
     return "model" if index == 0 else attribute
+
+
+def _trained(file: str) -> str:
+    """The file of the trained weights beside that of the validated ones."""
+    return f"trained-{file}"
 
 
 def _split(optimizer: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -92,11 +92,13 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
-    def tensors(self) -> dict[str, Array]:
-        """Arrays that a checkpoint keeps in a separate file, named by the state_key."""
+    def validated_weights(self) -> dict[str, dict[str, Array]]:
+        """State dicts, by model, of the weights that are validated in place of the trained ones. A
+        checkpoint holds them as the weights of the models, and the trained ones beside them."""
         return {}
 
-    def load_tensors(self, tensors: dict[str, Array]) -> None: ...
+    def load_validated_weights(self, weights: dict[str, dict[str, Array]]) -> None:
+        """Gets them back when a run is resumed, if the checkpoint has trained ones beside them."""
 
     def memory(self, parts: dict[str, int]) -> dict[str, int]:
         """The bytes that it will hold, by what they are for; parts: those of the run without it."""

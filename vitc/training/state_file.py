@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 STATE = "state.json"
-SCHEMA = 3
+SCHEMA = 4
 
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 

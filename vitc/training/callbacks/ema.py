@@ -17,8 +17,9 @@ class EMA(Callback):
     short runs need. The other arguments are those of `vitc.optim.ModelEmaV3`. Only models with
     parameters that are trained are averaged.
 
-    A checkpoint holds the trained weights and, in ema.safetensors, the averages, under timm's
-    names. When `fit` has come to its end the module holds the averages.
+    A checkpoint holds the averages as the weights of the models, since those were validated, and
+    the trained weights beside them, from which a run is resumed. When `fit` has come to its end the
+    module holds the averages.
     """
 
     state_key = "ema"
@@ -27,7 +28,7 @@ class EMA(Callback):
         self.decay, self.options = decay, options
         self.averages: dict[str, ModelEmaV3] = {}
         self._models: dict[str, Any] = {}
-        self._loaded: dict[str, Array] = {}
+        self._loaded: dict[str, dict[str, Array]] = {}
         self._step = 0
         self._swapped = False
 
@@ -44,11 +45,9 @@ class EMA(Callback):
             for name, model in trained.items()
         }
         self._step, self._swapped = trainer.global_step, False
-        for i, (name, average) in enumerate(self.averages.items()):
-            if self._loaded:
-                keys = average.module.state_dict()
-                state = {key: self._loaded[_key(i, name, key)] for key in keys}
-                average.module.load_state_dict(state, allow_nonfinite=True)
+        for name, average in self.averages.items():
+            if name in self._loaded:
+                average.module.load_state_dict(self._loaded[name], allow_nonfinite=True)
         self._loaded = {}
 
     def on_train_batch_end(
@@ -100,17 +99,8 @@ class EMA(Callback):
     def memory(self, parts: dict[str, int]) -> dict[str, int]:
         return {"averages": parts["gradients"]}
 
-    def tensors(self) -> dict[str, Array]:
-        return {
-            _key(i, name, key): value
-            for i, (name, average) in enumerate(self.averages.items())
-            for key, value in average.module.state_dict().items()
-        }
+    def validated_weights(self) -> dict[str, dict[str, Array]]:
+        return {name: average.module.state_dict() for name, average in self.averages.items()}
 
-    def load_tensors(self, tensors: dict[str, Array]) -> None:
-        self._loaded = tensors
-
-
-def _key(index: int, model: str, parameter: str) -> str:
-    """The first model's names are timm's, those of others have the attribute before them."""
-    return parameter if index == 0 else f"{model}.{parameter}"
+    def load_validated_weights(self, weights: dict[str, dict[str, Array]]) -> None:
+        self._loaded = weights
