@@ -106,7 +106,7 @@ def test_fit_augments_as_asked(photos: Path, tmp_path: Path, capsys, monkeypatch
     assert main(["fit", str(photos), *SMALL, *preset, "--vflip", "0.5"]) == 1
     assert "without --aa, --reprob and --vflip" in capsys.readouterr().err
     assert main(["fit", str(photos), *SMALL, "--aa", "random-m9"]) == 1
-    assert "'random-m9' is no policy; did you mean 'rand'" in capsys.readouterr().err
+    assert "'random-m9' is not a policy; did you mean 'rand'" in capsys.readouterr().err
 
 
 def test_grey_images_and_folders_of_their_own(photos: Path, tmp_path: Path, capsys) -> None:
