@@ -87,7 +87,7 @@ def make_archives(folder: Path) -> None:
 
 
 def make_scans(folder: Path, generator: np.random.Generator) -> None:
-    from test_data_dicom import dicom
+    from test_data_decoding_dicom import dicom
 
     for name in ("nodule", "normal"):
         (folder / name).mkdir(parents=True)
