@@ -52,7 +52,7 @@ def gaussian(img: np.ndarray, kernel_size, sigma) -> np.ndarray:
 @pytest.mark.parametrize("dtype", WHITE)
 @pytest.mark.parametrize("channels", [None, 1, 3, 5])
 def test_a_gaussian_blur_is_numpys(channels: int | None, dtype, kernel_size, sigma) -> None:
-    """Tolerance: 1e-6 of the white level, and half a level for rounding to whole numbers."""
+    """Tolerance: 1e-6 of the white level, and half a level for rounding to integers."""
     for shape in SHAPES:
         img = pixels(shape if channels is None else (*shape, channels), dtype)
         ours, expected = F.gaussian_blur(img, kernel_size, sigma), gaussian(img, kernel_size, sigma)
@@ -108,7 +108,7 @@ def box_radius(sigma: float) -> np.float32:
 
 
 def boxed(img: np.ndarray, radius: np.float32, axis: int) -> np.ndarray:
-    """One pass, of whole numbers as Pillow's of bytes, else in double."""
+    """One pass, of integers as Pillow's of bytes, else in double."""
     reach, one = int(radius), 1 << 24
     near = int(np.float32(one) / (radius * 2 + np.float32(1)))
     far = (one - (2 * reach + 1) * near) // 2
@@ -136,7 +136,7 @@ def three_boxes(img: np.ndarray, sigma: float) -> np.ndarray:
 @pytest.mark.parametrize("channels", [None, 1, 3, 5, 32])
 def test_boxes_are_pillows(channels: int | None, dtype, radius: float) -> None:
     """Pillow's of bytes, of which the formula in NumPy gives the same; it is the oracle of others.
-    To the bit for whole numbers; of floats, which are rounded between the passes, 1e-6 of white."""
+    To the bit for integers; of floats, which are rounded between the passes, 1e-6 of white."""
     for shape in (*SHAPES, (45, 19)):
         img = pixels(shape if channels is None else (*shape, channels), dtype)
         ours, expected = F.box_blur(img, radius), three_boxes(img, radius)

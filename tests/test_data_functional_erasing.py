@@ -57,7 +57,7 @@ def test_constants_are_numpys(dtype, channels: int, channels_last: bool) -> None
 @pytest.mark.parametrize("by_value", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_random_values_are_the_streams_of_the_rectangles(dtype, by_value: bool) -> None:
-    """Later rectangles lie on the former; whole numbers are cut, and may be rounded to the next."""
+    """Later rectangles lie on the former; integers are clamped, and may be rounded to the next."""
     mean, sigma = np.array([0.5, 0.1, 0.9]) * WHITE[dtype], np.array([0.1, 0.2, 0.3]) * WHITE[dtype]
     given, expected = array(dtype), array(dtype).astype(np.float64)
     for place, box in enumerate(BOXES):

@@ -109,7 +109,7 @@ def test_every_instruction_set_gives_the_same_bits() -> None:
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_noise_is_added_to_every_level(clip: bool) -> None:
-    """Against the sum in double precision: whole numbers to half a level, others within 2e-6."""
+    """Against the sum in double precision: integers to half a level, others within 2e-6."""
     for img in KINDS:
         pixels = np.asarray(img)
         whole = pixels.dtype.kind != "f"

@@ -160,7 +160,9 @@ def test_damage_is_named_and_heads_are_checked(folder, tmp_path) -> None:
 def test_other_files_are_not_written_over(folder, tmp_path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("years of work")
-    with pytest.raises(ValueError, match="thesis.txt: this file is no cache .* not written over"):
+    with pytest.raises(
+        ValueError, match="thesis.txt: this file is not a cache .* not written over"
+    ):
         CacheDataset(ImageFolder(folder), path)
     assert path.read_text() == "years of work"
 

@@ -135,11 +135,11 @@ def test_what_is_wrong_with_a_tar_is_named(tmp_path: Path) -> None:
     write(path, samples(range(3)))
     whole = path.read_bytes()
     path.write_bytes(whole[: 2 * 512 + 100])
-    refused("0000.png: the file ends within it|this is no tar|0000.cls")
+    refused("0000.png: the file ends within it|this is not a tar|0000.cls")
     path.write_bytes(whole[:1000])
     refused("0000.png: the file ends within it")
     path.write_bytes(b"")
-    refused("this is no tar file")
+    refused("this is not a tar file")
     path.write_bytes(image * 3)
     refused("no header of a tar file at byte 0; expected plain tar")
     for size in (b"77777777777\0", b"\x80" + b"\x7f" * 11, b"\xff" * 12, b"-0000000001\0"):

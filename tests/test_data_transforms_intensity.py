@@ -32,7 +32,7 @@ def unit(img) -> np.ndarray:
 
 
 def close(ours, expected: np.ndarray) -> bool:
-    """Within one level of whole numbers, which are rounded and clipped; else within 2e-6."""
+    """Within one level of integers, which are rounded and clipped; else within 2e-6."""
     pixels = np.asarray(ours)
     if pixels.dtype.kind == "f":
         return np.abs(pixels - expected).max() < 2e-6

@@ -6,7 +6,7 @@ training step the key is (seed, step, row, ordinal within the step), and elsewhe
 notebook, the seed and an ordinal. There is no state to save, and no two keys share a stream: they
 are the key and the counter of Philox themselves, not a hash of them.
 
-A transform of one's own takes its randomness from here too:
+A custom transform takes its randomness from here too:
 
     def noise(image):
         return image + generator().normal(0, 0.1, image.shape).astype("float32")

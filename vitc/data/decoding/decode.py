@@ -107,9 +107,9 @@ class Decoder:
         frame: which image of a file with several. DICOM files give arrays, always.
 
         Raises `FileNotFoundError` for a missing file, `OSError` naming the file and the reason for
-        one that is truncated, no image or too large, `IndexError` for a frame that is not there,
-        and `ValueError` where a conversion would clip values above 255, which torchvision does
-        silently.
+        one that is truncated, not an image or too large, `IndexError` for a frame that is not
+        there, and `ValueError` where a conversion would clip values above 255, which torchvision
+        does silently.
         """
         name, data = self._read(source)
         if dicom.is_dicom(data):

@@ -33,7 +33,7 @@ def is_dicom(data: bytes) -> bool:
 
 
 def check_windows(windows: Sequence[Window] | None) -> None:
-    """Raises `ValueError` naming what is no window."""
+    """Raises `ValueError` naming what is not a window."""
     for window in windows or ():
         if len(window) != 2 or not float(window[1]) > 0:
             raise ValueError(

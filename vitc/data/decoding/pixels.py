@@ -35,7 +35,7 @@ _PLAIN = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LA
 
 
 def check_range(value_range: Any) -> None:
-    """Raises `ValueError` naming a value_range that is none."""
+    """Raises `ValueError` naming a bad value_range."""
     match value_range:
         case None | "dtype" | "minmax":
             return

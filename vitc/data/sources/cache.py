@@ -51,7 +51,7 @@ class CacheDataset:
 
     Images that cannot be read are kept as such: reading them raises the `OSError` of the source.
 
-    Raises `ValueError` for a file at path that is no cache, which is not written over, and
+    Raises `ValueError` for a file at path that is not a cache, which is not written over, and
     `TypeError` for images of another kind.
     """
 
@@ -233,14 +233,14 @@ def _crc(header: tuple[Any, ...], index: bytes, notes: bytes) -> int:
 def _is_of(path: str, fingerprint: bytes) -> bool:
     """Whether the file is there, whole at its head, and of this source.
 
-    Raises `ValueError` for a file that is no cache.
+    Raises `ValueError` for a file that is not a cache.
     """
     if not os.path.exists(path):
         return False
     with open(path, "rb") as file:
         head = file.read(_HEADER.size)
     if not head.startswith(MAGIC):
-        raise ValueError(f"{path}: this file is no cache of images, and is not written over")
+        raise ValueError(f"{path}: this file is not a cache of images, and is not written over")
     return len(head) == _HEADER.size and head[-32:] == fingerprint
 
 

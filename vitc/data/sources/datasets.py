@@ -189,7 +189,7 @@ def _labelled(
     for path, name in found:
         if name not in labels:
             raise ValueError(
-                f"{path}: its folder {shown(name)} is no class; {nearest(name, names)}"
+                f"{path}: its folder {shown(name)} is not a class; {nearest(name, names)}"
             )
     return [(path, labels[name]) for path, name in found], names
 
@@ -250,7 +250,7 @@ def _files_below(folder: str) -> Iterator[str]:
 class ImageList:
     """Files to predict on: an item is the image alone. mode, decoding: the options of `Decoder`.
 
-    Raises `FileNotFoundError` naming the first path that is no file.
+    Raises `FileNotFoundError` naming the first path that is not a file.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class CSVDataset(Files):
     0, for DICOM and TIFF files with several. mode, decoding: the options of `Decoder`.
 
     Raises `ValueError` naming file and line for an unknown column, split or class, for an empty
-    field and for what is no number, and `FileNotFoundError` for an image that does not exist.
+    field and for what is not a number, and `FileNotFoundError` for an image that does not exist.
     """
 
     groups: list[str]
@@ -126,7 +126,7 @@ class CSVDataset(Files):
         if row.label not in labels:
             known = nearest(row.label, labels)
             raise ValueError(
-                f"{self.path}, line {row.line}: {shown(row.label)} is no class; {known}"
+                f"{self.path}, line {row.line}: {shown(row.label)} is not a class; {known}"
             )
         return labels[row.label]
 
@@ -161,7 +161,7 @@ def _rows(path: str, columns: dict[str, str], optional: set[str]) -> Iterator[_R
             for fields in reader:
                 yield _row(fields, there, f"{path}, line {reader.line_num}", reader.line_num)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: this is no CSV file in UTF-8: {error}") from error
+            raise ValueError(f"{path}: this is not a CSV file in UTF-8: {error}") from error
 
 
 def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line: int) -> _Row:
@@ -184,7 +184,7 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
 
 def _whole(text: str, place: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER):
-        raise ValueError(f"{place} is {shown(text)}, expected a whole number from 0")
+        raise ValueError(f"{place} is {shown(text)}, expected an integer from 0")
     return int(text)
 
 

@@ -19,7 +19,7 @@ class ArrayDataset:
     (None: as they are) before the transform; uint16 of these shapes, or either with any C and
     mode=None, which stay arrays (H, W, C); or floating point (N, C, H, W), which go to the
     transform, or out if it is None, as they are.
-    labels: N whole numbers from 0 (or what else a loss takes, one per image). classes: the name of
+    labels: N integers from 0 (or what else a loss takes, one per image). classes: the name of
     each label, None for the numbers themselves.
 
     Raises `ValueError` or `TypeError` naming shape or dtype where they do not fit.
@@ -73,7 +73,7 @@ def _check_images(images: Any, mode: str | None) -> None:
 
 
 def as_image(values: Array, mode: str | None) -> Any:
-    """uint8 (H, W) or (H, W, C) with C = 1, 3 or 4 as a Pillow image of mode; other whole numbers
+    """uint8 (H, W) or (H, W, C) with C = 1, 3 or 4 as a Pillow image of mode; other integers
     as (H, W, C) with the channels of mode; floating point as it is."""
     if values.dtype.kind == "f":
         return values
@@ -87,7 +87,7 @@ def as_image(values: Array, mode: str | None) -> Any:
 
 
 def _classes(labels: Any, classes: Sequence[str] | None) -> list[str]:
-    """The names of the labels. Raises `ValueError` for whole numbers that have none."""
+    """The names of the labels. Raises `ValueError` for integers that have none."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         return list(classes or ())
     low, high = int(labels.min()), int(labels.max())
@@ -107,7 +107,7 @@ class NpzDataset(ArrayDataset):
 
     Arrays that stand in the file uncompressed (`np.savez`) are mapped: they are read image by image
     when asked for. Compressed ones are read whole, up to max_bytes.
-    split: "train", "val", "test", or what else is in the file. Labels (N, 1) are whole numbers
+    split: "train", "val", "test", or what else is in the file. Labels (N, 1) are integers
     (N,); (N, L) are float32, one column per class, for images with several labels. transform,
     classes, mode: as of `ArrayDataset`.
 

@@ -16,8 +16,8 @@ from vitc.models.weights.npz import npy
 class NpzFile:
     """An .npz file whose compressed arrays have max_bytes at most.
 
-    Raises `FileNotFoundError` for a missing file, and `OSError` naming it if it is no zip, damaged,
-    or expands to more.
+    Raises `FileNotFoundError` for a missing file, and `OSError` naming it if it is not a zip,
+    damaged, or expands to more.
     """
 
     def __init__(self, path: str, max_bytes: int) -> None:

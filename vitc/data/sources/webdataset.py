@@ -26,7 +26,7 @@ class WebDataset:
     """Labelled images in tar files.
 
     shards: a path or several, each of which may stand for many: "train-{000..127}.tar". An item is
-    (image, label); the label is the whole number in the sample's .cls file, or that named label_key
+    (image, label); the label is the integer in the sample's .cls file, or that named label_key
     in its .json. classes: the name of each label, None for the numbers themselves. samples: (name,
     label), the name with that of its shard. mode, decoding: the options of `Decoder`.
 
@@ -182,7 +182,7 @@ def _members(shard: str) -> Iterator[_Member]:
                 if kind in b"0\0":
                     yield member
         if place < end or not place:
-            raise OSError(f"{shard}: this is no tar file, or one that is cut off")
+            raise OSError(f"{shard}: this is not a tar file, or it is cut off")
 
 
 def _checked(header: bytes, shard: str, place: int) -> tuple[bytes, int]:
