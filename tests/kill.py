@@ -1,4 +1,4 @@
-"""A run that is killed again and again, and goes on each time. Run by `test_training_resume.py`.
+"""A run that is killed again and again and resumed each time. Run by `test_training_checkpoint.py`.
 
     python tests/kill.py FOLDER KILLS SEED
 

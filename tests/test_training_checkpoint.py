@@ -18,7 +18,7 @@ from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training import checkpoint, folders
-from vitc.training.callbacks import Callback, ModelCheckpoint
+from vitc.training.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from vitc.training.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("fresh_clock")
@@ -365,6 +365,57 @@ def test_best_is_loaded_for_validation(tmp_path: Path) -> None:
     best = run.test(module, Batches(1), ckpt_path="best", verbose=False)
     assert best == [{"sum": weight_sum(Fixed.load_from_checkpoint(keeper.best_model_path))}]
     assert now != best
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_without_a_model_the_best_weights_are_evaluated(tmp_path: Path, stage, capsys) -> None:
+    """And named, as in Lightning; with a model its own."""
+
+    class Fixed(Classifier):
+        def validation_step(self, batch, batch_idx) -> None:
+            self.log("score", [3.0, 1.0, 2.0][self.current_epoch])
+
+        def test_step(self, batch, batch_idx) -> None:
+            self.log("score", 0.0)
+
+    module = Fixed("test_vit", 3, **ARGUMENTS)
+    keeper = ModelCheckpoint(tmp_path, monitor="score", filename="{epoch}")
+    run = trainer(tmp_path, max_epochs=3, callbacks=keeper, logger=False)
+    run.fit(module, Batches(2), Batches(1))
+    last = weight_sum(module)
+    capsys.readouterr()
+    getattr(run, stage)(module, Batches(1))
+    assert weight_sum(module) == last and "weights of" not in capsys.readouterr().out
+    getattr(run, stage)(dataloaders=Batches(1))
+    assert f"weights of {tmp_path / 'epoch=1.ckpt'}" in capsys.readouterr().out
+    assert weight_sum(module) == weight_sum(Fixed.load_from_checkpoint(tmp_path / "epoch=1.ckpt"))
+    assert weight_sum(module) != last
+
+
+def test_callbacks_with_one_name_for_their_state_are_refused(tmp_path: Path) -> None:
+    """A resume once gave the second the first one's list, and removed what it had kept."""
+
+    class Counting(Callback):
+        def state_dict(self) -> dict[str, int]:
+            return {"count": 1}
+
+    for pair in (
+        [ModelCheckpoint("a", monitor="x"), ModelCheckpoint("b", monitor="x", save_top_k=3)],
+        [EarlyStopping("x", patience=1), EarlyStopping("x", patience=2)],
+        [Counting(), Counting()],
+    ):
+        with pytest.raises(ValueError, match="two callbacks keep their state as"):
+            trainer(tmp_path, callbacks=pair)
+    trainer(tmp_path, callbacks=[ModelCheckpoint(monitor="x"), ModelCheckpoint(monitor="y")])
+    trainer(tmp_path, callbacks=[Callback(), Callback()])
+
+    class Own(Classifier):
+        def configure_callbacks(self):
+            return ModelCheckpoint("b", monitor="x")
+
+    run = trainer(tmp_path, callbacks=ModelCheckpoint("a", monitor="x"))
+    with pytest.raises(ValueError, match="two callbacks keep their state as"):
+        run.fit(Own("test_vit", 3, **ARGUMENTS), Batches(1))
 
 
 def test_weights_alone_make_the_module_but_do_not_go_on(tmp_path: Path) -> None:

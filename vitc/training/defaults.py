@@ -1,10 +1,12 @@
 """The defaults of a trainer, and which checkpoints "last" and "best" are."""
 
+from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc.errors import shown
 from vitc.training import checkpoint, folders
 from vitc.training.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from vitc.training.hooks import Callback
@@ -39,12 +41,32 @@ def callbacks(
             raise ValueError("enable_checkpointing=False, and callbacks hold a ModelCheckpoint")
     elif checkpointing:
         own.append(ModelCheckpoint())
+    check_states(own)
     return own
 
 
 def ordered(given: list[Callback]) -> list[Callback]:
     """Checkpoints come last: what they hold is what the others have made."""
     return sorted(given, key=lambda callback: isinstance(callback, ModelCheckpoint))
+
+
+def check_states(given: list[Callback]) -> None:
+    """Raises `ValueError` for two callbacks that a checkpoint would keep under one name."""
+    keys = Counter(callback.state_key for callback in given if _has_state(callback))
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"two callbacks keep their state as {shown(twice[0])}, so a resumed run would mix them "
+            "up: give them different arguments (monitor, mode, when they save), or one of them "
+            "another state_key"
+        )
+
+
+def _has_state(callback: Callback) -> bool:
+    kind = type(callback)
+    return kind.state_dict is not Callback.state_dict or (
+        kind.validated_weights is not Callback.validated_weights
+    )
 
 
 def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | None:

@@ -246,7 +246,8 @@ class Trainer:
     ) -> list[dict[str, float]]:
         """The metrics that validation_step logs, over the whole loader; verbose prints them.
 
-        model: None for the one that was fitted. ckpt_path: whose weights to take first.
+        model: None for the one that was fitted, with the weights of its best checkpoint, as in
+        Lightning. ckpt_path: whose weights to take first.
         """
         return self._evaluate("validate", "val", model, dataloaders, ckpt_path, verbose, datamodule)
 
@@ -271,7 +272,7 @@ class Trainer:
         verbose: bool,
         datamodule: DataModule | None,
     ) -> list[dict[str, float]]:
-        model = self.module if model is None else model
+        model, ckpt_path = self._fitted(model, ckpt_path)
         self._reset(stage)
         with self._run(model, stage, dataloaders, datamodule):
             self.val_feed = self._feed(loader, dataloaders)
@@ -292,14 +293,27 @@ class Trainer:
         return_predictions: bool = True,
         ckpt_path: _Path | None = None,
     ) -> list[Any]:
-        """What predict_step returns, one entry per batch; none with return_predictions=False."""
-        model = self.module if model is None else model
+        """What predict_step returns, one entry per batch; none with return_predictions=False.
+
+        model, ckpt_path: as in `validate`.
+        """
+        model, ckpt_path = self._fitted(model, ckpt_path)
         self._reset("predict")
         with self._run(model, "predict", dataloaders, datamodule):
             self.val_feed = self._feed("predict", dataloaders)
             self._load_weights(ckpt_path)
             with listen(self._interrupt):
                 return loop.predict(self, self.module, self.val_feed, return_predictions)
+
+    def _fitted(self, model: Module | None, ckpt_path: _Path | None) -> tuple[Any, _Path | None]:
+        """The model to evaluate and whose weights; without both the best that `fit` has written."""
+        callback = self.checkpoint_callback
+        if model is not None or ckpt_path is not None or callback is None:
+            return model or self.module, ckpt_path
+        path = callback.best_model_path or None
+        if path is not None:
+            print(f"weights of {path}")
+        return self.module, path
 
     @contextmanager
     def _run(
@@ -312,7 +326,9 @@ class Trainer:
         self.module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         before = self.callbacks
-        self.callbacks = defaults.ordered([*before, *defaults.listed(module.configure_callbacks())])
+        callbacks = [*before, *defaults.listed(module.configure_callbacks())]
+        defaults.check_states(callbacks)
+        self.callbacks = defaults.ordered(callbacks)
         status = "failed"
         try:
             self._set_up(stage)
