@@ -1,10 +1,10 @@
-/* Nearly a Gaussian blur: three boxes in each direction, whose ends count in part. Gwosdek et al.,
- * "Theoretical foundations of Gaussian convolution by extended box filtering" (SSVM 2011), in
- * Pillow's fixed point: weights of 24 bits, whole numbers between the passes, edges repeated. Real
- * numbers have weights and sums in double.
+/* Nearly a Gaussian blur: three boxes in each direction, whose end samples have a smaller weight.
+ * Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering" (SSVM
+ * 2011), in Pillow's fixed point: weights of 24 bits, integers between the passes, edges repeated.
+ * Floating point has weights and sums in double.
  *
- * A tile has `wide` samples side by side, to be blurred down: some columns, or some rows turned on
- * their side, which makes both directions one. */
+ * A tile has `wide` samples side by side, to be blurred down: some columns, or some transposed
+ * rows, so that one pass serves both directions. */
 #include <math.h>
 
 #include "base/memory.h"

@@ -15,7 +15,7 @@ static inline float vt_read(const void *row, int64_t i, vt_sample sample) {
     }
 }
 
-/* Cut to 0 and full brightness; whole numbers lose their fraction. */
+/* Clamped to 0 and full brightness; integers lose the fraction. */
 static inline void vt_write(void *row, int64_t i, vt_sample sample, float value) {
     const float white = (float)vt_sample_white(sample);
     value = value > 0 ? value < white ? value : white : 0;
@@ -29,8 +29,8 @@ static inline void vt_write(void *row, int64_t i, vt_sample sample, float value)
 /* The factor of an operation: VT_VALUE unless it is 0 to 1e6. */
 vt_status vt_factor(float *factor, vt_numbers numbers, const char *name, vt_error *error);
 
-/* The grey of `n` pixels from x on: the luma of three channels; of other numbers their mean.
- * In the samples of the image, without fraction for whole numbers. */
+/* The grey of `n` pixels from x on: the luma of three channels, else their mean. In the samples
+ * of the image, without fraction for integers. */
 void vt_grey_row(void *grey, const vt_image *in, int64_t y, int64_t x, int64_t n);
 
 /* out = base + factor (in - base), with one base for all samples. */

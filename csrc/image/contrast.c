@@ -1,4 +1,4 @@
-/* Contrast: blending with the mean grey of the image, rounded unless samples are real. */
+/* Contrast: blending with the mean grey of the image, rounded for integers. */
 #include <math.h>
 
 #include "image/colour.h"

@@ -8,11 +8,11 @@
 typedef struct elastic {
     const vt_image_kernels *kernels;
     const vt_image *in;
-    vt_image around; /* one pixel: what is beside the image */
-    double *x, *y; /* (width): where the pixels of a row come from, from the middle of the first */
+    vt_image around; /* one pixel: the fill, which is around the image */
+    double *x, *y;   /* (width): where the pixels of a row come from, from the first centre on */
 } elastic;
 
-/* At most one pixel beside the image; not a number is less than anything. */
+/* Clamped to one pixel outside the image; NaN compares false, so it becomes -1. */
 static inline double near_by(double place, double size) {
     const double least = place > -1 ? place : -1;
     return least < size ? least : size;
@@ -20,7 +20,7 @@ static inline double near_by(double place, double size) {
 
 static void find_places(double *restrict place, const float *restrict move, double step,
                         double first, int64_t n, int64_t size) {
-    for (int32_t j = 0; j < (int32_t)n; j++) { /* of 64 bits no vector becomes a double */
+    for (int32_t j = 0; j < (int32_t)n; j++) { /* 64-bit integers would not be vectorised */
         place[j] = near_by(first + step * j + (double)move[j], (double)size);
     }
 }
@@ -46,8 +46,8 @@ static void bordered_pixel(char *to, const elastic *e, double x, double y) {
     }
 }
 
-/* The kernel counts from the corner of the first pixel, and leaves alone what comes from outside.
- */
+/* The kernel's coordinates start at the corner of the first pixel, hence the 0.5. Pixels with the
+ * border among their neighbours are written here, and -1 makes the kernel skip them. */
 static void bilinear_row(char *to, const elastic *e) {
     const int64_t n = e->in->width, bytes = vt_image_pixel_bytes(e->in);
     for (int64_t j = 0; j < n; j++) {
@@ -63,7 +63,7 @@ static void bilinear_row(char *to, const elastic *e) {
     e->kernels->bilinear(to, e->in, e->x, e->y, n, true);
 }
 
-/* Adding 1.5 * 2^52 and taking it away again rounds halves to the even number. */
+/* Adding 1.5 * 2^52 and subtracting it again rounds to an integer, ties to even. */
 static double nearest(double x) { return x + 6755399441055744.0 - 6755399441055744.0; }
 
 static void nearest_row(char *to, const elastic *e) {

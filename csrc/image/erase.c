@@ -37,7 +37,8 @@ static void fill_randomly(const vt_planes *to, int64_t at, int64_t n, const vt_s
     }
 }
 
-/* Values count from the first channel's upper left corner on, channels like numbers. */
+/* Random numbers by value are numbered from the upper left corner of the rectangle in the first
+ * channel on; those by channel have the index of the channel. */
 static void erase_channel(const vt_planes *to, const vt_rectangle *box, int64_t channel,
                           const vt_filling *filling, const vt_stream *stream) {
     const float mean = filling->mean[channel], sigma = filling->sigma[channel];

@@ -1,6 +1,6 @@
-/* Gaussian blur by a kernel of an odd number of pixels, first across, then down, the image being
- * mirrored at its first and last pixels: torchvision's, with sums in float from the ends of the
- * kernel to its middle. Whole numbers are rounded once, halves to the even number. */
+/* Gaussian blur by a kernel of an odd number of pixels, first across, then down; the image is
+ * mirrored at its first and last pixels. It is torchvision's, with sums in float from the ends of
+ * the kernel to its middle. Integers are rounded once, ties to even. */
 #include "base/memory.h"
 #include "base/scratch.h"
 #include "image/geometry.h"
@@ -9,7 +9,7 @@
 
 enum { X_SIZE, Y_SIZE, X_SIGMA, Y_SIGMA };
 
-/* weight[k] is that of the two pixels k away, and the others are the same on the other axis. */
+/* The kernel of one axis: weight[k] is that of the two pixels at a distance of k. */
 typedef struct bell {
     int64_t reach;
     float *weight;
@@ -21,14 +21,14 @@ typedef struct blur {
     bell across, down;
     int64_t samples;   /* of a row */
     float *padded;     /* a row with across.reach pixels more on both sides */
-    float *rows;       /* the latest rows, blurred across: row y at y % kept */
-    int64_t kept;      /* of them: all that a row of the result is made from */
+    float *rows;       /* the latest rows, blurred across: row y is at y % kept */
+    int64_t kept;      /* how many of them: those that a row of the result needs */
     float *sum;        /* a row of the result */
-    const float **tap; /* what the kernel lies on */
+    const float **tap; /* the samples or rows under the kernel */
 } blur;
 
-/* Without the weights at its ends that are next to nothing: numbers so small take a processor a
- * hundred times as long. */
+/* Weights below 1e-30 at the ends are dropped: with denormals a processor is a hundred times
+ * slower. */
 static void fill_bell(bell *b, double sigma) {
     double sum = 0;
     for (int64_t i = b->reach; i >= 0; i--) {

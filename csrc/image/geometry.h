@@ -50,16 +50,17 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
         } \
     }
 
-/* The whole number below; -1 for what is negative. */
+/* The index of the pixel that a coordinate is in; -1 for negative ones. */
 static inline int64_t vt_place(double x) { return x < 0 ? -1 : (int64_t)x; }
 
-/* Where place i is in a row of n that is mirrored at its first and last place, again and again. */
+/* The index of position i in a row of n that is continued by mirroring at its first and last
+ * element. */
 static inline int64_t vt_mirror(int64_t i, int64_t n) {
     const int64_t period = n > 1 ? 2 * (n - 1) : 1, at = (i % period + period) % period;
     return at < n ? at : period - at;
 }
 
-/* The same, mirrored at its ends: the first and the last place come twice. */
+/* The same, mirrored at the ends of the row: the first and the last element are repeated. */
 static inline int64_t vt_mirror_edge(int64_t i, int64_t n) {
     const int64_t period = 2 * n, at = (i % period + period) % period;
     return at < n ? at : period - 1 - at;
@@ -69,11 +70,11 @@ static inline int64_t vt_mirror_edge(int64_t i, int64_t n) {
 void vt_image_transpose(const vt_image *out, const vt_image *in);
 
 /* Nearest neighbours under x_in = a[0] x + a[2], y_in = a[4] y + a[5]. Pixels of the result that
- * come from outside of the image are left alone. */
+ * come from outside the image are left unchanged. */
 vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double a[6],
                            vt_error *error);
 
-/* One pixel of numbers per channel, cut and rounded towards zero to the image's samples. */
+/* One pixel from a number per channel, clamped to the image's samples and rounded towards zero. */
 void vt_fill_pixel(void *pixel, const vt_image *image, const double *value);
 
 /* The whole image with that pixel. */

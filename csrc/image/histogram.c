@@ -22,10 +22,10 @@ typedef struct levels {
 } levels;
 
 /* An operation on 8 bits: `look` takes note of n more samples of a channel, and after the last of
- * them `tell` fills its table. */
+ * them `make_table` fills its table. */
 typedef struct survey {
     void (*look)(levels *channel, const uint8_t *plane, int64_t n);
-    void (*tell)(levels *channel);
+    void (*make_table)(levels *channel);
 } survey;
 
 /* n pixels to one plane per channel, and back. There are kernels for three channels. */
@@ -89,7 +89,7 @@ static vt_status by_tables(const vt_image *out, const vt_image *in, survey how, 
         planes[c] = (uint8_t *)channels + tables + c * in->width;
     }
     look_at(channels, in, how, planes);
-    for (int64_t c = 0; c < in->channels; c++) how.tell(&channels[c]);
+    for (int64_t c = 0; c < in->channels; c++) how.make_table(&channels[c]);
     look_up(out, in, channels, planes);
     return VT_OK;
 }

@@ -1,4 +1,4 @@
-/* The hue, turned. 8 bits through Pillow's HSV in bytes; more bits through real numbers, as
+/* The hue, turned. 8 bits through Pillow's HSV in bytes; more bits in floating point, as
  * torchvision does it on tensors. An image of one channel has no hue. */
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* An image, and the table of operations on images. Their numbers are Pillow's, to the pixel, for
- * 8-bit images; the sources of other formulas stand beside them. Operations never allocate their
- * result, and run on the calling thread. */
+ * 8-bit images; the sources of other formulas are named beside them. Operations never allocate
+ * their result, and run on the calling thread. */
 #ifndef VT_IMAGE_IMAGE_H
 #define VT_IMAGE_IMAGE_H
 
@@ -12,7 +12,7 @@
 
 typedef enum vt_sample { VT_SAMPLE_U8, VT_SAMPLE_U16, VT_SAMPLE_F32, VT_SAMPLE_COUNT } vt_sample;
 
-/* Pixels (height, width, channels); those of a row lie side by side. */
+/* Pixels (height, width, channels); those of a row are contiguous. */
 typedef struct vt_image {
     void *data;
     int64_t height, width, channels;
@@ -34,8 +34,8 @@ typedef struct vt_numbers {
 
 typedef struct vt_image_op {
     const char *name;
-    /* Names, separated by spaces; "..." at the end stands for one number per channel. All numbers
-     * are finite, and there are as many as there are names. */
+    /* Names, separated by spaces; "..." at the end means one number per channel. All numbers are
+     * finite, and their count is that of the names. */
     const char *arguments;
     /* Sets what the result differs in from the input; NULL where it has the same form. */
     vt_status (*form)(vt_image *out, const vt_image *in, vt_numbers numbers, vt_error *error);
@@ -50,7 +50,7 @@ const vt_image_op *vt_image_find(const char *name);
  * channels. */
 vt_status vt_image_check(const vt_image *image, const char *name, vt_error *error);
 
-/* VT_VALUE unless there are as many numbers as the operation has arguments. */
+/* VT_TYPE unless the count of numbers is that of the arguments of the operation. */
 vt_status vt_image_check_numbers(const vt_image_op *op, const vt_image *in, vt_numbers numbers,
                                  vt_error *error);
 
@@ -61,7 +61,7 @@ vt_status vt_image_check_alike(const vt_image *one, const vt_image *other, vt_er
  */
 vt_status vt_image_check_box(const int64_t box[4], int64_t height, int64_t width, vt_error *error);
 
-/* A key of random numbers: two whole numbers of 32 bits; VT_VALUE for others. */
+/* A key of random numbers: two unsigned integers of 32 bits; VT_VALUE for others. */
 vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error);
 
 static inline size_t vt_sample_size(vt_sample sample) {
@@ -74,7 +74,7 @@ static inline const char *vt_sample_name(vt_sample sample) {
     return name[sample];
 }
 
-/* The value that stands for full brightness. */
+/* The value of full brightness. */
 static inline double vt_sample_white(vt_sample sample) {
     static const double white[VT_SAMPLE_COUNT] = {255, 65535, 1};
     return white[sample];
@@ -111,7 +111,8 @@ static inline int64_t vt_image_row_bytes(const vt_image *image) {
     return image->width * vt_image_pixel_bytes(image);
 }
 
-/* Two images whose rows lie end to end as one row each, for what does not ask where a sample is. */
+/* Two images without gaps between their rows become one row each, for operations that treat all
+ * samples alike. */
 static inline void vt_image_flatten(vt_image *out, vt_image *in) {
     const int64_t bytes = vt_image_row_bytes(in);
     if (out->stride != bytes || in->stride != bytes) return;
@@ -119,7 +120,7 @@ static inline void vt_image_flatten(vt_image *out, vt_image *in) {
     out->height = in->height = 1;
 }
 
-/* Each level of `in`, whole numbers, through a table of all of them, of their type. */
+/* Maps each sample of `in`, of an integer type, by a table of that type with an entry per level. */
 void vt_image_look_up(const vt_image *out, const vt_image *in, const void *table);
 
 /* The rows of `in` into those of `out`, which has the same form. */

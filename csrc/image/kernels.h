@@ -1,5 +1,5 @@
-/* The arithmetic on rows of samples, once in plain C and once per instruction set, with the
- * same results to the bit. Pure functions: no memory, no errors. */
+/* The arithmetic on rows of samples: in plain C, and faster for each instruction set, with the same
+ * results to the bit. Pure functions: they allocate nothing and cannot fail. */
 #ifndef VT_IMAGE_KERNELS_H
 #define VT_IMAGE_KERNELS_H
 
@@ -16,7 +16,7 @@ enum {
     VT_NORMALS = 64       /* normal numbers that are drawn at once */
 };
 
-/* One of 2^32 endless rows of random numbers that a key has; number i is a function of i alone. */
+/* One of the 2^32 endless streams of random numbers of a key; number i of it depends on i alone. */
 typedef struct vt_stream {
     uint32_t key[2], number;
 } vt_stream;
@@ -26,16 +26,16 @@ typedef struct vt_inverse {
     float high, low;
 } vt_inverse;
 
-/* How a byte becomes a real number: (x / 255 - mean) / std in float, each step rounded. */
+/* How a byte becomes a float: (x / 255 - mean) / std, each step rounded. */
 typedef struct vt_standard {
     vt_inverse white, std; /* of 255 and of the standard deviation */
     float mean;
     float table[256];
-    bool exact; /* `standardize` computes just what is in the table, without looking there */
+    bool exact; /* `standardize` may compute: the results are those in the table */
 } vt_standard;
 
-/* A box of 2 radius + 1 samples and a part of the two beyond. Weights of the former and of the
- * latter: of whole numbers with 24 bits behind the point, and of real ones. */
+/* A box of 2 radius + 1 samples (near) and a part of the next two (far): their weights for
+ * integers, with 24 fractional bits, and for floating point. */
 typedef struct vt_box {
     int64_t radius;
     uint32_t near, far;
@@ -55,12 +55,12 @@ typedef struct vt_box {
     X(down, void, \
       (uint8_t *out, const uint8_t *in, int64_t stride, int64_t n, const vt_taps *taps, int64_t i, \
        const void *plan)) \
-    /* n pixels of so many bytes each, in reversed order. */ \
+    /* n pixels of `bytes` bytes each, in reversed order. */ \
     X(reverse, void, (uint8_t *out, const uint8_t *in, int64_t n, int64_t bytes)) \
     /* Pixels of three channels to three planes, and back. */ \
     X(split, void, (uint8_t *const *planes, const uint8_t *in, int64_t n)) \
     X(merge, void, (uint8_t *out, const uint8_t *const *planes, int64_t n)) \
-    /* base + factor (x - base), without its fraction, at most 0 to 255. */ \
+    /* base + factor (x - base), clamped to 0 and 255, without fraction. */ \
     X(blend_even, void, (uint8_t *out, const uint8_t *in, int64_t n, float base, float factor)) \
     X(blend, void, \
       (uint8_t *out, const uint8_t *base, const uint8_t *in, int64_t n, float factor)) \
@@ -72,32 +72,32 @@ typedef struct vt_box {
     /* Planes red, green, blue with the hue turned by `steps` of 255. */ \
     X(turn_hue, void, (uint8_t *const *out, const uint8_t *const *in, int64_t n, int steps)) \
     X(look_up, void, (uint8_t *out, const uint8_t *in, int64_t n, const uint8_t *table)) \
-    /* Bytes to real numbers, and those from 0 to 255 rounded back, halves to the even number. */ \
+    /* Bytes to floats, and floats from 0 to 255 rounded to bytes, ties to even. */ \
     X(to_float, void, (float *out, const uint8_t *in, int64_t n)) \
     X(to_bytes, void, (uint8_t *out, const float *in, int64_t n)) \
     /* n sums of weight[|k|] in[k][i] over k from -reach to reach. */ \
     X(convolve, void, \
       (float *out, const float *const *in, const float *weight, int64_t reach, int64_t n)) \
-    /* Means over a box, n down, of each of `wide` samples side by side, there being no others. */ \
-    /* `memory` has room for as many doubles. */ \
+    /* Means over a box, down the n rows of `wide` samples each, without gaps between the rows. */ \
+    /* `memory` has room for `wide` doubles. */ \
     X(box_bytes, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
     X(box_words, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
     X(box_reals, void, \
       (void *out, const void *in, int64_t n, int64_t wide, const vt_box *box, void *memory)) \
-    /* n pixels from the places (x[i], y[i]); those outside are left alone. Whole numbers lose \
-     * their fraction, or are rounded, halves to the even number. */ \
+    /* n pixels from the points (x[i], y[i]); those from outside are left unchanged. Integers lose \
+     * the fraction, or are rounded, ties to even. */ \
     X(bilinear, void, \
       (void *out, const vt_image *in, const double *x, const double *y, int64_t n, bool rounded)) \
     X(bicubic, void, (void *out, const vt_image *in, const double *x, const double *y, int64_t n)) \
     X(standardize, void, (float *out, const uint8_t *in, int64_t n, const vt_standard *standard)) \
     /* Numbers 64 group to 64 group + 63 of a stream: standard normal. */ \
     X(normals, void, (float out[VT_NORMALS], const vt_stream *stream, uint64_t group)) \
-    /* sum + weight in; and the sums without fraction, at most 0 to 255. */ \
+    /* sum + weight in; and such sums clamped to 0 and 255, without fraction. */ \
     X(add_weighted, void, (float *sum, const uint8_t *in, int64_t n, float weight)) \
     X(cut_bytes, void, (uint8_t *out, const float *in, int64_t n)) \
-    /* share one + rest other; whole numbers are rounded, halves to even ones. out may be one. */ \
+    /* share one + rest other; integers are rounded, ties to even. out may be `one`. */ \
     X(mix_reals, void, \
       (float *out, const float *one, const float *other, int64_t n, float share, float rest)) \
     X(mix_bytes, void, \

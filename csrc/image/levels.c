@@ -1,11 +1,11 @@
-/* Operations that map each level to another, whatever its place: by a table for whole numbers. */
+/* Operations that map each level to another, the same for all pixels: by a table for integers. */
 #include <math.h>
 
 #include "base/scratch.h"
 #include "image/colour.h"
 #include "image/operations.h"
 
-/* The new level of one; white is the largest. The result is cut to 0 and white. */
+/* The new level of a level; white is the largest. The result is clamped to 0 and white. */
 typedef double (*level_map)(double level, double white, const double *number);
 
 static void map_bytes(const vt_image *out, const vt_image *in, const uint8_t table[256]) {
@@ -114,7 +114,7 @@ static double posterized(double level, double white, const double *bits) {
     return floor(level / step) * step;
 }
 
-/* torchvision's: white is no level of its own, but the highest of 2^bits. */
+/* torchvision's: white is not a separate level, but belongs to the highest of the 2^bits. */
 static void posterize_reals(const vt_image *out, const vt_image *in, double bits) {
     const float levels = (float)exp2(bits), most = levels - 1, step = 1 / levels;
     for (int64_t y = 0; y < in->height; y++) {
@@ -143,7 +143,7 @@ static vt_status posterize(const vt_image *out, const vt_image *in, vt_numbers n
 
 const vt_image_op vt_image_op_posterize = {"posterize", "bits", NULL, posterize};
 
-/* torchvision's: almost one more than white, against white becoming less by rounding. */
+/* torchvision's: a factor of almost white + 1, so that rounding down does not darken white. */
 static double bent(double level, double white, const double *number) {
     const double most = white == 1 ? 1 : white + 1 - 1e-3;
     return most * number[1] * pow(level / white, number[0]);

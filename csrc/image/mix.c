@@ -87,8 +87,8 @@ static void mix_values(const vt_batch *out, const vt_batch *in, int64_t one, int
     }
 }
 
-/* n values of the result from place `one` on, whose partners lie from `other` on; the partners
- * themselves where lam is 0, bits that are no numbers too. */
+/* n values of the result from index `one` on, whose partners are at `other` and on. For a lam of 1
+ * or 0 the values or the partners are copied bit by bit, NaN too. */
 static void fill(const vt_batch *out, const vt_batch *in, int64_t one, int64_t other, int64_t n,
                  double lam) {
     const int64_t size = (int64_t)vt_sample_size(in->sample);

@@ -1,5 +1,5 @@
-/* Sums of images, each times its weight: levels are cut to their range and, if whole numbers, lose
- * their fraction; and batches whose images are mixed with each other. */
+/* Sums of images, each times its weight: levels are clamped to their range, and integers lose the
+ * fraction; and batches whose images are mixed with each other. */
 #ifndef VT_IMAGE_MIX_H
 #define VT_IMAGE_MIX_H
 
@@ -14,8 +14,8 @@ vt_status vt_image_mix(const vt_image *out, const vt_image *in, int count, const
 vt_status vt_image_blend(const vt_image *out, const vt_image *one, const vt_image *other,
                          float ratio, vt_error *error);
 
-/* out = in times the factors (height, width) of its pixels; whole numbers are rounded and cut to
- * their range, real ones are not. */
+/* out = in times the factors (height, width) of its pixels; integers are rounded and clamped to
+ * their range, floating point is not. */
 vt_status vt_image_shade(const vt_image *out, const vt_image *in, const float *field,
                          vt_error *error);
 
@@ -27,16 +27,16 @@ typedef struct vt_batch {
 } vt_batch;
 
 /* What becomes of an image i: within rows box[0] to box[2] - 1 and columns box[1] to box[3] - 1 it
- * is lam itself + (1 - lam) the partner, all of these rounded to float and the result, for whole
- * numbers, to the next one, halves to the even; outside of them it stays. (images) each. */
+ * is lam itself + (1 - lam) the partner, each step rounded to float, and integers rounded, ties to
+ * even; outside of the box it stays. (images) each. */
 typedef struct vt_partners {
     const int64_t *index;
     const double *lam;
     const int64_t (*box)[4];
 } vt_partners;
 
-/* out has the form of `in` and does not overlap it. VT_VALUE for partners that there are not, lam
- * that is not 0 to 1, rectangles that stick out. */
+/* out has the form of `in` and does not overlap it. VT_VALUE for partners that are not in the
+ * batch, lam that is not 0 to 1, rectangles that are not within the image. */
 vt_status vt_batch_mix(const vt_batch *out, const vt_batch *in, const vt_partners *partners,
                        vt_error *error);
 

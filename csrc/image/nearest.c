@@ -2,7 +2,7 @@
 #include "base/scratch.h"
 #include "image/geometry.h"
 
-/* Pillow adds the step up for 8 bits and real numbers, and multiplies for 16 bits. */
+/* Pillow sums the steps for 8 bits and floating point, and multiplies for 16 bits. */
 static double position(const vt_image *in, int64_t i, double step, double offset, double *sum) {
     if (in->sample == VT_SAMPLE_U16) return step * ((double)i + 0.5) + offset;
     const double here = *sum;
@@ -10,8 +10,8 @@ static double position(const vt_image *in, int64_t i, double step, double offset
     return here;
 }
 
-/* Where each pixel of a row comes from; -1: from outside. The first and the last, plus 1, that come
- * from inside; if `run`, they and all between are neighbours there too. */
+/* The index that each pixel of a row comes from, -1 if from outside. Pixels `first` to `last` - 1
+ * include all that come from inside; if `run`, they come from consecutive indices. */
 typedef struct origins {
     int32_t *from;
     int64_t first, last;

@@ -1,6 +1,6 @@
 /* Normal noise: level + white (mean + sigma z), z being number (y width + x) channels + c of the
- * key's first stream. Whole numbers are rounded and cut to their range; real ones are cut to 0 and
- * 1 where `clip` is not 0. */
+ * key's first stream. Integers are rounded and clamped to their range; floating point is clamped to
+ * 0 and 1 if `clip` is not 0. */
 #include <math.h>
 
 #include "image/operations.h"

@@ -1,5 +1,5 @@
-/* A border around the image: filled, or continued from what is in it. A border below 0 is cut off,
- * so that this is cropping too, of rectangles that may stick out or lie outside. */
+/* A border around the image: filled, or continued from its pixels. A negative border is cut off, so
+ * this also crops to rectangles that are partly or wholly outside the image. */
 #include "base/scratch.h"
 #include "image/geometry.h"
 #include "image/operations.h"
@@ -29,7 +29,7 @@ static vt_status form(vt_image *out, const vt_image *in, vt_numbers numbers, vt_
     return vt_side(&out->width, (double)in->width + n[LEFT] + n[RIGHT], "width", error);
 }
 
-/* The place of n that place i stands for, -1 where that is the fill. */
+/* The index, of n, that position i takes its pixel from; -1 for the fill. */
 static int64_t origin(int64_t i, int64_t n, padding mode) {
     if (i >= 0 && i < n) return i;
     switch (mode) {
@@ -100,7 +100,7 @@ static vt_status fill_row(border *b, const vt_image *out, const double *fill, vt
     return VT_OK;
 }
 
-/* What is continued is what is left. */
+/* Negative borders are cut off first: the others continue what is left. */
 static vt_status cut_off(vt_image *in, border *b, const double *n, vt_error *error) {
     in->data = (char *)vt_image_row(in, -(int64_t)least(0, b->top)) -
                least(0, b->left) * vt_image_pixel_bytes(in);

@@ -1,5 +1,5 @@
-/* Samples at and between pixels, as Pillow's Image.transform finds them: in double, whole numbers
- * without their fraction. */
+/* Samples at and between pixels, as Pillow's Image.transform finds them: in double, integers
+ * without the fraction. */
 #ifndef VT_IMAGE_SAMPLE_H
 #define VT_IMAGE_SAMPLE_H
 
@@ -17,7 +17,7 @@ static inline double vt_sample_at(const vt_image *in, int64_t x, int64_t y, int6
     }
 }
 
-/* Real numbers as they are; whole ones cut, without fraction. */
+/* Floating point as it is; integers clamped, without fraction. */
 static inline void vt_sample_put(void *pixel, const vt_image *image, int64_t c, double value) {
     const double white = vt_sample_white(image->sample);
     const double cut = value > 0 ? value < white ? value : white : 0;
@@ -28,19 +28,19 @@ static inline void vt_sample_put(void *pixel, const vt_image *image, int64_t c, 
     }
 }
 
-/* Whole numbers rounded, halves to the even one. */
+/* Integers rounded, ties to even. */
 static inline void vt_sample_put_rounded(void *pixel, const vt_image *image, int64_t c,
                                          double value) {
     vt_sample_put(pixel, image, c, image->sample == VT_SAMPLE_F32 ? value : rint(value));
 }
 
-/* Whether a place is in the image: (0, 0) is the upper left corner of its first pixel. */
+/* Whether a point is in the image: (0, 0) is the upper left corner of its first pixel. */
 static inline bool vt_is_inside(const vt_image *in, double x, double y) {
     return x >= 0 && x < (double)in->width && y >= 0 && y < (double)in->height;
 }
 
-/* The points around a place: columns and rows, and how far from the second (of four) or first (of
- * two) it is. Beyond an edge there is the edge. */
+/* The pixels around a point: their columns and rows, clamped to the image, and the distance of the
+ * point from the second of four, or the first of two. */
 typedef struct vt_around {
     int64_t x[4], y[4];
     double dx, dy;

@@ -1,8 +1,8 @@
-/* Uneven light: the levels of each pixel times a factor of its own. */
+/* Uneven light: the levels of each pixel times its own factor. */
 #include "base/scratch.h"
 #include "image/mix.h"
 
-/* x / white * factor, in 0 to 1, as a whole number of whites, halves to even ones. */
+/* x / white * factor, clamped to 0 and 1, times white and rounded, ties to even. */
 static inline float shaded(float x, float factor, float white) {
     float share = x / white * factor;
     share = share > 0 ? share : 0;

@@ -1,5 +1,5 @@
-/* Sharpness: blending with the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13, rounded for whole
- * numbers. The frame of one pixel is not smoothed, so it stays as it is. */
+/* Sharpness: blending with the image smoothed by (1 1 1, 1 5 1, 1 1 1) / 13, rounded for
+ * integers. The frame of one pixel is not smoothed, so it stays as it is. */
 #include "base/scratch.h"
 #include "image/colour.h"
 #include "image/operations.h"

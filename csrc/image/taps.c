@@ -84,7 +84,7 @@ static void weigh(vt_taps *taps, int64_t i, double center, double support, doubl
     taps->count[i] = (int32_t)count;
 }
 
-/* torch's: as many bits as let the largest weight fit 15. */
+/* torch's: the most fractional bits with which the largest weight fits 15 bits. */
 static int small_bits(const vt_taps *taps) {
     double largest = 0;
     for (int64_t i = 0; i < taps->size; i++) {

@@ -31,8 +31,8 @@ typedef struct vt_taps {
 int64_t vt_taps_step(int64_t in_size, int64_t out_size, vt_filter filter);
 size_t vt_taps_bytes(int64_t in_size, int64_t out_size, vt_filter filter);
 
-/* Pillow's weights for resizing in_size pixels to out_size. small: weights of 16 bits, as torch has
- * them, instead of 22 bits behind the point. The arrays are put into `memory`. */
+/* Pillow's weights for resizing in_size pixels to out_size. small: weights of 16 bits, as in torch,
+ * instead of 22 fractional bits. The arrays are put into `memory`. */
 void vt_taps_fill(vt_taps *taps, void *memory, int64_t in_size, int64_t out_size, vt_filter filter,
                   bool small);
 

@@ -14,7 +14,7 @@ static vt_inverse inverse_of(float x) {
     return (vt_inverse){high, (float)(1.0 / (double)x - (double)high)};
 }
 
-/* The fast formula is only taken where it gives, for all bytes, what two divisions give. */
+/* The fast formula is used only if it gives what two divisions give, for all bytes. */
 static void fill_standard(vt_standard *standard, float mean, float std) {
     uint8_t bytes[256];
     float fast[256];
@@ -55,7 +55,7 @@ static void split_bytes(const work *w, const uint8_t *from) {
     }
 }
 
-/* A row, of pixels or of a plane, the other way round if it is to be flipped. */
+/* A row, of pixels or of a plane, in reverse if flipped. */
 static const uint8_t *turned(const work *w, vt_write_source source, const uint8_t *row,
                              int64_t bytes) {
     if (!source.flip) return row;

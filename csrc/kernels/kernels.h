@@ -157,7 +157,7 @@ typedef struct vt_dropout {
       (void *p, const void *m, const void *v, int64_t n, const vt_lamb *step, double trust))         \
     /* y += (x - y) * share, as torch.lerp: exactly x for a share of 1. */                            \
     X(lerp, void, (void *y, const void *x, double share, int64_t n))                                 \
-    /* y = x cut to [-limit, limit]; NaN stays. In place. */                                          \
+    /* y = x clamped to [-limit, limit]; NaN stays. In place. */                                      \
     X(clamp, void, (void *y, const void *x, double limit, int64_t n))                                \
     /* The sum of squares, accumulated in double in a fixed order. */                                \
     X(sum_of_squares, double, (const void *x, int64_t n))                                            \
@@ -198,7 +198,7 @@ typedef struct vt_dropout {
     X(quantize_rows, void,                                                                          \
       (uint8_t *q, void *scale, int32_t *zero, const void *x, int64_t rows, int64_t cols))           \
     /* y[r,c] = scale[r] * w_scale[c] * (sum[r,c] - zero[r] * w_sum[c]) + b[c], b may be NULL: the    \
-     * product of quantised rows and weights as a real number. y may be sum where both are as wide. */ \
+     * product of quantised rows and weights in floating point. y may be sum where both are as wide. */ \
     X(dequantize_rows, void,                                                                        \
       (void *y, const int32_t *sum, const void *scale, const int32_t *zero, const void *w_scale,     \
        const int32_t *w_sum, const void *b, int64_t rows, int64_t cols))                             \

@@ -1,6 +1,6 @@
-/* What the plain C kernels (the .inc files without simd_ in their name) stand on. The including
- * source defines `real`, the element type, first. Functions of <tgmath.h> take the type of their
- * argument; sums over a row are kept in double for both types. */
+/* What the plain C kernels (the .inc files without simd_ in their name) have in common. The
+ * including source defines `real`, the element type, first. Functions of <tgmath.h> take the type
+ * of their argument; sums over a row are kept in double for both types. */
 #ifndef VT_KERNELS_REAL_H
 #define VT_KERNELS_REAL_H
 
@@ -14,7 +14,7 @@
 #define VT_INDEPENDENT _Pragma("GCC ivdep")
 
 /* swish takes x^2 for no more than this, where the sigmoid has long been 0 or 1: farther out it
- * overflows, and times 0 infinity is not a number. */
+ * overflows, and 0 times infinity is NaN. */
 #define SWISH_SQUARE 1e24f
 
 /* x, but at least -limit and at most limit; NaN stays. */
@@ -22,10 +22,10 @@ static inline real within(real x, real limit) {
     return x > limit ? limit : x < -limit ? -limit : x;
 }
 
-/* g + decay * p, without p where there is no decay: 0 times an infinite weight is not a number. */
+/* g + decay * p, without p if there is no decay: 0 times an infinite weight is NaN. */
 static inline real decayed(real g, real decay, real p) { return decay == 0 ? g : g + decay * p; }
 
-/* coefficient * term; 0 where the coefficient is, though the term be infinite or not a number. */
+/* coefficient * term; 0 if the coefficient is 0, even if the term is infinite or NaN. */
 static inline double share_of(double coefficient, double term) {
     return coefficient == 0 ? 0 : coefficient * term;
 }

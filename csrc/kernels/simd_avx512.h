@@ -35,7 +35,7 @@ static inline vf vf_set(float value) { return _mm512_set1_ps(value); }
 static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 static inline vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 
-/* If v is not a number, so is the result (the bound is one). */
+/* If v is NaN, so is the result (the bound is a number). */
 static inline vf vf_at_least(vf v, float bound) { return _mm512_max_ps(vf_set(bound), v); }
 static inline vf vf_at_most(vf v, float bound) { return _mm512_min_ps(vf_set(bound), v); }
 
