@@ -176,3 +176,33 @@ def test_show_config_tells_caches_and_rows() -> None:
     text = config_text()
     assert "  caches           " in text and "  rows of a tile   float32 " in text
     assert vitc.__version__ in text
+
+
+# ---------------------------------------------------------------------------------------- engines
+
+
+@pytest.mark.parametrize("level", CONFIG["isas"])
+def test_what_multiplies_is_told_by_precision(level: str) -> None:
+    program = "import json; from vitc.runtime import engines; print(json.dumps(engines()))"
+    done = python("-c", program, VITC_ISA=level)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {*found} == {*PRECISIONS} and found["float64"] == "plain"
+    if level == "ref" or CONFIG["onednn"] == "none":
+        assert found["float32"] == found["bfloat16"] == "plain"
+    else:
+        assert found["float32"].startswith(("brg", "gemm"))
+        assert found["int8"] != "plain"
+    text = python("-c", "import vitc; vitc.show_config()", VITC_ISA=level).stdout
+    assert f"float32 by {found['float32']}" in text
+
+
+def test_each_step_tells_what_multiplies_in_it() -> None:
+    engines = {(s["kind"], s["pass"]): s["engine"] for s in plan(8, training=True).steps}
+    assert {key for key, engine in engines.items() if engine is None} >= {
+        ("norm", "forward"),
+        ("norm", "backward"),
+    }
+    for step in ("forward", "backward", "accumulate"):
+        assert isinstance(engines["linear", step], str) and engines["linear", step]
+    assert engines.get(("linear", "pack")) is None

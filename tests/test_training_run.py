@@ -218,6 +218,7 @@ def test_the_profiler_tells_where_the_time_went(tmp_path: Path, capsys) -> None:
     assert 0.2 <= float(table["validation_step"][0]) < 1
     for action in ("training_step", "backward", "optimizer_step", "waiting for a batch", "hooks"):
         assert int(table[action][1]) >= 6, action
+    assert any(line.startswith("matrix products: float32 by ") for line in lines)
     assert "training_step" not in vars(module) and "call" not in vars(run)
 
 

@@ -81,6 +81,7 @@ def config_text() -> str:
         for level in dict.fromkeys(levels.values()):
             rows[f"{level} {of}"] = ", ".join(k for k, v in levels.items() if v == level)
     rows["float64"] = "ref kernels, plain C products"
+    rows["products"] = ", ".join(f"{name} by {engine}" for name, engine in engines().items())
     rows["caches"] = _caches(c["machine"]["caches"])
     rows["rows of a tile"] = _tile_rows(c["machine"])
     rows["bits"] = (
@@ -88,6 +89,26 @@ def config_text() -> str:
         "and in every process; another instruction set, oneDNN or C library gives others"
     )
     return "\n".join(["vitc", *(_row(name, value) for name, value in rows.items())])
+
+
+def engines() -> dict[str, str]:
+    """What multiplies 64 x 768 by 768 x 768 here, by precision; other sizes may differ."""
+    size, dtypes = 768, {"float32": "float32", "bfloat16": "float32", "float64": "float64"}
+    found = {}
+    for name, dtype in dtypes.items():
+        rows: list[Any] = [("weight", (size, size))]
+        found[name] = _engine("linear", rows, dtype, bf16=name == "bfloat16")
+    rows = [("weight", (size, size), "int8"), ("scale", (size,)), ("bias", (size,))]
+    return found | {"int8": _engine("linear_int8", rows, "float32")}
+
+
+def _engine(kind: str, rows: list[Any], dtype: str, **options: bool) -> str:
+    size = rows[0][1][1]
+    operations: list[Any] = [(kind, [0], list(range(len(rows))), {})]
+    shapes = [row[1] for row in rows]
+    program = _vitc.Program([(64, size)], shapes, operations, [1])
+    steps = _vitc.Plan(program, _vitc.Params(rows, dtype), **options).steps
+    return next(str(step["engine"]) for step in steps if step["engine"])
 
 
 def _onednn(c: dict[str, Any]) -> str:

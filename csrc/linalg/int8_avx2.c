@@ -4,13 +4,14 @@
  *
  * b is packed in panels of COLUMNS columns: (k / 2, COLUMNS, 2) of int16, so that a load of 8
  * columns meets a pair of a. Built with -mavx2. */
-#include "linalg/product.h"
+#include "linalg/engine.h"
 
 #if defined(__AVX2__)
 
 #include <immintrin.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 
 enum { ROWS = 4, COLUMNS = 16, LANES = 8, VECTORS = COLUMNS / LANES };
@@ -87,18 +88,31 @@ static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const voi
     return VT_OK;
 }
 
-void vt_int8_avx2_open(vt_matmul *matmul) {
+/* Only weights are worth the layout. */
+static bool takes(const vt_matmul_shape *shape) {
+    return shape->operands == VT_OPERANDS_INT8 && shape->pack_b &&
+           vt_isa_selected() != VT_ISA_REF && vt_isa_best() >= VT_ISA_AVX2;
+}
+
+static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     const vt_matmul_shape *s = &matmul->shape;
-    if (!s->pack_b) return; /* only weights are worth the layout */
+    (void)error;
     matmul->implementation = "int8:avx2";
     matmul->scratch_bytes = vt_align((size_t)(s->m * 2 * pairs(s)) * sizeof(int16_t));
     matmul->packed_bytes = vt_align((size_t)(panels(s) * pairs(s)) * COLUMNS * 2 * sizeof(int16_t));
-    matmul->run = run;
-    matmul->pack = pack_b;
+    *opened = true;
+    return VT_OK;
 }
+
+const vt_engine vt_engine_int8_avx2 = {.takes = takes, .open = open, .run = run, .pack = pack_b};
 
 #else
 
-void vt_int8_avx2_open(vt_matmul *matmul) { (void)matmul; }
+static bool takes(const vt_matmul_shape *shape) {
+    (void)shape;
+    return false;
+}
+
+const vt_engine vt_engine_int8_avx2 = {.takes = takes};
 
 #endif

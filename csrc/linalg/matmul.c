@@ -1,13 +1,20 @@
-/* The handles: a cache by shape in front of the two implementations. */
+/* The handles: a cache by shape in front of the engines. */
 #include "linalg/matmul.h"
 
 #include <pthread.h>
-#include <stdio.h>
 
-#include "base/cpu.h"
 #include "base/lock.h"
 #include "base/memory.h"
-#include "linalg/product.h"
+#include "linalg/engine.h"
+
+/* In order of preference. The plain ones take whatever is left. */
+static const vt_engine *const engines[] = {&vt_engine_onednn,
+                                           &vt_engine_int8_avx2,
+                                           &vt_engine_int8,
+                                           &vt_engine_bf16,
+                                           &vt_engine_f32,
+                                           &vt_engine_f64,
+                                           NULL};
 
 enum { CLOSED_KEPT = 256 }; /* handles without a user that the cache keeps */
 
@@ -24,83 +31,35 @@ __attribute__((constructor)) static void watch_for_forks(void) {
     pthread_atfork(hold, leave, open_in_child);
 }
 
-const char *vt_matmul_text(char text[VT_SHAPE_TEXT], const vt_matmul_shape *s) {
-    static const char *const small[VT_OPERANDS_COUNT] = {NULL, "bfloat16", "int8"};
-    const char *name =
-        s->operands == VT_OPERANDS_REAL ? vt_dtype_name(s->dtype) : small[s->operands];
-    snprintf(text, VT_SHAPE_TEXT, "%s a (%lld, %lld) times b (%lld, %lld)%s%s%s%s", name,
-             (long long)s->m, (long long)s->k, (long long)s->k, (long long)s->n,
-             s->a_transposed ? ", a stored transposed" : "",
-             s->b_transposed ? ", b stored transposed" : "", s->bias ? ", with bias" : "",
-             s->accumulate ? ", added to c" : "");
-    return text;
-}
-
-static vt_status check_leading(const char *name, int64_t leading, int64_t row, vt_error *error) {
-    if (leading >= row) return VT_OK;
-    return vt_fail(error, VT_VALUE,
-                   "leading dimension of %s is %lld, expected at least its row length %lld", name,
-                   (long long)leading, (long long)row);
-}
-
-static vt_status check_shape(const vt_matmul_shape *s, vt_error *error) {
-    if (s->dtype < 0 || s->dtype >= VT_REAL_COUNT) {
-        return vt_fail(error, VT_VALUE, "dtype %d of a matrix product is unknown", (int)s->dtype);
-    }
-    if (s->m < 1 || s->n < 1 || s->k < 1) {
-        return vt_fail(error, VT_VALUE,
-                       "sizes of a matrix product are m=%lld n=%lld k=%lld, expected at least 1",
-                       (long long)s->m, (long long)s->n, (long long)s->k);
-    }
-    const bool real = s->operands == VT_OPERANDS_REAL;
-    if (s->operands < 0 || s->operands >= VT_OPERANDS_COUNT || (!real && s->dtype != VT_F32)) {
-        return vt_fail(error, VT_VALUE, "operands %d of a %s matrix product are unknown",
-                       (int)s->operands, vt_dtype_name(s->dtype));
-    }
-    if (s->operands == VT_OPERANDS_INT8 && (s->bias || s->accumulate)) {
-        return vt_fail(error, VT_VALUE, "an int8 matrix product has neither bias nor accumulation");
-    }
-    VT_TRY(check_leading("a", s->lda, s->a_transposed ? s->m : s->k, error));
-    VT_TRY(check_leading("b", s->ldb, s->b_transposed ? s->k : s->n, error));
-    return check_leading("c", s->ldc, s->n, error);
-}
-
-static bool same_shape(const vt_matmul_shape *x, const vt_matmul_shape *y) {
-    return x->dtype == y->dtype && x->operands == y->operands && x->m == y->m && x->n == y->n &&
-           x->k == y->k && x->lda == y->lda && x->ldb == y->ldb && x->ldc == y->ldc &&
-           x->a_transposed == y->a_transposed && x->b_transposed == y->b_transposed &&
-           x->bias == y->bias && x->accumulate == y->accumulate && x->pack_b == y->pack_b;
-}
-
 static void destroy(vt_matmul *matmul) {
-    if (matmul->close != NULL) matmul->close(matmul);
+    if (matmul->engine->close != NULL) matmul->engine->close(matmul);
     vt_free(matmul);
 }
 
-/* Let something faster than plain C have the product. */
-static vt_status take_over(vt_matmul *matmul, vt_error *error) {
-    if (matmul->shape.dtype != VT_F32 || vt_isa_selected() == VT_ISA_REF) return VT_OK;
-    if (vt_onednn_multiplies(matmul->shape.operands)) return vt_onednn_open(matmul, error);
-    if (matmul->shape.operands == VT_OPERANDS_INT8 && vt_isa_best() >= VT_ISA_AVX2) {
-        vt_int8_avx2_open(matmul);
+/* The first engine that takes the shape and does not decline it has it. */
+static vt_status open_engine(vt_matmul *matmul, vt_error *error) {
+    bool opened = false;
+    for (const vt_engine *const *e = engines; !opened && *e != NULL; e++) {
+        if (!(*e)->takes(&matmul->shape)) continue;
+        matmul->engine = *e;
+        VT_TRY((*e)->open(matmul, &opened, error));
     }
-    return VT_OK;
+    if (opened) return VT_OK;
+    char text[VT_SHAPE_TEXT];
+    return vt_fail(error, VT_INTERNAL, "nothing multiplies %s",
+                   vt_matmul_text(text, &matmul->shape));
 }
 
 static vt_status create(vt_matmul **matmul, const vt_matmul_shape *shape, vt_error *error) {
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_matmul), error));
     vt_matmul *made = block;
-    *made = (vt_matmul){.shape = *shape,
-                        .implementation = "plain",
-                        .scratch_bytes = (size_t)shape->k * VT_PLAIN_PANEL,
-                        .run = shape->dtype == VT_F32 ? vt_plain_run_f32 : vt_plain_run_f64};
-    if (shape->operands != VT_OPERANDS_REAL) vt_small_open(made);
-    const vt_status status = take_over(made, error);
+    *made = (vt_matmul){.shape = *shape, .implementation = "plain"};
+    const vt_status status = open_engine(made, error);
     if (status == VT_OK) {
         *matmul = made;
     } else {
-        destroy(made);
+        vt_free(made);
     }
     return status;
 }
@@ -109,7 +68,7 @@ static vt_status create(vt_matmul **matmul, const vt_matmul_shape *shape, vt_err
 static vt_matmul *take_cached(const vt_matmul_shape *shape) {
     for (vt_matmul **link = &cache; *link != NULL; link = &(*link)->next) {
         vt_matmul *matmul = *link;
-        if (same_shape(&matmul->shape, shape)) {
+        if (vt_matmul_same(&matmul->shape, shape)) {
             *link = matmul->next;
             cache_size--;
             return matmul;
@@ -141,7 +100,7 @@ static void trim_cache(void) {
 
 vt_status vt_matmul_open(vt_matmul **matmul, const vt_matmul_shape *shape, vt_error *error) {
     *matmul = NULL;
-    VT_TRY(check_shape(shape, error));
+    VT_TRY(vt_matmul_check(shape, error));
     vt_lock_alone(&lock);
     vt_matmul *found = take_cached(shape);
     const vt_status status = found == NULL ? create(&found, shape, error) : VT_OK;
@@ -189,11 +148,12 @@ const void *vt_matmul_a_row(const vt_matmul *matmul, const void *a, int64_t row)
 }
 
 bool vt_matmul_has_bf16(void) {
-    if (vt_isa_selected() == VT_ISA_REF) return false;
+    const vt_matmul_shape shape = {.dtype = VT_F32, .operands = VT_OPERANDS_BF16};
+    const vt_engine *const *e = engines;
     vt_lock_alone(&lock);
-    const bool has = vt_onednn_multiplies(VT_OPERANDS_BF16);
+    while (!(*e)->takes(&shape)) e++;
     vt_unlock(&lock);
-    return has;
+    return !(*e)->plain;
 }
 
 const char *vt_linalg_version(void) { return vt_onednn_version(); }
@@ -202,10 +162,10 @@ vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, v
     if (matmul->packed_bytes == 0) {
         return vt_fail(error, VT_INTERNAL, "this matrix product has no packed layout");
     }
-    return matmul->pack(matmul, packed, b, error);
+    return matmul->engine->pack(matmul, packed, b, error);
 }
 
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error) {
-    return matmul->run(matmul, c, a, b, bias, scratch, error);
+    return matmul->engine->run(matmul, c, a, b, bias, scratch, error);
 }

@@ -7,7 +7,7 @@
  * run calm (base/parallel.h), because "gemm:jit..." points the stack pointer into the heap. oneDNN
  * lists it behind every "brg:..." that fits, but for AVX2 from 3.5 on; there 3.6.2 writes outside
  * of c where a is transposed, so its order is kept. */
-#include "linalg/product.h"
+#include "linalg/engine.h"
 
 #if VT_ONEDNN
 
@@ -466,13 +466,10 @@ static void take_over(vt_matmul *matmul, vt_onednn *o) {
     if (o->reorder != NULL) {
         matmul->packed_bytes = vt_align(dnnl_memory_desc_get_size(o->packed_b));
     }
-    matmul->run = run_product;
-    matmul->pack = pack_b;
-    matmul->close = close_product;
 }
 
-/* oneDNN multiplies int8 without VNNI too, on an instruction that saturates. */
-bool vt_onednn_multiplies(vt_operands operands) {
+/* Exactly and fast: oneDNN multiplies int8 without VNNI too, on an instruction that saturates. */
+static bool multiplies(vt_operands operands) {
     enum { HAS_VNNI = 0x40, HAS_BF16 = 0x80 }; /* bits of dnnl_cpu_isa_t */
     static const int needed[VT_OPERANDS_COUNT] = {0, HAS_BF16, HAS_VNNI};
     if (operands == VT_OPERANDS_REAL) return true;
@@ -480,7 +477,11 @@ bool vt_onednn_multiplies(vt_operands operands) {
     return start(&error) == VT_OK && ((int)dnnl_get_effective_cpu_isa() & needed[operands]) != 0;
 }
 
-vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
+static bool takes(const vt_matmul_shape *shape) {
+    return shape->dtype == VT_F32 && vt_isa_selected() != VT_ISA_REF && multiplies(shape->operands);
+}
+
+static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     VT_TRY(vt_memory_room(VT_WORK_SPACE, error));
     VT_TRY(start(error));
     vt_onednn *o = NULL;
@@ -488,21 +489,24 @@ vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
     const dnnl_status_t status = create_calmly(o);
     if (status == dnnl_success) {
         take_over(matmul, o);
+        *opened = true;
         return VT_OK;
     }
     destroy(o);
     return status == dnnl_unimplemented ? VT_OK : fail(&matmul->shape, "create", status, error);
 }
 
-#else /* a build without oneDNN: every product stays plain */
+const vt_engine vt_engine_onednn = {
+    .takes = takes, .open = open, .run = run_product, .pack = pack_b, .close = close_product};
 
-bool vt_onednn_multiplies(vt_operands operands) { return operands == VT_OPERANDS_REAL; }
+#else /* a build without oneDNN */
 
-vt_status vt_onednn_open(vt_matmul *matmul, vt_error *error) {
-    (void)matmul;
-    (void)error;
-    return VT_OK;
+static bool takes(const vt_matmul_shape *shape) {
+    (void)shape;
+    return false;
 }
+
+const vt_engine vt_engine_onednn = {.takes = takes};
 
 const char *vt_onednn_version(void) { return "none"; }
 

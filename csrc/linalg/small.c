@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "linalg/product.h"
+#include "linalg/engine.h"
 
 /* The element (row, column) of a matrix that is stored by rows or, transposed, by columns. */
 static inline int64_t place(int64_t row, int64_t column, int64_t leading, bool transposed) {
@@ -31,6 +31,17 @@ static vt_status run_int8(const vt_matmul *matmul, void *c_, const void *a_, con
     }
     return VT_OK;
 }
+
+static bool takes_int8(const vt_matmul_shape *shape) { return shape->operands == VT_OPERANDS_INT8; }
+
+static vt_status open_int8(vt_matmul *matmul, bool *opened, vt_error *error) {
+    (void)matmul, (void)error;
+    *opened = true;
+    return VT_OK;
+}
+
+const vt_engine vt_engine_int8 = {
+    .plain = true, .takes = takes_int8, .open = open_int8, .run = run_int8};
 
 /* ---------------------------------------------------------------- bfloat16 */
 
@@ -82,15 +93,15 @@ static vt_status run_bf16(const vt_matmul *matmul, void *c_, const void *a_, con
     return VT_OK;
 }
 
-void vt_small_open(vt_matmul *matmul) {
+static bool takes_bf16(const vt_matmul_shape *shape) { return shape->operands == VT_OPERANDS_BF16; }
+
+static vt_status open_bf16(vt_matmul *matmul, bool *opened, vt_error *error) {
     const vt_matmul_shape *s = &matmul->shape;
-    matmul->scratch_bytes = 0;
-    if (s->operands == VT_OPERANDS_INT8) {
-        matmul->run = run_int8;
-        return;
-    }
-    matmul->run = run_bf16;
-    if (!s->pack_b) return;
-    matmul->pack = pack_bf16;
-    matmul->packed_bytes = vt_align((size_t)(s->k * s->n) * sizeof(uint16_t));
+    (void)error;
+    if (s->pack_b) matmul->packed_bytes = vt_align((size_t)(s->k * s->n) * sizeof(uint16_t));
+    *opened = true;
+    return VT_OK;
 }
+
+const vt_engine vt_engine_bf16 = {
+    .plain = true, .takes = takes_bf16, .open = open_bf16, .run = run_bf16, .pack = pack_bf16};

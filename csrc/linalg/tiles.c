@@ -66,6 +66,10 @@ size_t vt_tiles_scratch_bytes(const vt_tiles *tiles) {
 
 size_t vt_tiles_packed_bytes(const vt_tiles *tiles) { return vt_matmul_packed_bytes(tiles->usual); }
 
+const char *vt_tiles_implementation(const vt_tiles *tiles) {
+    return vt_matmul_implementation(tiles->usual);
+}
+
 vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_error *error) {
     return vt_matmul_pack(tiles->usual, packed, b, error);
 }

@@ -43,6 +43,9 @@ size_t vt_tiles_scratch_bytes(const vt_tiles *tiles);
 size_t vt_tiles_packed_bytes(const vt_tiles *tiles);
 vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_error *error);
 
+/* The engine of usual tiles, as vt_matmul_implementation tells it. */
+const char *vt_tiles_implementation(const vt_tiles *tiles);
+
 /* The product for a tile of `rows` rows, the height of a usual or of the last one. */
 vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
                        const void *bias, void *scratch, vt_error *error);

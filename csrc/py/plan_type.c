@@ -109,12 +109,35 @@ static PyObject *written_buffer(const vt_plan *plan, const vt_step *step) {
     return Py_BuildValue("(is)", b->root, place_name[b->place]);
 }
 
+/* What multiplies in a step, each once: "brg:avx512_core, plain"; None where nothing does. */
+static PyObject *step_engines(const vt_kit *kit, vt_pass pass) {
+    static const unsigned functions[] = {[VT_FORWARD] = VT_IN_FORWARD,
+                                         [VT_BACKWARD] = VT_IN_BACKWARD,
+                                         [VT_ACCUMULATE] = VT_IN_ACCUMULATE,
+                                         [VT_PACK] = 0};
+    const char *names[VT_MAX_PRODUCTS];
+    char text[256] = "";
+    int count = 0;
+    for (int i = 0; i < VT_MAX_PRODUCTS; i++) {
+        if ((kit->runs_in[i] & functions[pass]) == 0) continue;
+        const char *name = vt_tiles_implementation(&kit->product[i]);
+        int known = 0;
+        while (known < count && strcmp(names[known], name) != 0) known++;
+        if (known < count) continue;
+        names[count++] = name;
+        const size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "", name);
+    }
+    if (count == 0) Py_RETURN_NONE;
+    return PyUnicode_FromString(text);
+}
+
 static PyObject *step_dict(const vt_plan *plan, const vt_lane *lane, const vt_step *step) {
-    return Py_BuildValue("{s:i,s:s,s:L,s:s,s:i,s:s,s:N}", "phase", lane->phase, "lane",
-                         lane_name[lane->kind], "tile_rows", (long long)lane->strips.tile, "pass",
-                         pass_name[step->pass], "operation", step->node, "kind",
-                         plan->lowered->nodes[step->node].op->name, "writes",
-                         written_buffer(plan, step));
+    return Py_BuildValue(
+        "{s:i,s:s,s:L,s:s,s:i,s:s,s:N,s:N}", "phase", lane->phase, "lane", lane_name[lane->kind],
+        "tile_rows", (long long)lane->strips.tile, "pass", pass_name[step->pass], "operation",
+        step->node, "kind", plan->lowered->nodes[step->node].op->name, "writes",
+        written_buffer(plan, step), "engine", step_engines(&plan->kits[step->node], step->pass));
 }
 
 static PyObject *plan_steps(PyObject *self, void *unused) {

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from vitc.runtime import engines
+
 
 class SimpleProfiler:
     """Adds up the seconds of what a run calls: `Trainer(profiler="simple")` prints them at its end.
@@ -57,9 +59,11 @@ class SimpleProfiler:
         self._watched = []
 
     def summary(self) -> str:
-        """A line per action, the longest first: seconds in all, calls, milliseconds of each."""
+        """A line per action, the longest first: seconds in all, calls, milliseconds of each; and one
+        of what multiplies here."""
         rows = sorted(self.spent.items(), key=lambda row: -row[1][0])
         lines = [f"{'':22}{'seconds':>10}{'calls':>8}{'ms each':>10}"]
         for action, (seconds, calls) in rows:
             lines.append(f"{action:22}{seconds:10.2f}{calls:8}{seconds / calls * 1e3:10.2f}")
-        return "\n".join(lines)
+        products = ", ".join(f"{name} by {engine}" for name, engine in engines().items())
+        return "\n".join([*lines, f"matrix products: {products}"])
