@@ -25,8 +25,8 @@ typedef struct vt_array_spec {
 char vt_array_type(vt_dtype dtype);
 
 /* A new reference to a C-contiguous array that fits the spec (a copy if `object` is not
- * contiguous). TypeError for another dtype or something that is not an array, ValueError for another
- * shape.
+ * contiguous). TypeError for another dtype or something that is not an array, ValueError for
+ * another shape.
  *
  * Other threads may write to the caller's array while it is in use here, and change its shape
  * whenever Python runs. So numbers that are indices (of type 'l') are always copied, before they

@@ -59,8 +59,8 @@ class SimpleProfiler:
         self._watched = []
 
     def summary(self) -> str:
-        """A line per action, the longest first: seconds in all, calls, milliseconds of each; and one
-        of what multiplies here."""
+        """A line per action, the longest first: seconds in all, calls, milliseconds of each; and
+        one that names what multiplies here."""
         rows = sorted(self.spent.items(), key=lambda row: -row[1][0])
         lines = [f"{'':22}{'seconds':>10}{'calls':>8}{'ms each':>10}"]
         for action, (seconds, calls) in rows:
