@@ -7,6 +7,7 @@ Trains until it is told to stop; ends with 0 if that has left a whole checkpoint
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def main(folder: str, milliseconds: str, name: str) -> None:
         enable_model_summary=False,
         logger=False,
     )
-    trainer.fit(module, Noise())
+    with suppress(KeyboardInterrupt, SystemExit):
+        trainer.fit(module, Noise())
     assert trainer.interrupted
     checkpoint.read(next(Path(folder).rglob("last.ckpt")))
 

@@ -7,6 +7,7 @@ checkpoints, the state of early stopping and of the learning rate.
 import csv
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def fit(folder: Path, options: dict[str, Any], *more: vitc.Callback, resume: boo
         **options,
     )
     data = Batches(BATCHES), Batches(VALIDATION)
-    run.fit(module, *data, ckpt_path="last" if resume else None)
+    with suppress(KeyboardInterrupt):
+        run.fit(module, *data, ckpt_path="last" if resume else None)
     return module, run, best, stopping
 
 

@@ -126,10 +126,7 @@ def load_classifier(path: str) -> Classifier:
 def probabilities(module: Classifier, loader: Iterable[Any]) -> Array:
     """(images, classes), for all images of a loader."""
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    found = trainer.predict(module, loader)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return np.concatenate(found)
+    return np.concatenate(trainer.predict(module, loader))
 
 
 def percent(share: float) -> str:

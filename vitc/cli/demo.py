@@ -81,8 +81,6 @@ def run(options: argparse.Namespace) -> int:
     trainer.fit(module, training_loader(train, options))
     checkpoint = trainer.checkpoint_callback
     assert checkpoint is not None
-    if trainer.interrupted:
-        return 130
     loader = data.DataLoader(test_images(test, module), options.batch_size)
     found = common.probabilities(module, loader)
     print(table(train, test, found))

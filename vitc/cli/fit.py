@@ -79,10 +79,11 @@ def run(options: argparse.Namespace) -> int:
         train, size, True, num_workers=workers, collate_fn=mix, on_error=options.on_error
     )
     val_loader = data.DataLoader(val, size, num_workers=workers, on_error=unread)
-    trainer.fit(module, train_loader, val_loader, ckpt_path=options.resume)
-    if trainer.interrupted:
-        print(f"or: vitc fit {options.data} ... --resume {keeper.last_model_path}")
-        return 130
+    try:
+        trainer.fit(module, train_loader, val_loader, ckpt_path=options.resume)
+    finally:
+        if trainer.interrupted:
+            print(f"or: vitc fit {options.data} ... --resume {keeper.last_model_path}")
     best = keeper.best_model_path
     print(
         f"best: {common.percent(keeper.best_model_score or 0)} of the validation images are right\n"

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM during a run: the first asks to stop, a second Ctrl-C stops at once."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ from types import FrameType
 
 
 @contextmanager
-def listen(stop: Callable[[str], None]) -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM call stop(name) instead of ending the process.
+def listen(stop: Callable[[int], None]) -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM call stop(signal) instead of ending the process.
 
-    A step in C is never cut: Python calls the handler when it is back. Outside the main thread,
-    where Python takes no handlers, it does nothing.
+    A step in C is never cut: Python calls the handler when it is back. A second SIGTERM does
+    nothing, since schedulers send it to a process and to its group. Outside the main thread, where
+    Python takes no handlers, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -20,10 +22,11 @@ def listen(stop: Callable[[str], None]) -> Iterator[None]:
     seen: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if number in seen and number == signal.SIGINT:
+        if seen and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not seen:
+            stop(number)
         seen.append(number)
-        stop("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -31,3 +34,17 @@ def listen(stop: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(number: int) -> None:
+    """Ends the program as the signal would have: by `KeyboardInterrupt`, or by `SystemExit` with
+    status 143 after SIGTERM. In a notebook it returns, so that the next cell can go on."""
+    if _in_notebook():
+        return
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
+from signal import SIGINT, Signals
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +31,7 @@ from vitc.training.estimate import (
 )
 from vitc.training.feed import Feed, Limit, count_samples
 from vitc.training.hooks import Callback
-from vitc.training.interrupt import listen
+from vitc.training.interrupt import leave, listen
 from vitc.training.module import Module
 from vitc.training.profiler import SimpleProfiler
 from vitc.training.progress import Progress
@@ -200,6 +201,7 @@ class Trainer:
         self.training = stage == "fit"
         self.sanity_checking = self.should_stop = self.interrupted = self.resumed = False
         self._hook = ""
+        self._signal = 0  # by which it was interrupted
 
     # ------------------------------------------------------------------------------- running
 
@@ -219,8 +221,9 @@ class Trainer:
         and optimizer state are taken over. A damaged checkpoint is passed over with a warning for
         the latest whole one beside it.
 
-        Ctrl-C ends it after the current batch, with a checkpoint `last.ckpt` to resume from; then
-        `interrupted` is True.
+        Ctrl-C and SIGTERM end it after the current batch, with a checkpoint `last.ckpt` to resume
+        from; then it raises `KeyboardInterrupt`, or `SystemExit` with status 143. In a notebook it
+        returns, and `interrupted` is True.
         """
         self._reset("fit")
         with self._run(model, "fit", train_dataloaders, datamodule):
@@ -235,6 +238,7 @@ class Trainer:
                 loop.fit(self, model)
             if self.interrupted:
                 self._save_interrupted()
+        self._leave()
 
     def validate(
         self,
@@ -280,6 +284,7 @@ class Trainer:
             with listen(self._interrupt):
                 name = "test" if stage == "test" else "validation"
                 loop.evaluate(self, self.module, name, self.val_feed)
+        self._leave()
         if verbose:
             for metric, value in self.callback_metrics.items():
                 print(f"{metric}: {value:.6g}")
@@ -303,7 +308,9 @@ class Trainer:
             self.val_feed = self._feed("predict", dataloaders)
             self._load_weights(ckpt_path)
             with listen(self._interrupt):
-                return loop.predict(self, self.module, self.val_feed, return_predictions)
+                found = loop.predict(self, self.module, self.val_feed, return_predictions)
+        self._leave()
+        return found
 
     def _fitted(self, model: Module | None, ckpt_path: _Path | None) -> tuple[Any, _Path | None]:
         """The model to evaluate and whose weights; without both the best that `fit` has written."""
@@ -719,9 +726,15 @@ class Trainer:
         if path is not None:
             checkpoint.read_any(path).load_models(self.module)
 
-    def _interrupt(self, signal: str) -> None:
-        self.interrupted = True
-        print(f"\n{signal}: stopping after this batch; Ctrl-C again stops at once")
+    def _interrupt(self, number: int) -> None:
+        self.interrupted, self._signal = True, number
+        name = "Ctrl-C" if number == SIGINT else Signals(number).name
+        print(f"\n{name}: stopping after this batch; Ctrl-C now stops at once")
+
+    def _leave(self) -> None:
+        """After a run that a signal has ended the script does not go on."""
+        if self.interrupted:
+            leave(self._signal)
 
     def _save_interrupted(self) -> None:
         callback = self.checkpoint_callback
