@@ -7,6 +7,7 @@ from PIL import Image
 from scipy import stats
 
 import oracle  # noqa: F401  makes torchvision importable
+from oracle.names import without_addresses
 from oracle.pictures import draws, image, same, sample, smooth
 
 # isort: split
@@ -56,7 +57,7 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize(("transform", "bins", "options"), SPACES, ids=str)
+@pytest.mark.parametrize(("transform", "bins", "options"), SPACES, ids=without_addresses)
 @pytest.mark.parametrize("shape", [(224, 224), (37, 331), (1, 500)])
 def test_magnitudes_are_torchvisions(transform, bins: int, options: dict, shape) -> None:
     """Up to the last bit of float32, in which torch differs between processors, and to the pixel

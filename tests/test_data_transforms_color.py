@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import oracle  # noqa: F401  makes torchvision importable
+from oracle.names import without_addresses
 from oracle.pictures import draws, image, same, smooth
 
 # isort: split
@@ -69,7 +70,7 @@ OCCASIONAL = [
 ]
 
 
-@pytest.mark.parametrize(("transform", "theirs", "arguments"), OCCASIONAL, ids=str)
+@pytest.mark.parametrize(("transform", "theirs", "arguments"), OCCASIONAL, ids=without_addresses)
 def test_changes_with_a_probability_are_torchvisions(transform, theirs, arguments) -> None:
     seen = set()
     for (acts,), ours in draws(transform, smooth()):
