@@ -53,7 +53,7 @@ OUTSIDE = {
     "linalg": "pthread_atfork snprintf",
     "linalg/onednn.c": "dnnl_* pthread_once strncmp",
     "ops": "exp fabs snprintf sqrt strcmp",
-    "program": "qsort sqrt strcmp strcpy strlen",
+    "program": "qsort sqrt strcpy strlen",
     "optim": "sqrt",
     "image": "ceil cos exp exp2 fabs floor fmax fmin fmod pow rint rintf sin sqrt sqrtf strcmp",
     "image/image.c": "strstr",

@@ -97,7 +97,7 @@ def test_every_part_of_the_forward_pass_takes_the_tokens_that_are_left() -> None
         last, found = model.forward_intermediates(x, return_prefix_tokens=True, output_fmt="NLC")
         assert np.array_equal(last, tokens)
         assert [(a.shape, b.shape) for a, b in found] == [((2, 9, 32), (2, 1, 32))] * 2
-        with pytest.raises(ValueError, match="no grid: take output_fmt 'NLC' or call eval"):
+        with pytest.raises(ValueError, match="form a grid: take output_fmt 'NLC' or call eval"):
             model.forward_intermediates(x)
         assert model.attention_maps(x).shape[-1] == 17
 

@@ -207,6 +207,8 @@ static vt_status dropout_backward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
+static void dropout_skip_rows(vt_node *node, int64_t rows) { node->attributes[ROW].i += rows; }
+
 const vt_op vt_op_dropout = {
     .name = "dropout",
     .inputs = 1,
@@ -216,6 +218,7 @@ const vt_op vt_op_dropout = {
     .infer = random_infer,
     .forward = dropout_forward,
     .backward = dropout_backward,
+    .skip_rows = dropout_skip_rows,
     .training_only = true,
     .cheap = true,
     .in_place = true,

@@ -193,6 +193,12 @@ typedef struct vt_op {
     /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot.
      */
     void (*narrow)(vt_node *node, int64_t rows);
+    /* Of an operation that only hands on rows of its input, as `select`: the first of them.
+     * Lowering leaves it out. NULL: it does more. */
+    int64_t (*first_row)(const vt_node *node);
+    /* Let the node do without the first `rows` rows of its input, whose draws are numbered by row.
+     * NULL: nothing is numbered. */
+    void (*skip_rows)(vt_node *node, int64_t rows);
 
     vt_space space;
     bool gathers;         /* a strip reads other rows than its own */
@@ -228,9 +234,6 @@ const vt_op *vt_op_find(const char *name);
 
 /* "(197, 768)" into text. */
 const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape);
-
-/* The place of the attribute `name` among those of the operation, or -1. */
-int vt_attribute_index(const vt_op *op, const char *name);
 
 /* infer() of operations whose output has the shape of each input. */
 vt_status vt_infer_same(vt_signature *signature, vt_error *error);

@@ -8,4 +8,9 @@
 #include "ops/operations.inc"
 #undef VT_OPERATION
 
+/* A node that gives `count` rows of a value, from row `start` on; its shape is still to be
+ * inferred.
+ */
+vt_node vt_select_rows(int value, int64_t start, int64_t count);
+
 #endif

@@ -18,13 +18,6 @@ const vt_op *vt_op_find(const char *name) {
     return NULL;
 }
 
-int vt_attribute_index(const vt_op *op, const char *name) {
-    for (int i = 0; op->attributes[i].name != NULL; i++) {
-        if (strcmp(op->attributes[i].name, name) == 0) return i;
-    }
-    return -1;
-}
-
 const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape) {
     int used = snprintf(text, VT_MAX_NAME, "(");
     for (int i = 0; i < shape->ndim && used < VT_MAX_NAME; i++) {

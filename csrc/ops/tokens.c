@@ -262,6 +262,15 @@ static vt_status select_backward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
+static int64_t first_selected(const vt_node *node) { return node->attributes[START].i; }
+
+vt_node vt_select_rows(int value, int64_t start, int64_t count) {
+    vt_node node = {.op = &vt_op_select, .inputs = {value}, .params = {-1, -1, -1, -1}};
+    node.attributes[START].i = start;
+    node.attributes[COUNT].i = count;
+    return node;
+}
+
 const vt_op vt_op_select = {
     .name = "select",
     .inputs = 1,
@@ -269,5 +278,6 @@ const vt_op vt_op_select = {
     .infer = select_infer,
     .forward = select_forward,
     .backward = select_backward,
+    .first_row = first_selected,
     .gathers = true,
 };

@@ -1,8 +1,7 @@
 /* From the plain list to what the executor runs. Each rule keeps the outputs; "lowered equals
  * plain" is a test. */
-#include <string.h>
-
 #include "base/memory.h"
+#include "ops/operations.h"
 #include "program/program.h"
 
 /* Rows [first, end) of a value. */
@@ -30,18 +29,16 @@ static range all_rows(const vt_program *p, int value) {
     return (range){0, vt_shape_rows(vt_program_shape(p, value))};
 }
 
-static bool is_select(const vt_node *node) { return strcmp(node->op->name, "select") == 0; }
+static bool is_select(const vt_node *node) { return node->op->first_row != NULL; }
 static bool is_row_wise(const vt_node *node) {
     return node->op->space == VT_STRIPS && !node->op->gathers;
 }
-
-enum { SELECT_START, SELECT_COUNT };
 
 /* The rows of its inputs that a node must see to make `wanted` rows of its output. */
 static range rows_needed(const lowering *l, const vt_node *node, int input, range wanted) {
     if (is_row_wise(node)) return wanted;
     if (!is_select(node)) return all_rows(l->from, input);
-    const int64_t start = node->attributes[SELECT_START].i;
+    const int64_t start = node->op->first_row(node);
     return (range){start + wanted.first, start + wanted.end};
 }
 
@@ -93,11 +90,8 @@ static int add_node(lowering *l, vt_node node) {
 static int with_rows(lowering *l, int input, range rows) {
     const range has = l->rows[input];
     if (has.first == rows.first && has.end == rows.end) return l->number[input];
-    vt_node select = {
-        .op = vt_op_find("select"), .inputs = {l->number[input]}, .params = {-1, -1, -1, -1}};
-    select.attributes[SELECT_START].i = rows.first - has.first;
-    select.attributes[SELECT_COUNT].i = rows.end - rows.first;
-    return add_node(l, select);
+    return add_node(
+        l, vt_select_rows(l->number[input], rows.first - has.first, rows.end - rows.first));
 }
 
 static void rewrite(lowering *l, int n) {
@@ -113,8 +107,7 @@ static void rewrite(lowering *l, int n) {
         l->number[value] = node.inputs[0];
         return;
     }
-    const int row = vt_attribute_index(node.op, "row");
-    if (row >= 0) node.attributes[row].i += rows.first;
+    if (node.op->skip_rows != NULL) node.op->skip_rows(&node, rows.first);
     if (node.op->narrow != NULL && rows.end < vt_shape_rows(&node.shape)) {
         node.op->narrow(&node, rows.end);
     }

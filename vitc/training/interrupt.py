@@ -1,7 +1,6 @@
 """Ctrl-C and SIGTERM during a run: the first asks to stop, a second Ctrl-C stops at once."""
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,5 +45,8 @@ def leave(number: int) -> None:
 
 def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    try:
+        shell = get_ipython()  # type: ignore[name-defined]  # noqa: F821  IPython defines it
+    except NameError:
+        return False
     return hasattr(shell, "kernel")
