@@ -3,7 +3,7 @@
 
 #include "image/tables.h"
 
-VT_SLOT_TABLES(filled, vt_image_kernels, VT_IMAGE_KERNELS)
+VT_SLOT_TABLES(filled, vt_image_kernels, VT_IMAGE_SLOTS)
 
 static filled tables[VT_LEVELS];
 
@@ -25,7 +25,7 @@ const vt_image_kernels *vt_image_kernels_level(int isa) {
 }
 
 const char *vt_image_slot_name(int index) {
-    static const char *const names[] = {VT_IMAGE_KERNELS(VT_SLOT_NAME)};
+    static const char *const names[] = {VT_IMAGE_SLOTS(VT_SLOT_NAME)};
     return names[index];
 }
 

@@ -43,7 +43,7 @@ typedef struct vt_box {
 } vt_box;
 
 /* X(name, result, arguments); n counts pixels, or samples where there are no channels. */
-#define VT_IMAGE_KERNELS(X) \
+#define VT_IMAGE_SLOTS(X) \
     /* The taps as `across` and `down` want them, in vt_plan_bytes(...) bytes. */ \
     X(plan_across, void, (void *plan, int64_t channels, const vt_taps *taps)) \
     /* Resized rows: out + r * stride (taps->size, channels) from in[r] (any, channels). */ \
@@ -109,10 +109,10 @@ typedef struct vt_box {
     X(to_bf16, void, (uint16_t *out, const float *in, int64_t n))
 
 typedef struct vt_image_kernels {
-    VT_IMAGE_KERNELS(VT_SLOT_MEMBER)
+    VT_IMAGE_SLOTS(VT_SLOT_MEMBER)
 } vt_image_kernels;
 
-enum { VT_IMAGE_SLOT_COUNT = 0 VT_IMAGE_KERNELS(VT_SLOT_COUNT) };
+enum { VT_IMAGE_SLOT_COUNT = 0 VT_IMAGE_SLOTS(VT_SLOT_COUNT) };
 
 /* Enough for any table; of the last block there may be up to 15 outputs that do not exist. */
 static inline size_t vt_plan_bytes(int64_t size, int64_t step) {

@@ -504,7 +504,7 @@ static void check_table(vt_isa isa) {
                  "%s of %s is said to be of %s", #name, vt_isa_name(isa), vt_isa_name(told)); \
     } \
     slot++;
-    VT_IMAGE_KERNELS(CHECK_SLOT)
+    VT_IMAGE_SLOTS(CHECK_SLOT)
 #undef CHECK_SLOT
     vt_check(slot == VT_IMAGE_SLOT_COUNT, "%d slots", slot);
 }
