@@ -21,7 +21,7 @@ from vitc.models.model import Model
 from vitc.tape import clock
 
 BATCH, STEPS = 4, 3
-# 37 tokens are one strip of rows and 197 four; odd sizes leave rests everywhere.
+# 37 tokens are one unit of rows and 197 four; odd sizes leave rests everywhere.
 MODELS = {
     "small": ("test_vit", dict(img_size=96, depth=2, num_classes=5)),
     "strips": ("vit_tiny_patch16_224", dict(depth=1, num_classes=7)),

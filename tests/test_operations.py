@@ -168,10 +168,15 @@ class Session:
             self.params.write(i, random.standard_normal(shape).astype(dtype))
         shapes = [(BATCH, *shape) for shape in self.program.inputs]
         self.inputs = [random.standard_normal(shape).astype(dtype) for shape in shapes]
-        plan = _vitc.Plan(
-            self.program, self.params, training=True, **{"input_gradients": True, **flags}
+        # The lowest strips that there are, so that a case of two strips has them on any machine.
+        self.plan = _vitc.Plan(
+            self.program,
+            self.params,
+            training=True,
+            tile_rows=1,
+            **{"input_gradients": True, **flags},
         )
-        self.run = _vitc.Run(plan, BATCH, 2)
+        self.run = _vitc.Run(self.plan, BATCH, 2)
         self.weights = [random.standard_normal(y.shape).astype(dtype) for y in self.forward()]
 
     def forward(self) -> tuple[np.ndarray, ...]:
@@ -233,6 +238,15 @@ def test_every_operation_has_a_case_with_each_of_its_parameters() -> None:
             assert not (param["optional"] and all(given)), f"{name} never lacks {param['name']}"
         for attribute in op["attributes"]:
             assert any(attribute["name"] in case.attributes for case in cases), attribute
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "two strips" in name])
+def test_two_strips_are_two(name: str) -> None:
+    case = CASES[name]
+    session = Session(case, "alone")
+    rows = {case.input[0], session.weights[0].shape[1]}
+    heights = [step["tile_rows"] for step in session.plan.steps if step["lane"] == "strips"]
+    assert any(0 < 2 * height >= most > height for most in rows for height in heights)
 
 
 @pytest.mark.parametrize("readers", READERS)
