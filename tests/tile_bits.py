@@ -19,13 +19,18 @@ from vitc.models.model import Model
 
 HEIGHTS = {"machine": None, **{str(rows): rows for rows in (16, 64, 104, 192)}}
 BATCH = 2
-# Tokens: 197 and, with some dropped, 138; 65; 1. Odd widths leave rests in every vector.
+# Tokens: 197 and, with some dropped, 138; 325 queries are two blocks; 65; 1. Odd widths leave
+# rests in every vector.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "197": (
         "vit_tiny_patch16_224",
         dict(depth=1, qk_norm=True, init_values=0.1, patch_drop_rate=0.3, num_classes=7),
     ),
     "197 plain": ("vit_tiny_patch16_224", dict(depth=2, global_pool="max", num_classes=7)),
+    "325, in blocks": (
+        "vit_tiny_patch16_224",
+        dict(img_size=144, patch_size=8, embed_dim=24, num_heads=2, depth=1, num_classes=3),
+    ),
     "65": (
         "vit_tiny_patch16_224",
         dict(img_size=128, embed_dim=60, depth=2, attn_layer="diff", mlp_ratio=2.7, num_classes=3),
