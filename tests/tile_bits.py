@@ -29,7 +29,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "197 plain": ("vit_tiny_patch16_224", dict(depth=2, global_pool="max", num_classes=7)),
     "325, in blocks": (
         "vit_tiny_patch16_224",
-        dict(img_size=144, patch_size=8, embed_dim=24, num_heads=2, depth=1, num_classes=3),
+        dict(img_size=144, patch_size=8, embed_dim=24, num_heads=2, depth=2, num_classes=3),
     ),
     "65": (
         "vit_tiny_patch16_224",
