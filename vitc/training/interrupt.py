@@ -46,7 +46,7 @@ def leave(number: int) -> None:
 def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this."""
     try:
-        shell = get_ipython()  # type: ignore[name-defined]  # noqa: F821  IPython defines it
+        shell = get_ipython()  # type: ignore[name-defined]  # IPython defines it
     except NameError:
         return False
     return hasattr(shell, "kernel")
