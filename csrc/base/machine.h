@@ -24,7 +24,7 @@ typedef enum vt_precision {
     VT_PRECISION_COUNT
 } vt_precision;
 
-/* Tiles are whole units (program/tiling.h), so that no size changes a bit of a result. */
+/* Tiles are whole units (plan/tiling.h), so that no size changes a bit of a result. */
 typedef enum vt_tile_size {
     VT_TILE_ROWS,  /* rows of a strip, at most; but a unit, which has up to 64, is the least */
     VT_TILE_PANEL, /* units of a panel of a weight's gradient, at most */

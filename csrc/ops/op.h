@@ -153,7 +153,7 @@ typedef struct vt_tile {
     bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
     const void *packed[VT_MAX_PACKS];
 
-    /* A backward step that leaves sums works on one unit of summation at a time (program/tiling.h),
+    /* A backward step that leaves sums works on one unit of summation at a time (plan/tiling.h),
      * so that its bits do not follow the height of the strips. */
     void *partial;         /* backward: this unit's; accumulate: of unit 0 of image 0 */
     size_t partial_stride; /* bytes from image to image */

@@ -3,7 +3,7 @@
 #ifndef VT_OPTIM_OPTIM_H
 #define VT_OPTIM_OPTIM_H
 
-#include "program/params.h"
+#include "params/params.h"
 
 /* Which rows a step changes, and what the optimizer keeps for them. */
 typedef struct vt_update {

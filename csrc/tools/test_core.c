@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "optim/optim.h"
-#include "program/run.h"
+#include "run/run.h"
 #include "tools/check.h"
 #include "tools/transformer.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "program/offsets.h"
+#include "plan/offsets.h"
 #include "tools/check.h"
 
 enum { MOST = 3000 };

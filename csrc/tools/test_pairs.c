@@ -9,7 +9,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "optim/optim.h"
-#include "program/run.h"
+#include "run/run.h"
 #include "tools/check.h"
 #include "tools/transformer.h"
 

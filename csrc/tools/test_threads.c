@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "program/run.h"
+#include "run/run.h"
 #include "tools/check.h"
 #include "tools/transformer.h"
 

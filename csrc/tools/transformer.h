@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ops/operations.h"
-#include "program/params.h"
+#include "params/params.h"
 #include "program/program.h"
 #include "tools/numbers.h"
 

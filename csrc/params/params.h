@@ -1,7 +1,7 @@
 /* The parameters of one model: rows of (name, shape) over one flat, 64-byte aligned buffer in the
  * order of the state dict. Gradients, and buffers of an optimizer, have the same layout. */
-#ifndef VT_PROGRAM_PARAMS_H
-#define VT_PROGRAM_PARAMS_H
+#ifndef VT_PARAMS_PARAMS_H
+#define VT_PARAMS_PARAMS_H
 
 #include "base/lock.h"
 #include "ops/op.h"

@@ -15,12 +15,12 @@
  * What a step writes is a new *buffer*, used by later steps and never written again; so the life of
  * a buffer is known, and buffers that do not live at the same time share memory. Sizes are per
  * image: one plan serves every batch. */
-#ifndef VT_PROGRAM_PLAN_H
-#define VT_PROGRAM_PLAN_H
+#ifndef VT_PLAN_PLAN_H
+#define VT_PLAN_PLAN_H
 
-#include "program/params.h"
+#include "params/params.h"
 #include "program/program.h"
-#include "program/tiling.h"
+#include "plan/tiling.h"
 
 enum { VT_NOTHING = -1 }; /* instead of the index of a buffer */
 

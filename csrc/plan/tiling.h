@@ -5,8 +5,8 @@
  * nothing but the size of a matrix and are part of the format: what is summed up over rows (the
  * gradients of a norm, say) is summed within a unit, then unit after unit. A tile is a whole number
  * of units, and the machine says how many. */
-#ifndef VT_PROGRAM_TILING_H
-#define VT_PROGRAM_TILING_H
+#ifndef VT_PLAN_TILING_H
+#define VT_PLAN_TILING_H
 
 #include "base/machine.h"
 #include "ops/op.h"

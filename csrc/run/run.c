@@ -1,4 +1,4 @@
-#include "program/run.h"
+#include "run/run.h"
 
 #include <stdatomic.h>
 #include <string.h>

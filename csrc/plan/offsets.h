@@ -1,7 +1,7 @@
 /* Offsets for blocks of memory with known lives: blocks that do not live at the same time may share
  * bytes. */
-#ifndef VT_PROGRAM_OFFSETS_H
-#define VT_PROGRAM_OFFSETS_H
+#ifndef VT_PLAN_OFFSETS_H
+#define VT_PLAN_OFFSETS_H
 
 #include <stddef.h>
 

@@ -1,9 +1,9 @@
-#include "program/plan.h"
+#include "plan/plan.h"
 
 #include <string.h>
 
 #include "base/memory.h"
-#include "program/schedule.h"
+#include "plan/schedule.h"
 
 static bool same_dims(const vt_shape *a, const vt_shape *b) {
     return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0;

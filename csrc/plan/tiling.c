@@ -1,4 +1,4 @@
-#include "program/tiling.h"
+#include "plan/tiling.h"
 
 /* The units: these numbers decide bits. 64 rows of 3072 floats, a panel of 64 K elements and a
  * block of 80 K stay in a second-level cache of 1 MB. */

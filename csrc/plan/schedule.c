@@ -1,6 +1,6 @@
 /* The order of steps: forward, then backward in reverse, cut into phases where tiles need the rows
  * of other tiles. */
-#include "program/schedule.h"
+#include "plan/schedule.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* The place of every buffer: from its life (first to last use) follows what may share memory. */
-#include "program/schedule.h"
+#include "plan/schedule.h"
 
 #include "base/memory.h"
-#include "program/offsets.h"
+#include "plan/offsets.h"
 
 /* How a buffer is used, over all steps. */
 typedef struct usage {

@@ -1,8 +1,8 @@
 /* A run: the memory of one live forward pass, and the loop that executes a plan. */
-#ifndef VT_PROGRAM_RUN_H
-#define VT_PROGRAM_RUN_H
+#ifndef VT_RUN_RUN_H
+#define VT_RUN_RUN_H
 
-#include "program/plan.h"
+#include "plan/plan.h"
 
 typedef struct vt_run {
     vt_plan *plan;

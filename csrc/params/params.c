@@ -1,4 +1,4 @@
-#include "program/params.h"
+#include "params/params.h"
 
 #include <math.h>
 #include <string.h>

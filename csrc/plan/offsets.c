@@ -1,4 +1,4 @@
-#include "program/offsets.h"
+#include "plan/offsets.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

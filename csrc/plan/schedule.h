@@ -1,9 +1,9 @@
 /* Planning in two parts, both called by vt_plan_open only: what is done in which order, and where
  * it is kept. */
-#ifndef VT_PROGRAM_SCHEDULE_H
-#define VT_PROGRAM_SCHEDULE_H
+#ifndef VT_PLAN_SCHEDULE_H
+#define VT_PLAN_SCHEDULE_H
 
-#include "program/plan.h"
+#include "plan/plan.h"
 
 /* Fill steps, lanes, phases and buffers (without places) of a plan with its kits, and with what it
  * trains. */
