@@ -1,7 +1,7 @@
 """Builds the extension vitc._vitc and takes oneDNN into the package. Metadata: pyproject.toml.
 
 Environment:
-    VITC_ONEDNN=0       build without oneDNN: plain C products, slow but right
+    VITC_ONEDNN=0       build without oneDNN: plain C products, slow but correct
     VITC_ONEDNN_ROOT    directory with include/ and lib/ of another oneDNN >= 3.2 with OpenMP
     VITC_OPENMP=0       build without threads (for ThreadSanitizer)
     VITC_WERROR=1       warnings are errors
@@ -196,7 +196,7 @@ class BuildExt(build_ext):
             )
         flags = [*common_flags(), *stage_libraries(self.staged(), compiler)]
         libraries = [*library_flags(self.staged()), "-Wl,-rpath,$ORIGIN/_lib"]
-        # Python was linked with search paths of its own, perhaps: of this machine, and before ours.
+        # Python may have been linked with search paths of this machine, which come before ours.
         linker = self.compiler.linker_so
         self.compiler.linker_so = [f for f in linker if not f.startswith("-Wl,-rpath")]
         objects = self.compile_all(ext, compiler, flags)
@@ -207,7 +207,7 @@ class BuildExt(build_ext):
         )
 
     def compile_all(self, ext: Extension, compiler: list[str], flags: list[str]) -> list[str]:
-        """Objects of all sources, those made anew that are older than a source or a header."""
+        """Objects of all sources; those older than a source or a header are rebuilt."""
         # A folder per set of flags: a build with other ones must not take these objects.
         folder = Path(self.build_temp) / hashlib.sha256(repr(flags).encode()).hexdigest()[:12]
 

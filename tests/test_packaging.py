@@ -320,7 +320,7 @@ def test_a_build_without_onednn_runs(source: Path, tmp_path: Path) -> None:
     python = fresh(tmp_path / "venv")
     done = install(python, source, VITC_ONEDNN="0")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "none: plain C products, slow but right" in smoke(python)
+    assert "none: plain C products, slow but correct" in smoke(python)
 
 
 @pytest.mark.packaging

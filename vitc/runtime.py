@@ -113,7 +113,7 @@ def _engine(kind: str, rows: list[Any], dtype: str, **options: bool) -> str:
 
 def _onednn(c: dict[str, Any]) -> str:
     if c["onednn"] == "none":
-        return "none: plain C products, slow but right"
+        return "none: plain C products, slow but correct"
     return c["onednn"] if c["isa"] != "ref" else f"{c['onednn']}, not used at this level"
 
 

@@ -52,7 +52,7 @@ static bool read_number(int index, const char *name, int64_t *number) {
     return whole;
 }
 
-/* Sizes stand there in KiB. A cache of instructions is passed over. */
+/* Sizes are given in KiB. Instruction caches are skipped. */
 static void find_caches(int64_t cache[VT_CACHE_COUNT]) {
     enum { MOST = 8 };
     for (int i = 0; i < MOST; i++) {
@@ -68,7 +68,7 @@ static void find_caches(int64_t cache[VT_CACHE_COUNT]) {
 
 enum { LINE = 128 };
 
-/* Where a reader of the file stands. */
+/* The position of a reader in the file. */
 typedef struct reader {
     const char *path;
     int line;
@@ -101,7 +101,7 @@ static bool find_key(const char *key, int *precision, int *size) {
     return false;
 }
 
-/* A whole number of decimal digits from 1 to `most`. */
+/* A decimal integer from 1 to `most`. */
 static bool parse_number(const char *text, int64_t most, int64_t *number) {
     *number = 0;
     for (const char *c = text; *c != '\0'; c++) {

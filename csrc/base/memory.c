@@ -71,7 +71,7 @@ vt_status vt_memory_room(size_t bytes, vt_error *error) {
                                : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED) {
-        return vt_fail(error, VT_MEMORY, "there is no room for %zu bytes of work space", bytes);
+        return vt_fail(error, VT_MEMORY, "no room for %zu bytes of work space", bytes);
     }
     (void)munmap(room, bytes);
     return VT_OK;

@@ -11,7 +11,7 @@
 
 enum { VT_ALIGN = 64 };
 
-/* Round `bytes` up to a whole number of alignment units. */
+/* Round `bytes` up to a multiple of the alignment unit. */
 static inline size_t vt_align(size_t bytes) {
     return (bytes + (VT_ALIGN - 1)) & ~(size_t)(VT_ALIGN - 1);
 }

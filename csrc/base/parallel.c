@@ -149,8 +149,8 @@ static int startable(int threads) {
     return count + 1;
 }
 
-/* The team may be smaller than asked for, and a team of one is no active region: so nothing here
- * depends on its size. */
+/* The team may be smaller than asked for, and a team of one is not an active region: so nothing
+ * here depends on its size. */
 static void run_team(loop *l, int threads) {
 #pragma omp parallel num_threads(threads)
     work(l, omp_get_thread_num());

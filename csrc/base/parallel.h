@@ -26,7 +26,7 @@ void vt_parallel_for(int64_t tasks, int threads, vt_body body, void *context);
 /* From begin to end this thread is calm; the two may be nested. Then
  *
  * - signals from outside wait. Matrix products of oneDNN 3.2 ("gemm:jit", fixed in 3.11.2) let the
- *   stack pointer point into the heap, and the frame of a handler would overwrite what lies there;
+ *   stack pointer point into the heap, and the frame of a handler would overwrite what is there;
  * - arithmetic is the standard's: what another library has set in this thread, such as flushing
  *   denormal numbers to zero, would make bits depend on which thread ran a task;
  * - library code (oneDNN) sees a thread limit of one.
@@ -40,7 +40,7 @@ void vt_calm_end(void);
  * cgroup quota and by OMP_NUM_THREADS. At least 1. */
 int vt_default_threads(void);
 
-/* How many forks lie between the process that loaded the core and this one: a claim of a thread is
+/* How many forks are between the process that loaded the core and this one: a claim of a thread is
  * void in a child, where that thread is not. */
 int vt_forks(void);
 

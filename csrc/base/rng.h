@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* Where in a training run a draw stands. */
+/* The position of a draw in a training run. */
 typedef struct vt_rng_key {
     uint64_t seed;
     uint64_t step;    /* optimizer step */

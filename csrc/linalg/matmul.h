@@ -63,7 +63,7 @@ vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, v
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error);
 
-/* Whether a row of c has the same bits whatever m is, and wherever in c it stands. */
+/* Whether a row of c has the same bits whatever m is, and wherever in c it is. */
 bool vt_matmul_rows_alike(const vt_matmul *matmul);
 
 /* Where row `row` of c, and what makes it in a, begin. */

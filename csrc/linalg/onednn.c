@@ -83,7 +83,7 @@ static vt_status check_version(vt_error *error) {
 }
 
 /* oneDNN must not use more of the processor than the kernels: VITC_ISA compares like with like. Nor
- * less: what an environment variable of its own asks for would change bits unseen. */
+ * less: what its environment variables ask for would change bits unseen. */
 static vt_status cap_instructions(vt_error *error) {
     static const dnnl_cpu_isa_t caps[] = {[VT_ISA_AVX2] = dnnl_cpu_isa_avx2,
                                           [VT_ISA_AVX512] = dnnl_cpu_isa_avx512_core,
@@ -473,7 +473,7 @@ static bool multiplies(vt_operands operands) {
     enum { HAS_VNNI = 0x40, HAS_BF16 = 0x80 }; /* bits of dnnl_cpu_isa_t */
     static const int needed[VT_OPERANDS_COUNT] = {0, HAS_BF16, HAS_VNNI};
     if (operands == VT_OPERANDS_REAL) return true;
-    vt_error error; /* why it does not start is told when a product is opened */
+    vt_error error; /* why it does not start is reported when a product is opened */
     return start(&error) == VT_OK && ((int)dnnl_get_effective_cpu_isa() & needed[operands]) != 0;
 }
 

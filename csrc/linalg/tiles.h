@@ -34,7 +34,7 @@ typedef struct vt_tiles {
 static inline int64_t vt_cut_count(vt_cut cut) { return (cut.rows + cut.tile - 1) / cut.tile; }
 
 /* `shape` without the size that is cut. If its lda is cut.tile and a is stored transposed, then the
- * columns of a tile stand dense, in the last tile too. After an error, close what was opened. */
+ * columns of a tile are dense, in the last tile too. After an error, close what was opened. */
 vt_status vt_tiles_open(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut, vt_error *error);
 void vt_tiles_close(vt_tiles *tiles);
 

@@ -1,5 +1,5 @@
 /* affine: a factor and a shift per column, y = x * weight + bias: the layer scale of a branch
- * (Touvron et al. 2021; timm LayerScale), or a bias that stands apart from its matrix product. */
+ * (Touvron et al. 2021; timm LayerScale), or a bias apart from its matrix product. */
 #include "ops/operations.h"
 
 enum { WEIGHT, BIAS };

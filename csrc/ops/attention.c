@@ -6,7 +6,7 @@
  * Backward computes the probabilities again: only qkv is kept.
  *
  * `maps` > 1: q and k of a head are that many pieces of e = d / maps columns, each with a softmax
- * of its own over the same v; the results stand side by side, (N, maps x C) head-major
+ * of its own over the same v; the results are side by side, (N, maps x C) head-major
  * (differential attention takes their difference). `queries` > 0: only the first rows ask, and the
  * output has as many rows (a narrowed program). `causal` = 1: a query sees the keys up to its own.
  *
@@ -45,10 +45,10 @@ typedef struct sizes {
     int64_t ld;        /* from one row of probabilities to the next: whole cache lines */
 } sizes;
 
-/* Of q, k and v in the inputs: the operation with two has q in a value of its own. */
+/* Of q, k and v in the inputs: the operation with two has q in a separate value. */
 typedef struct place {
     int input;
-    int64_t first, width; /* the first column, in rows of so many */
+    int64_t first, width; /* the first column, in rows of this width */
     int64_t rows, cols;
 } place;
 
@@ -206,7 +206,7 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmet
 
 enum { Q, K, V };
 
-/* Where `which` of q, k, v of the tile's head and of this map stands. */
+/* The place of `which` of q, k, v of the tile's head and of this map. */
 static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
     const bool cross = crosses(t->signature);
     const int before = cross && which != Q ? which - 1 : which; /* of q, k, v in its input */
@@ -252,7 +252,7 @@ static const void *operand(const vt_tile *t, const head *h, sizes z, const void 
     return h->rounded;
 }
 
-/* One of the products for so many queries. */
+/* One of the products for this many queries. */
 static vt_status multiply(const vt_tile *t, const head *h, int slot, int64_t queries, void *c,
                           const void *a, const void *b, vt_error *error) {
     return vt_tiles_run(&t->kit->product[slot], queries, c, a, b, NULL, h->product, error);

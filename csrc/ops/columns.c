@@ -76,7 +76,7 @@ static vt_status concat_infer(vt_signature *s, vt_error *error) {
     VT_TRY(vt_expect_matrix(s, 1, error));
     const vt_shape *a = &s->input[0], *b = &s->input[1];
     if (a->dim[0] != b->dim[0]) {
-        return vt_fail(error, VT_VALUE, "inputs of %lld and %lld rows cannot stand side by side",
+        return vt_fail(error, VT_VALUE, "cannot concatenate inputs with %lld and %lld rows",
                        (long long)a->dim[0], (long long)b->dim[0]);
     }
     s->node->shape = (vt_shape){2, {a->dim[0], a->dim[1] + b->dim[1]}};

@@ -13,7 +13,7 @@ static int64_t elements(const vt_tile *t) {
 
 enum { FUNCTION };
 
-/* x * sigmoid(a x + b x^3) by their names in timm; the exact GELU has kernels of its own. */
+/* x * sigmoid(a x + b x^3) by their names in timm; the exact GELU has its own kernels. */
 static const struct swish {
     const char *name;
     double a, b;
@@ -164,7 +164,7 @@ const vt_op vt_op_scale = {
 
 /* ---------------------------------------------------------------- dropout and drop path */
 
-/* `row` is where the first row of the input stands in the mask of the image: not 0 when the program
+/* `row` is the position of the input's first row in the mask of the image: not 0 when the program
  * was narrowed to some rows. */
 enum { RATE, SITE, ROW };
 

@@ -59,7 +59,7 @@ static size_t own_bytes(const vt_kit *kit, const vt_signature *s, vt_arithmetic 
 }
 
 /* dx = dy W on strips, dW = dy^T x on panels of dy's columns. What is rounded is dense, what is not
- * is read where it stands. */
+ * is read in place. */
 static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_matmul_shape shape,
                                vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);

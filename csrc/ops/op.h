@@ -184,7 +184,7 @@ typedef struct vt_op {
      * will do. */
     vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_arithmetic arithmetic,
                       vt_error *error);
-    /* Write what pack_bytes stands for. NULL: what vt_tiles_pack makes of params[0]. */
+    /* Write the packed layout. NULL: what vt_tiles_pack makes of params[0]. */
     vt_status (*pack)(const vt_tile *tile, void *packed, vt_error *error);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
     double (*flops)(const vt_signature *signature);
@@ -193,7 +193,7 @@ typedef struct vt_op {
     /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot.
      */
     void (*narrow)(vt_node *node, int64_t rows);
-    /* Of an operation that only hands on rows of its input, as `select`: the first of them.
+    /* Of an operation that only passes on rows of its input, as `select`: the first of them.
      * Lowering leaves it out. NULL: it does more. */
     int64_t (*first_row)(const vt_node *node);
     /* Let the node do without the first `rows` rows of its input, whose draws are numbered by row.

@@ -45,7 +45,7 @@ const vt_op vt_op_pool = {
 
 /* ---------------------------------------------------------------- pool_max */
 
-/* Where a greatest element stands shows only in all rows, so an image is one part. */
+/* The greatest element is known only after all rows, so an image is one part. */
 static vt_status pool_max_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                                vt_error *error) {
     (void)s, (void)arithmetic, (void)error;

@@ -1,5 +1,5 @@
 /* resample: a table of positions for another grid of patches, (P + h w, D) -> (P + h' w', D). The
- * first P rows, of tokens that are no patches, stay. The rest is resized bicubically with
+ * first P rows, of tokens that are not patches, stay. The rest is resized bicubically with
  * antialiasing, the rows of the grid by a matrix R (h', h), its columns by C (w', w):
  *
  *   y[i, j] = sum over a, b of R[i, a] C[j, b] x[a, b]

@@ -39,7 +39,8 @@ void vt_lamb_run(const vt_update *update, const vt_lamb *step, bool adapts, bool
 void vt_clip_value(vt_params *params, const bool *chosen, double limit, int threads);
 
 /* Adaptive clipping (Brock et al. 2021; timm adaptive_clip_grad): a unit is a row of a parameter's
- * matrix, or a whole vector; its gradient's norm is cut to factor * max(norm of the unit, eps). */
+ * matrix, or a whole vector; its gradient's norm is clipped to factor * max(norm of the unit, eps).
+ */
 void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, double eps,
                       int threads);
 

@@ -73,7 +73,7 @@ static void average_row(void *context, vt_worker worker) {
                a->params->rows[row].elements);
 }
 
-/* In the order of their addresses: two averages the other way round do not wait for each other. */
+/* In the order of their addresses: two averages that swap their arguments do not deadlock. */
 static void lock_both(vt_params *average, vt_params *params) {
     const bool first = (uintptr_t)average < (uintptr_t)params;
     if (first) vt_lock_alone(&average->values);

@@ -214,7 +214,7 @@ static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error
     return VT_OK;
 }
 
-/* True if backward computes the output of a node anew: what is cheap, or all between borders. */
+/* True if backward recomputes the output of a node: what is cheap, or all between borders. */
 static bool runs_again(const scheduler *s, const vt_node *node) {
     return node->op->cheap || (s->options.checkpointing && !node->border);
 }

@@ -20,10 +20,10 @@ typedef struct vt_tiling {
 /* tile_rows: instead of those of the machine; 0 = as the machine has them. */
 vt_tiling vt_tiling_make(const vt_program *lowered, vt_arithmetic arithmetic, int64_t tile_rows);
 
-/* How a value of so many rows is cut into strips. */
+/* How a value of n rows is cut into strips. */
 vt_cut vt_tiling_strips(const vt_tiling *tiling, int64_t rows);
 
-/* What an operation is told before it opens its products. */
+/* What an operation gets to know before it opens its products. */
 void vt_tiling_fill(const vt_tiling *tiling, vt_kit *kit, const vt_signature *signature);
 
 #endif

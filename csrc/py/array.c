@@ -167,7 +167,7 @@ PyObject *vt_array_view(PyObject *owner, void *data, char type, const vt_shape *
 
 static const int sample_number[VT_SAMPLE_COUNT] = {NPY_UINT8, NPY_UINT16, NPY_FLOAT32};
 
-/* -1 if it is none. */
+/* -1 if it is not one. */
 static int sample_of(PyArrayObject *array) {
     for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
         if (PyArray_TYPE(array) == sample_number[sample] && !PyArray_ISBYTESWAPPED(array)) {

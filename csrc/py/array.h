@@ -50,7 +50,7 @@ typedef struct vt_pixels {
     bool is_matrix; /* without an axis for channels, of which there is one */
 } vt_pixels;
 
-/* The pixels of an array, copied only if those of a row do not lie side by side. -1 with a
+/* The pixels of an array, copied only if those of a row are not adjacent. -1 with a
  * TypeError or ValueError. */
 int vt_pixels_expect(vt_pixels *pixels, PyObject *object, const char *name);
 

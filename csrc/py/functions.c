@@ -269,7 +269,7 @@ PyMethodDef vt_module_methods[] = {
      "look_up($module, image, table, /)\n--\n\nEach level of an image through a table of all."},
     {"displace", (PyCFunction)(void (*)(void))vt_py_displace, METH_FASTCALL,
      "displace($module, image, displacement, bilinear, /, *fill)\n--\n\n"
-     "A new image, each pixel of which is another of the image, or lies between some."},
+     "A new image; each pixel is one of the image, or interpolated between some."},
     {"write_image", VT_KEYWORDS(vt_py_write_image),
      "write_image($module, /, image, mean, std, *, flip=False, bf16=False, out=None, other=None,\n"
      "            other_flip=False, lam=1.0, box=(0, 0, 0, 0), channels_first=False)\n--\n\n"
@@ -282,7 +282,7 @@ PyMethodDef vt_module_methods[] = {
     {"blend", vt_py_blend, METH_VARARGS,
      "blend($module, image, other, ratio, /)\n--\n\nimage + ratio (other - image)."},
     {"shade", vt_py_shade, METH_VARARGS,
-     "shade($module, image, field, /)\n--\n\nThe levels of each pixel times a factor of its own."},
+     "shade($module, image, field, /)\n--\n\nThe levels of each pixel times its own factor."},
     {"mix_batch", vt_py_mix_batch, METH_VARARGS,
      "mix_batch($module, batch, partners, lam, boxes, /)\n--\n\n"
      "Images of a batch (B, C, H, W) mixed with each other."},

@@ -89,7 +89,8 @@ static int module_exec(PyObject *module) {
     if (PyModule_AddFunctions(module, vt_loss_methods) < 0) return -1;
     if (PyModule_AddFunctions(module, vt_optimizer_methods) < 0) return -1;
     state->error = PyErr_NewExceptionWithDoc(
-        "vitc.VitcError", "The C core broke a promise of its own; please report it.", NULL, NULL);
+        "vitc.VitcError", "The library was misused in a way that no built-in exception describes.",
+        NULL, NULL);
     if (state->error == NULL || PyModule_AddObjectRef(module, "VitcError", state->error) < 0) {
         return -1;
     }

@@ -3,7 +3,7 @@
 
 static vt_plan *plan_of(PyObject *self) { return ((vt_plan_object *)self)->plan; }
 
-/* None is 0, the machine's own choice; what is no number of rows becomes -1, which the core
+/* None is 0, the machine's own choice; what is not a number of rows becomes -1, which the core
  * refuses.
  */
 static int64_t parse_tile_rows(PyObject *object) {

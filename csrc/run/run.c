@@ -307,7 +307,7 @@ static size_t value_bytes(const vt_run *run, int value) {
     return (size_t)vt_shape_elements(shape) * vt_dtype_size(run->plan->dtype);
 }
 
-/* Images of the arena stand `stride` bytes apart, those of the caller are dense. */
+/* Images of the arena are `stride` bytes apart, those of the caller are dense. */
 static void copy_in(const vt_run *run, int buffer, const void *from, size_t bytes) {
     const size_t stride = image_stride(run->plan, buffer);
     for (int64_t b = 0; b < run->images; b++) {
