@@ -456,7 +456,7 @@ def test_without_dynamic_axes_the_batch_is_that_of_the_images(tmp_path: Path) ->
         (dict(input_names=["a", "b"]), ValueError, "input_names"),
         (dict(input_names=["same"], output_names=["same"]), ValueError, "'same'"),
         (dict(input_names=["cls_token"]), ValueError, "'cls_token'"),
-        (dict(model=3), TypeError, "expected a model of vitc, got a int"),
+        (dict(model=3), TypeError, "expected a vitc model, got a int"),
     ],
 )
 def test_bad_calls_leave_nothing(

@@ -442,7 +442,8 @@ def test_views_are_images_too() -> None:
 
 def test_every_level_computes_the_same() -> None:
     """This file and those named at every instruction set, without the long test and this one."""
-    files = (__file__, *(f"tests/test_data_{name}.py" for name in ("blur", "geometry", "golden")))
+    others = (f"tests/test_data_functional_{name}.py" for name in ("blur", "geometry", "golden"))
+    files = (__file__, *others)
     if os.environ.get("VITC_ISA"):
         return
     for level in ("ref", "avx2"):

@@ -85,7 +85,8 @@ def test_a_run_that_is_stopped_within_a_window_begins_the_window_again(tmp_path:
     for stop, border, due in ((Stop(), 3, 0), (Pause(), 6, 1)):
         clock.begin(0)
         cut = trainer(tmp_path / "b", callbacks=stop, **options)
-        cut.fit(classifier(), Batches(7), Batches(2))
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            cut.fit(classifier(), Batches(7), Batches(2))
         path = cut.checkpoint_callback.last_model_path
         progress = checkpoint.read(path).state["progress"]
         assert (progress["batch"], progress["validating"]) == (border, due)

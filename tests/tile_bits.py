@@ -16,6 +16,7 @@ import numpy as np
 import vitc
 from vitc import _vitc
 from vitc.models.model import Model
+from vitc.quantization import quantize
 
 HEIGHTS = {"machine": None, **{str(rows): rows for rows in (16, 64, 104, 192)}}
 BATCH = 2
@@ -89,7 +90,7 @@ def main() -> None:
         for precision in (*PRECISIONS, "int8"):
             model = model_of(name, "float64" if precision == "float64" else "float32")
             if precision == "int8":
-                model.quantize_()
+                model = quantize(model)
             for way, height in HEIGHTS.items():
                 for what, digest in digests_of(model, height, precision == "bf16").items():
                     found.setdefault(f"{name} {precision} {what}", {})[way] = digest
