@@ -34,7 +34,9 @@ static const int argument[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_
                                        DNNL_ARG_SCRATCHPAD};
 
 enum {
-    PROBE_ROWS = 64,    /* rows of the product that is asked which layout of b it likes */
+    /* Rows of the product that is asked which layout of b it likes. Part of the format, as the unit
+     * of a strip is, and so not of the machine: tiles of all heights share the layout. */
+    PROBE_ROWS = 64,
     LIBRARY_CACHE = 256 /* primitives that oneDNN itself keeps: those of equal reorders */
 };
 

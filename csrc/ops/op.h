@@ -4,9 +4,9 @@
  * Python reads the schema part of these.
  *
  * An operation works on tiles. Its output for one image is a matrix (rows, cols); the executor cuts
- * the rows into fixed strips (or, for attention, the image into heads) and calls forward once per
- * tile, from any thread, in any order. So a tile may write only what it owns, and the bits of a
- * result depend on nothing but one image.
+ * the rows into strips (or, for attention, the image into heads) and calls forward once per tile,
+ * from any thread, in any order. So a tile may write only what it owns, and the bits of a result
+ * depend on nothing but one image. How high a strip is, the kit says; no row's bits depend on it.
  *
  *   forward     out  = f(in, param)                      tiles of out
  *   backward    din  = base + df/din (dout)              tiles of din
