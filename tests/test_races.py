@@ -65,19 +65,23 @@ def test_every_pair_for_a_moment() -> None:
     assert told(start("pairs", 0.01), 200).startswith("253 pairs, ")
 
 
-@pytest.mark.long
-def test_every_pair_for_long() -> None:
-    """20 seconds each, in eight processes."""
-    parts = [start("pairs", 20, part, 8) for part in range(8)]
+def for_long(**environment: str) -> None:
+    """Every pair for 20 seconds, in eight processes."""
+    parts = [start("pairs", 20, part, 8, **environment) for part in range(8)]
     for part in parts:
         print(told(part, 3600), end="")
+
+
+@pytest.mark.long
+def test_every_pair_for_long() -> None:
+    for_long()
 
 
 @pytest.mark.long
 def test_every_pair_under_thread_sanitizer(tmp_path: Path) -> None:
     environment = vitc_under("thread", tmp_path, VITC_OPENMP="0")
     options = {"TSAN_OPTIONS": "halt_on_error=1", "OMP_NUM_THREADS": "1"}
-    print(told(start("pairs", 1, **environment, **options), 3600), end="")
+    for_long(**environment, **options)
 
 
 # ---------------------------------------------------------------------------------------- arrays
