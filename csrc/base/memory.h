@@ -23,6 +23,11 @@ vt_status vt_alloc(void **block, size_t bytes, vt_error *error);
 /* Like vt_alloc for `count` elements of `size` bytes; an overflowing product is VT_MEMORY. */
 vt_status vt_alloc_array(void **block, size_t count, size_t size, vt_error *error);
 
+/* The same for a typed pointer: VT_NEW(&p->steps, count, error) makes it point to `count` elements.
+ */
+#define VT_NEW(pointer, count, error) \
+    vt_alloc_array((void **)(pointer), (size_t)(count), sizeof **(pointer), error)
+
 /* Give back a block. NULL is allowed. */
 void vt_free(void *block);
 

@@ -29,7 +29,7 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
         chunks += vt_ceil_div(row->elements, VT_CHUNK);
     }
     for (int i = 0; i < 2; i++) {
-        VT_TRY(vt_alloc_array((void **)&params->sums[i], (size_t)chunks, sizeof(double), error));
+        VT_TRY(VT_NEW(&params->sums[i], chunks, error));
     }
     return vt_params_buffer(params, &params->data, error);
 }

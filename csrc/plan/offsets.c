@@ -69,7 +69,7 @@ static bool fits(const shelf *s, vt_block *b) {
 /* An empty shelf, which no block meets. */
 static vt_status open_shelf(shelf *s, vt_error *error) {
     *s = (shelf){.last_end = -1};
-    return vt_alloc_array((void **)&s->blocks, SHELF, sizeof *s->blocks, error);
+    return VT_NEW(&s->blocks, SHELF, error);
 }
 
 /* A full shelf hands the upper half of its blocks to a new one. */
@@ -128,7 +128,7 @@ vt_status vt_offsets_find(vt_block *blocks, int count, size_t *total, vt_error *
     shelves all = {.count = 1};
     /* All but the first have been filled to one half at least. */
     const size_t most = (size_t)count / (SHELF / 2) + 2;
-    VT_TRY(vt_alloc_array((void **)&all.list, most, sizeof *all.list, error));
+    VT_TRY(VT_NEW(&all.list, most, error));
     vt_status status = open_shelf(&all.list[0], error);
     if (status == VT_OK) status = place_all(&all, blocks, count, error);
     for (int i = 0; i < count && status == VT_OK; i++) {

@@ -44,7 +44,7 @@ static vt_status open_kits(vt_plan *plan, vt_plan_options options, vt_error *err
     const vt_program *p = plan->lowered;
     const vt_arithmetic arithmetic = {plan->dtype, plan->training, options.bf16};
     plan->tiling = vt_tiling_make(p, arithmetic, options.tile_rows);
-    VT_TRY(vt_alloc_array((void **)&plan->kits, (size_t)p->node_count, sizeof *plan->kits, error));
+    VT_TRY(VT_NEW(&plan->kits, p->node_count, error));
     for (int n = 0; n < p->node_count; n++) {
         const vt_op *op = p->nodes[n].op;
         vt_tiling_fill(&plan->tiling, &plan->kits[n], &p->signatures[n]);
@@ -56,7 +56,7 @@ static vt_status open_kits(vt_plan *plan, vt_plan_options options, vt_error *err
 
 /* Read once: what another thread changes meanwhile must not make a plan of two minds. */
 static vt_status note_trained(vt_plan *plan, const vt_params *params, vt_error *error) {
-    VT_TRY(vt_alloc_array((void **)&plan->trained, (size_t)params->count, sizeof(bool), error));
+    VT_TRY(VT_NEW(&plan->trained, params->count, error));
     for (int i = 0; i < params->count; i++) plan->trained[i] = params->rows[i].requires_grad;
     return VT_OK;
 }

@@ -444,7 +444,7 @@ static vt_status sort_steps(scheduler *s, vt_error *error) {
 /* ---------------------------------------------------------------- all together */
 
 static vt_status list(int **out, int count, vt_error *error) {
-    VT_TRY(vt_alloc_array((void **)out, (size_t)count, sizeof **out, error));
+    VT_TRY(VT_NEW(out, count, error));
     for (int i = 0; i < count; i++) (*out)[i] = VT_NOTHING;
     return VT_OK;
 }
@@ -457,11 +457,11 @@ static vt_status allocate(scheduler *s, vt_error *error) {
     const int steps = 7 * g->node_count + 1, lanes = steps, phases = 2 * steps + 4;
     /* At most per node: output, again, two input gradients, partial sums and three packs. */
     const int buffers = 8 * g->node_count + g->input_count + g->output_count + 1;
-    VT_TRY(vt_alloc_array((void **)&p->steps, (size_t)steps, sizeof *p->steps, error));
-    VT_TRY(vt_alloc_array((void **)&p->lanes, (size_t)lanes, sizeof *p->lanes, error));
-    VT_TRY(vt_alloc_array((void **)&p->phases, (size_t)phases, sizeof *p->phases, error));
-    VT_TRY(vt_alloc_array((void **)&p->buffers, (size_t)buffers, sizeof *p->buffers, error));
-    VT_TRY(vt_alloc_array((void **)&p->covered, (size_t)g->param_count, sizeof(bool), error));
+    VT_TRY(VT_NEW(&p->steps, steps, error));
+    VT_TRY(VT_NEW(&p->lanes, lanes, error));
+    VT_TRY(VT_NEW(&p->phases, phases, error));
+    VT_TRY(VT_NEW(&p->buffers, buffers, error));
+    VT_TRY(VT_NEW(&p->covered, g->param_count, error));
     VT_TRY(list(&p->inputs, g->input_count, error));
     VT_TRY(list(&p->input_gradients, g->input_count, error));
     VT_TRY(list(&p->outputs, g->output_count, error));
@@ -475,8 +475,8 @@ static vt_status allocate(scheduler *s, vt_error *error) {
     VT_TRY(list(&s->key, steps, error));
     VT_TRY(list(&s->first, phases + 1, error));
     VT_TRY(list(&s->gradient, values, error));
-    VT_TRY(vt_alloc_array((void **)&s->narrow, (size_t)values, sizeof *s->narrow, error));
-    return vt_alloc_array((void **)&s->wants, (size_t)values, sizeof *s->wants, error);
+    VT_TRY(VT_NEW(&s->narrow, values, error));
+    return VT_NEW(&s->wants, values, error);
 }
 
 static vt_status schedule(scheduler *s, vt_error *error) {

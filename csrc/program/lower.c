@@ -139,11 +139,11 @@ static vt_status allocate(lowering *l, int **outputs, vt_error *error) {
     const size_t values = (size_t)(p->input_count + p->node_count);
     /* Each node may bring one select per input, each output one more. */
     const size_t nodes = (size_t)(p->node_count * (1 + VT_MAX_INPUTS) + p->output_count);
-    VT_TRY(vt_alloc_array((void **)&l->same_as, values, sizeof *l->same_as, error));
-    VT_TRY(vt_alloc_array((void **)&l->rows, values, sizeof *l->rows, error));
-    VT_TRY(vt_alloc_array((void **)&l->number, values, sizeof *l->number, error));
-    VT_TRY(vt_alloc_array((void **)&l->nodes, nodes, sizeof *l->nodes, error));
-    return vt_alloc_array((void **)outputs, (size_t)p->output_count, sizeof **outputs, error);
+    VT_TRY(VT_NEW(&l->same_as, values, error));
+    VT_TRY(VT_NEW(&l->rows, values, error));
+    VT_TRY(VT_NEW(&l->number, values, error));
+    VT_TRY(VT_NEW(&l->nodes, nodes, error));
+    return VT_NEW(outputs, p->output_count, error);
 }
 
 vt_status vt_program_lower(vt_program **lowered, const vt_program *program, bool training,

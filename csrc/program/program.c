@@ -34,8 +34,7 @@ static vt_status copy_lists(vt_program *p, const vt_program *d, vt_error *error)
     VT_TRY(copy((void **)&p->params, d->params, d->param_count, sizeof *p->params, error));
     VT_TRY(copy((void **)&p->nodes, d->nodes, d->node_count, sizeof *p->nodes, error));
     VT_TRY(copy((void **)&p->outputs, d->outputs, d->output_count, sizeof *p->outputs, error));
-    return vt_alloc_array((void **)&p->signatures, (size_t)d->node_count, sizeof *p->signatures,
-                          error);
+    return VT_NEW(&p->signatures, d->node_count, error);
 }
 
 const vt_shape *vt_program_shape(const vt_program *program, int value) {
