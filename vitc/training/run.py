@@ -50,7 +50,7 @@ class Run:
         self.precision = settings.compute_precision(precision)
         settings.check_place(accelerator, strategy, self.world_size)
         if threads is not None:
-            set_num_threads(threads)
+            set_num_threads(checks.integer("threads", threads, 1))
 
     def setup(self, *objects: Any) -> Any:
         """The same objects, ready for this run: models in its precision, loaders giving the batch

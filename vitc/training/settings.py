@@ -2,11 +2,19 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from os import PathLike
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from vitc import checks
 from vitc.errors import nearest, shown
+from vitc.optim.clipping import MODES
+from vitc.training.hooks import Callback
+
+Check = Callable[[str, Any], Any]
 
 # Lightning's spellings -> what the models compute in.
 _PRECISIONS: dict[Any, str] = {
@@ -47,6 +55,136 @@ _REFUSED = {
 }
 
 
+def _flag(name: str, value: Any) -> bool | None:
+    if not isinstance(value, bool | None):
+        raise TypeError(f"{name} is {shown(value)}, expected True or False")
+    return value
+
+
+def _share(name: str, value: Any) -> int | float | None:
+    """How many batches: all, n of them, or a share."""
+    if isinstance(value, float):
+        return float(checks.probability(name, value))
+    return checks.optional(checks.integer, name, value, 0)
+
+
+def _interval(name: str, value: Any) -> int | float | None:
+    """After how many batches, or which share of an epoch."""
+    if isinstance(value, float):
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} is {shown(value)}, expected a share above 0 and up to 1")
+        return float(value)
+    return checks.optional(checks.integer, name, value, 1)
+
+
+def _dev_run(name: str, value: Any) -> int:
+    return int(value) if isinstance(value, bool) else checks.integer(name, value, 0)
+
+
+def _callbacks(name: str, value: Any) -> list[Callback]:
+    found = [value] if isinstance(value, Callback | None) else _each(name, value, "callbacks")
+    for one in found:
+        if not isinstance(one, Callback | None):
+            raise TypeError(f"{name} holds {shown(one)}, expected a vitc.Callback")
+    return [one for one in found if one is not None]
+
+
+def _logger(name: str, value: Any) -> Any:
+    if isinstance(value, bool | None):
+        return value
+    single = callable(getattr(value, "log_metrics", None))
+    found = [value] if single else _each(name, value, "loggers")
+    for one in found:
+        if not callable(getattr(one, "log_metrics", None)):
+            raise TypeError(f"{name} holds {shown(one)}, which has no log_metrics(metrics, step)")
+    return found
+
+
+def _each(name: str, value: Any, what: str) -> list[Any]:
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise TypeError(f"{name} is {shown(value)}, expected {what}")
+    return list(value)
+
+
+def _folder(name: str, value: Any) -> Path:
+    if not isinstance(value, str | PathLike | None):
+        raise TypeError(f"{name} is {shown(value)}, expected a path")
+    return Path(value or ".")
+
+
+def _duration(name: str, value: Any) -> Any:
+    """Given back as it is."""
+    if value is not None:
+        if not isinstance(value, str | timedelta | Mapping):
+            raise TypeError(f"{name} is {shown(value)}, expected 'DD:HH:MM:SS' or a timedelta")
+        try:
+            as_seconds(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from None
+    return value
+
+
+def _whole(least: int) -> Check:
+    return lambda name, value: checks.optional(checks.integer, name, value, least)
+
+
+def _among(*words: str | None) -> Check:
+    return lambda name, value: checks.one_of(name, value, words)
+
+
+# Of the arguments of a Trainer, but for those of its Run, what they may be.
+_TRAINER: dict[str, Check] = {
+    "logger": _logger,
+    "callbacks": _callbacks,
+    "fast_dev_run": _dev_run,
+    "max_epochs": _whole(-1),
+    "min_epochs": _whole(0),
+    "max_steps": lambda name, value: checks.integer(name, value, -1),
+    "min_steps": _whole(0),
+    "max_time": _duration,
+    "limit_train_batches": _share,
+    "limit_val_batches": _share,
+    "limit_test_batches": _share,
+    "limit_predict_batches": _share,
+    "overfit_batches": lambda name, value: _share(name, value) or 0,
+    "val_check_interval": _interval,
+    "check_val_every_n_epoch": _whole(1),
+    "num_sanity_val_steps": _whole(-1),
+    "log_every_n_steps": _whole(0),
+    "enable_checkpointing": _flag,
+    "enable_progress_bar": _flag,
+    "enable_model_summary": _flag,
+    "accumulate_grad_batches": lambda name, value: checks.integer(name, value, 1),
+    "gradient_clip_val": lambda name, value: checks.optional(checks.number, name, value, 0),
+    "gradient_clip_algorithm": _among(None, *MODES),
+    "inference_mode": _flag,
+    "profiler": _among(None, "simple"),
+    "detect_anomaly": _flag,
+    "default_root_dir": _folder,
+    "on_nonfinite": _among("skip", "raise"),
+    "micro_batch": _whole(1),
+}
+
+
+def checked(arguments: Mapping[str, Any]) -> SimpleNamespace:
+    """The arguments of a `Trainer`, each as its check gives it back.
+
+    Raises `TypeError` or `ValueError`, beginning with the name of the argument.
+    """
+    return SimpleNamespace(
+        **{name: check(name, arguments[name]) for name, check in _TRAINER.items()}
+    )
+
+
+def check_interval(interval: int | float | None, batches: int | None) -> None:
+    """Raises `ValueError` for validations that would never come."""
+    if isinstance(interval, int) and batches is not None and interval > batches:
+        raise ValueError(
+            f"val_check_interval is {interval}, but an epoch has {batches} batches: nothing would "
+            "be validated; check_val_every_n_epoch=None counts batches over epochs"
+        )
+
+
 def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
     """Notices what has no meaning here. Raises `TypeError` for what is refused or unknown."""
     for name in unknown:
@@ -77,13 +215,13 @@ def notice(text: str) -> None:
 
 def count_devices(devices: int | str | Sequence[int]) -> int:
     """How many shards `devices` makes of a step: -1 and "auto" are one."""
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
+    if isinstance(devices, list | tuple | range):
         return max(len(devices), 1)
-    text = str(devices)
+    text = str(devices) if isinstance(devices, str | int) else ""
     if text in ("auto", "-1"):
         return 1
     if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"devices is {shown(devices)}, expected a number of 1 or more, or 'auto'")
+        raise ValueError(f"devices is {shown(devices)}, expected an integer >= 1, or 'auto'")
     return int(text)
 
 
@@ -94,6 +232,8 @@ def check_place(accelerator: Any, strategy: Any, shards: int) -> None:
             f"strategy is {shown(strategy)}: every process holds the whole model, which is 'auto', "
             "'ddp' or 'mpi'"
         )
+    if not isinstance(accelerator, str):
+        raise TypeError(f"accelerator is {shown(accelerator)}, expected 'cpu' or 'auto'")
     if accelerator not in _ACCELERATORS:
         notice(f"accelerator={shown(accelerator)}: vitc computes on the CPU")
     if shards > 1:
@@ -105,7 +245,7 @@ def check_place(accelerator: Any, strategy: Any, shards: int) -> None:
 
 def compute_precision(precision: Any) -> str:
     """ "float32", "bf16" or "float64" for Lightning's name of a precision."""
-    if precision in ("bf16-true", "16-true"):
+    if isinstance(precision, str) and precision in ("bf16-true", "16-true"):
         raise ValueError(
             f"precision is {shown(precision)}: weights are kept in float32, which is 'bf16-mixed'"
         )

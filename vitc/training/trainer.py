@@ -9,9 +9,7 @@ from signal import SIGINT, Signals
 from typing import Any
 from uuid import uuid4
 
-from vitc import checks
 from vitc.optim import dispatch_clip_grad
-from vitc.optim.clipping import MODES
 from vitc.tape import close_window
 from vitc.training import checkpoint, defaults, folders, loop, settings, when
 from vitc.training.callbacks import (
@@ -125,58 +123,48 @@ class Trainer:
         micro_batch: int | None = None,
         **unknown: Any,
     ) -> None:
+        given = settings.checked(locals())
         known = (n for n in Trainer.__init__.__annotations__ if n not in ("unknown", "return"))
         settings.check_unknown(unknown, known)
-        num_sanity_val_steps = 2 if num_sanity_val_steps is None else num_sanity_val_steps
-        log_every_n_steps = 50 if log_every_n_steps is None else log_every_n_steps
-        gradient_clip_algorithm = gradient_clip_algorithm or "norm"
-        checks.integer("accumulate_grad_batches", accumulate_grad_batches, 1)
-        checks.optional(checks.integer, "check_val_every_n_epoch", check_val_every_n_epoch, 1)
-        checks.integer("log_every_n_steps", log_every_n_steps, 0)
-        checks.integer("num_sanity_val_steps", num_sanity_val_steps, -1)
-        checks.integer("max_steps", max_steps, -1)
-        checks.optional(checks.integer, "max_epochs", max_epochs, -1)
-        checks.optional(checks.number, "val_check_interval", val_check_interval, 0)
-        checks.optional(checks.integer, "micro_batch", micro_batch, 1)
-        checks.one_of("gradient_clip_algorithm", gradient_clip_algorithm, MODES)
-        checks.one_of("on_nonfinite", on_nonfinite, ("skip", "raise"))
-        checks.one_of("profiler", profiler, (None, "simple"))
-        self.profiler = SimpleProfiler() if profiler else None
+        self.profiler = SimpleProfiler() if given.profiler else None
         self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
         self.world_size = self.run.world_size
-        self.fast_dev_run = int(fast_dev_run)
+        self.fast_dev_run = given.fast_dev_run
+        self.overfit_batches = given.overfit_batches
+        parts = ("train", "val", "test", "predict")
+        self.limits = {part: getattr(given, f"limit_{part}_batches") for part in parts}
+        if self.overfit_batches:
+            self.limits |= dict.fromkeys(("train", "val"), self.overfit_batches)
         if self.fast_dev_run:
-            max_epochs, max_steps, num_sanity_val_steps = 1, self.fast_dev_run, 0
-            val_check_interval, check_val_every_n_epoch, logger = None, 1, False
-        limits = [limit_train_batches, limit_val_batches, limit_test_batches, limit_predict_batches]
-        self.overfit_batches = overfit_batches
-        if overfit_batches:
-            limits[:2] = [overfit_batches] * 2
-        if self.fast_dev_run:
-            limits = [self.fast_dev_run] * 4
-        self.limits = dict(zip(("train", "val", "test", "predict"), limits, strict=True))
-        if max_epochs is None:
-            max_epochs = 1000 if max_steps < 0 and max_time is None else -1
-        self.max_epochs = None if max_epochs < 0 else max_epochs
-        self.min_epochs, self.min_steps, self.max_steps = min_epochs, min_steps, max_steps
-        self.accumulate_grad_batches = accumulate_grad_batches
-        self.given_micro_batch: int | None = micro_batch
-        self.micro_batch: int | None = micro_batch
-        self.gradient_clip_val = gradient_clip_val
-        self.gradient_clip_algorithm = gradient_clip_algorithm
-        self.val_check_interval = val_check_interval
-        self.check_val_every_n_epoch = check_val_every_n_epoch
-        self.num_sanity_val_steps = num_sanity_val_steps
-        self.log_every_n_steps = log_every_n_steps
-        self.enable_model_summary = enable_model_summary is not False
-        self.detect_anomaly, self.on_nonfinite = detect_anomaly, on_nonfinite
-        self.default_root_dir = Path(default_root_dir or ".")
-        self.loggers = defaults.loggers(logger, self.default_root_dir)
+            given.max_epochs, given.max_steps, given.num_sanity_val_steps = 1, self.fast_dev_run, 0
+            given.val_check_interval, given.check_val_every_n_epoch, given.logger = None, 1, False
+            self.limits = dict.fromkeys(parts, self.fast_dev_run)
+        if given.max_epochs is None:
+            given.max_epochs = 1000 if given.max_steps < 0 and given.max_time is None else -1
+        self.max_epochs = None if given.max_epochs < 0 else given.max_epochs
+        self.min_epochs, self.min_steps = given.min_epochs, given.min_steps
+        self.max_steps = given.max_steps
+        self.accumulate_grad_batches = given.accumulate_grad_batches
+        self.given_micro_batch: int | None = given.micro_batch
+        self.micro_batch: int | None = given.micro_batch
+        self.gradient_clip_val = given.gradient_clip_val
+        self.gradient_clip_algorithm = given.gradient_clip_algorithm or "norm"
+        self.val_check_interval = given.val_check_interval
+        self.check_val_every_n_epoch = given.check_val_every_n_epoch
+        sanity, every = given.num_sanity_val_steps, given.log_every_n_steps
+        self.num_sanity_val_steps = 2 if sanity is None else sanity
+        self.log_every_n_steps = 50 if every is None else every
+        self.enable_model_summary = given.enable_model_summary is not False
+        self.detect_anomaly, self.on_nonfinite = bool(given.detect_anomaly), given.on_nonfinite
+        self.default_root_dir = given.default_root_dir
+        self.loggers = defaults.loggers(given.logger, self.default_root_dir)
         self.callbacks = defaults.callbacks(
-            callbacks, enable_checkpointing is not False, enable_progress_bar is not False
+            given.callbacks,
+            given.enable_checkpointing is not False,
+            given.enable_progress_bar is not False,
         )
-        if max_time is not None:
-            self.callbacks.insert(0, Timer(max_time))
+        if given.max_time is not None:
+            self.callbacks.insert(0, Timer(given.max_time))
         self.module: Any = None
         self.writer = Writer()
         self._reset("fit")
@@ -229,6 +217,8 @@ class Trainer:
         with self._run(model, "fit", train_dataloaders, datamodule):
             self.train_feed = self._feed("train", train_dataloaders)
             self.val_feed = self._feed("val", val_dataloaders, optional=True)
+            if self.val_feed is not None and self.check_val_every_n_epoch is not None:
+                settings.check_interval(self.val_check_interval, self.num_training_batches)
             self._configure(model)
             self._resume(ckpt_path)
             self._settle_memory()
@@ -438,7 +428,7 @@ class Trainer:
     @property
     def window_batches(self) -> int:
         """Batches of the loader in an optimizer step."""
-        return self.accumulate_grad_batches * self.world_size
+        return int(self.accumulate_grad_batches * self.world_size)
 
     @property
     def estimated_stepping_batches(self) -> int | None:
