@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 @pytest.fixture
 def fuzz_seconds() -> float:
-    """How long a group of tests throws damaged files at a reader: a minute in CI."""
+    """How long a group of tests throws damaged files at a reader: 20 seconds in CI."""
     return float(os.environ.get("VITC_FUZZ_SECONDS", "6"))
 
 

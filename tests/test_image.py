@@ -448,7 +448,7 @@ def test_every_level_computes_the_same() -> None:
         return
     for level in ("ref", "avx2"):
         if level in _vitc.config()["isas"]:
-            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+            command = [sys.executable, "-m", "pytest", "-qx", "-n0", "-p", "no:cacheprovider"]
             done = subprocess.run(
                 [*command, *files],
                 cwd=Path(__file__).parents[1],

@@ -132,7 +132,8 @@ def test_a_processor_without_avx2_runs_plain_c(elsewhere: Path) -> None:
 @pytest.mark.parametrize("level", [level for level in LEVELS if level != CONFIG["isa"]])
 def test_the_numbers_are_right_at_every_level(level: str) -> None:
     """The level of this process has the whole suite."""
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *PARITY, VITC_ISA=level)
+    options = ("-q", "-n0", "-p", "no:cacheprovider")
+    done = python("-m", "pytest", *options, *PARITY, VITC_ISA=level)
     assert done.returncode == 0, done.stdout[-6000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout
 
