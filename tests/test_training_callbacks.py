@@ -209,10 +209,38 @@ def test_an_exception_leaves_a_checkpoint_if_asked(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1, callbacks=callbacks, logger=False)
     with pytest.raises(RuntimeError, match="boom"):
         run.fit(classifier(), Batches(5))
-    assert [p.name for p in tmp_path.iterdir()] == ["epoch=0-step=2.ckpt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["exception-epoch=0-step=2.ckpt"]
     rest = trainer(tmp_path, max_epochs=1, callbacks=ModelCheckpoint(tmp_path), logger=False)
     rest.fit(classifier(), Batches(5), ckpt_path="last")
     assert rest.global_step == 5
+
+
+@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_exception_is_the_users_and_leaves_a_checkpoint(
+    tmp_path: Path, hook: str, at: int, averages: bool
+) -> None:
+    """Also before the monitor was logged, and when it is not among the best."""
+
+    def explode(trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.current_epoch == at and not trainer.sanity_checking:
+            raise RuntimeError("boom")
+
+    def fail(trainer, module, exception) -> None:
+        raise ValueError("no space")
+
+    keep = ModelCheckpoint(tmp_path, monitor="val_loss", save_on_exception=True)
+    callbacks = [LambdaCallback(**{hook: explode}), LambdaCallback(on_exception=fail), keep]
+    callbacks += [EMA(decay=0.5)] if averages else []
+    run = trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=False)
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        run.fit(classifier(), Batches(3), Batches(2))
+    assert caught.value.__notes__ == ["LambdaCallback.on_exception() failed: no space"]
+    (path,) = tmp_path.glob("exception-*.ckpt")
+    rest = trainer(tmp_path / "rest", max_epochs=2, logger=False)
+    rest.fit(classifier(), Batches(3), Batches(2), ckpt_path=path)
+    assert rest.global_step == 6
 
 
 def test_bad_arguments_of_checkpoints_are_named(tmp_path: Path) -> None:

@@ -335,8 +335,7 @@ class Trainer:
             self._tear_down(stage)
             status = "interrupted" if self.interrupted else "success"
         except BaseException as error:
-            for callback in self.callbacks:
-                callback.on_exception(self, module, error)
+            self._tell_of(error, module)
             raise
         finally:
             self.writer.close()
@@ -347,6 +346,14 @@ class Trainer:
             for logger in self.loggers:
                 if hasattr(logger, "finalize"):
                     logger.finalize(status)
+
+    def _tell_of(self, error: BaseException, module: Any) -> None:
+        """Calls `on_exception`; what that raises becomes a note of the user's exception."""
+        for callback in self.callbacks:
+            try:
+                callback.on_exception(self, module, error)
+            except Exception as another:
+                error.add_note(f"{type(callback).__name__}.on_exception() failed: {another}")
 
     def _set_up(self, stage: str) -> None:
         for callback in self.callbacks:

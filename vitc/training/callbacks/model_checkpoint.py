@@ -30,7 +30,8 @@ class ModelCheckpoint(Callback):
     every_n_epochs (1 if nothing is given), every_n_train_steps, train_time_interval: when; one of
     them. save_on_train_epoch_end: after the training epoch rather than after a validation; by
     default if there is one validation per epoch. save_weights_only: nothing to resume from.
-    save_on_exception: also where a run breaks off. verbose: prints what is saved.
+    save_on_exception: also where an exception ends a run, as exception-epoch=E-step=S.ckpt,
+    whatever the monitor. verbose: prints what is saved.
 
     Only what this callback has written in this run is ever replaced or removed. Where something
     else has the name, a version is added: `last-v1.ckpt`.
@@ -127,8 +128,9 @@ class ModelCheckpoint(Callback):
             self._save(trainer)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if self.save_on_exception and trainer.training and not trainer.progress.updating:
-            self._save(trainer)
+        if self.save_on_exception and trainer.fitting and not trainer.progress.updating:
+            place = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
+            self._write_now(trainer, f"exception-{place}", self.save_weights_only)
 
     def _time_is_up(self) -> bool:
         if self.train_time_interval is None:
@@ -214,10 +216,16 @@ class ModelCheckpoint(Callback):
     def write_last(self, trainer: Any) -> Path:
         """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk. What else
         was due at this step still is when the run is resumed."""
+        path = self._write_now(trainer, "last", weights_only=False)
+        self.last_model_path = str(path)
+        return path
+
+    def _write_now(self, trainer: Any, name: str, weights_only: bool) -> Path:
+        """Writes where the run is; returns when it is on the disk."""
         trainer.writer.wait()
         with ExitStack() as names:
-            claim = self._claim_last(trainer, names)
-            checkpoint.write([claim], self._snapshot(trainer, weights_only=False))
+            claim = self._claim(trainer, name, names)
+            checkpoint.write([claim], self._snapshot(trainer, weights_only))
         return claim.path
 
     def _score(self, trainer: Any) -> float:
