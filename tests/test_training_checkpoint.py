@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training import checkpoint, folders
-from vitc.training.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from vitc.training.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 from vitc.training.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("fresh_clock")
@@ -392,6 +393,47 @@ def test_without_a_model_the_best_weights_are_evaluated(tmp_path: Path, stage, c
     assert f"weights of {tmp_path / 'epoch=1.ckpt'}" in capsys.readouterr().out
     assert weight_sum(module) == weight_sum(Fixed.load_from_checkpoint(tmp_path / "epoch=1.ckpt"))
     assert weight_sum(module) != last
+
+
+def test_a_second_fit_of_a_trainer_is_that_of_a_new_one(tmp_path: Path) -> None:
+    """Once the second fold stopped after one epoch, and its best checkpoint was the first's."""
+
+    class Fixed(Classifier):
+        scores: tuple[float, ...] = ()
+
+        def validation_step(self, batch, batch_idx) -> None:
+            self.log("score", self.scores[self.current_epoch])
+
+    def fold(run, scores: tuple[float, ...]) -> None:
+        clock.seed = 3
+        clock.begin(0)
+        module = Fixed("test_vit", 3, **ARGUMENTS)
+        module.scores = scores
+        run.fit(module, Batches(2), Batches(1))
+
+    def made(folder: Path):
+        keeper = ModelCheckpoint(monitor="score", filename="{epoch}")
+        stopping = EarlyStopping("score", patience=2)
+        options = dict(max_epochs=5, callbacks=[keeper, stopping, Timer(timedelta(hours=1))])
+        return trainer(folder, **options), keeper, stopping
+
+    first, second = (1.0, 2.0, 3.0), (9.0, 8.0, 7.0, 8.0, 9.0)
+    run, keeper, stopping = made(tmp_path / "both")
+    fold(run, first)
+    assert run.current_epoch == 3 and keeper.best_model_score == 1
+    fold(run, second)
+    new, its_keeper, its_stopping = made(tmp_path / "new")
+    fold(new, second)
+    assert run.global_step == new.global_step == 10 and keeper.best_model_score == 7
+    assert stopping.state_dict() == its_stopping.state_dict()
+    path = Path(keeper.best_model_path)
+    assert path.relative_to(tmp_path / "both/lightning_logs") == Path(
+        "version_1/checkpoints/epoch=2.ckpt"
+    )
+    logs = [f / "metrics.csv" for f in (run.log_dir, new.log_dir)]
+    assert logs[0].read_bytes() == logs[1].read_bytes() and run.log_dir.name == "version_1"
+    kept = [p.name for p in (tmp_path / "both").rglob("*.ckpt")]
+    assert kept == ["epoch=0.ckpt", "epoch=2.ckpt"] or kept == ["epoch=2.ckpt", "epoch=0.ckpt"]
 
 
 def test_callbacks_with_one_name_for_their_state_are_refused(tmp_path: Path) -> None:

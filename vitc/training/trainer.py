@@ -166,6 +166,7 @@ class Trainer:
         if given.max_time is not None:
             self.callbacks.insert(0, Timer(given.max_time))
         self.module: Any = None
+        self._has_fitted = False
         self.writer = Writer()
         self._reset("fit")
 
@@ -213,14 +214,16 @@ class Trainer:
         from; then it raises `KeyboardInterrupt`, or `SystemExit` with status 143. In a notebook it
         returns, and `interrupted` is True.
         """
+        path = defaults.checkpoint_path(self, ckpt_path)
         self._reset("fit")
+        self._renew_loggers()
         with self._run(model, "fit", train_dataloaders, datamodule):
             self.train_feed = self._feed("train", train_dataloaders)
             self.val_feed = self._feed("val", val_dataloaders, optional=True)
             if self.val_feed is not None and self.check_val_every_n_epoch is not None:
                 settings.check_interval(self.val_check_interval, self.num_training_batches)
             self._configure(model)
-            self._resume(ckpt_path)
+            self._resume(path)
             self._settle_memory()
             self._announce()
             self._watch()
@@ -301,6 +304,13 @@ class Trainer:
                 found = loop.predict(self, self.module, self.val_feed, return_predictions)
         self._leave()
         return found
+
+    def _renew_loggers(self) -> None:
+        """A second fit is another run, with its own folder."""
+        for logger in self.loggers if self._has_fitted else ():
+            if hasattr(logger, "renew"):
+                logger.renew()
+        self._has_fitted = True
 
     def _fitted(self, model: Module | None, ckpt_path: _Path | None) -> tuple[Any, _Path | None]:
         """The model to evaluate and whose weights; without both the best that `fit` has written."""
@@ -712,8 +722,7 @@ class Trainer:
         with folders.claim(Path(filepath)) as place:
             checkpoint.write([place], checkpoint.snapshot(self, self.module, weights_only))
 
-    def _resume(self, ckpt_path: _Path | None) -> None:
-        path = defaults.checkpoint_path(self, ckpt_path)
+    def _resume(self, path: Path | None) -> None:
         if path is not None:
             checkpoint.read_or_earlier(path).load_run(self, self.module)
             self.resumed = True

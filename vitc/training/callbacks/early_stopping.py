@@ -44,9 +44,16 @@ class EarlyStopping(Callback):
         self.check_finite, self.stopping_threshold = check_finite, stopping_threshold
         self.divergence_threshold = divergence_threshold
         self.check_on_train_epoch_end = check_on_train_epoch_end
-        self.best_score = math.inf if mode == "min" else -math.inf
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best_score = math.inf if self.mode == "min" else -math.inf
         self.wait_count = self.stopped_epoch = 0
         self.stopping_reason_message: str | None = None
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        if stage == "fit":
+            self._forget()
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if self._checks_on_train_epoch_end(trainer):

@@ -83,6 +83,10 @@ class ModelCheckpoint(Callback):
         self.every_n_train_steps = every_n_train_steps or 0
         self.train_time_interval = train_time_interval
         self.save_on_train_epoch_end = save_on_train_epoch_end
+        self._time = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
         self.best_k_models: dict[str, float] = {}  # path -> score, in the order of writing
         self.best_model_path = ""
         self.best_model_score: float | None = None
@@ -91,14 +95,13 @@ class ModelCheckpoint(Callback):
         self._dropped: list[Path] = []  # what the latest one has put out of the best
         self._loaded: dict[str, Any] | None = None  # a state, until the folder is known
         self._saved_step = 0  # nothing is there to save before the first
-        self._time = 0.0
         self._due = False  # by steps or time, but the metric or the end of the window is to come
 
     # ------------------------------------------------------------------------------- when
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         if stage == "fit":
-            self._saved_step, self._due = 0, False
+            self._forget()
             if not trainer.fast_dev_run:
                 folders.check_directory(self._directory(trainer))
                 folders.settle(self._directory(trainer))

@@ -28,6 +28,10 @@ class Timer(Callback):
         self._spent = dict.fromkeys(("train", "validate", "test"), 0.0)
         self._since: dict[str, float] = {}
 
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        if stage == "fit":
+            self._spent = dict.fromkeys(self._spent, 0.0)
+
     def time_elapsed(self, stage: str = "train") -> float:
         """Seconds spent in "train", "validate" or "test"."""
         running = time.monotonic() - self._since[stage] if stage in self._since else 0.0

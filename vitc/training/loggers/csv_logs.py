@@ -28,6 +28,11 @@ class CSVLogger(Versioned):
         self._columns: list[str] = []
         self._rows = 0
 
+    def renew(self) -> None:
+        super().renew()
+        if not self._given:
+            self._columns, self._rows = [], 0
+
     @property
     def _path(self) -> Path:
         return self.log_dir / "metrics.csv"

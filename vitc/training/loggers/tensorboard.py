@@ -31,6 +31,10 @@ class TensorBoardLogger(Versioned):
         self._purge_step: int | None = None
         self._writer: Any = None
 
+    def renew(self) -> None:
+        super().renew()
+        self._step, self._purge_step = 0, None
+
     @property
     def experiment(self) -> Any:
         """The SummaryWriter, for images, histograms and whatever else it takes."""

@@ -33,6 +33,11 @@ class Versioned:
             self._version = _claim_next(self.root_dir) if first is self else first.version
         return self._version
 
+    def renew(self) -> None:
+        """Before a run that is not the first of its Trainer: another folder, unless it is given."""
+        if not self._given:
+            self._version = None
+
     @property
     def log_dir(self) -> Path:
         return version_folder(self.root_dir, self.version)
