@@ -244,3 +244,14 @@ def test_plans_are_kept_for_every_mask_in_use_and_dropped_when_old() -> None:
         list(model.parameters())[i].requires_grad = False
         model(x)
     assert len(model._pool._plans) == 8
+
+
+def test_a_gradient_is_read_only_before_and_after_its_window_is_closed() -> None:
+    """Writing into a copy would change nothing, and say nothing."""
+    layer = nn.Linear(3, 2)
+    loss = F.cross_entropy(layer(np.ones((4, 3), np.float32)), [0, 1, 0, 1])
+    loss.backward()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="read-only"):
+            layer.weight.grad[...] = 0
+        close_window(layer.parameters())

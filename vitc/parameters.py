@@ -30,13 +30,15 @@ class Parameter:
 
     @property
     def grad(self) -> Array | None:
-        """The gradient, divided by the weight of the losses so far; None if there is none."""
+        """The gradient, divided by the weight of the losses so far, read-only; None if there is
+        none."""
         with self.window.lock:
             total = self.owner.gradient(self.index)
             divisor = self.window.divisor()
             if total is None or divisor == 1.0:
                 return total
             mean: Array = total * total.dtype.type(1.0 / divisor)
+            mean.flags.writeable = False  # a change of it would reach nobody
             return mean
 
     @property
