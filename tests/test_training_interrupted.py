@@ -67,9 +67,7 @@ def fit(folder: Path, options: dict[str, Any], *more: vitc.Callback, resume: boo
     clock.seed = 3
     clock.begin(0)
     module = Plateau("test_vit", 3, **ARGUMENTS, drop_path_rate=0.2)
-    by_epoch = "check_val_every_n_epoch" in options and "val_check_interval" not in options
-    every = {} if by_epoch else dict(every_n_train_steps=2)
-    best = ModelCheckpoint(monitor="val_loss", save_top_k=2, **every)
+    best = ModelCheckpoint(monitor="val_loss", save_top_k=2, every_n_train_steps=2)
     stopping = EarlyStopping("val_loss", patience=100)
     run = trainer(
         folder,

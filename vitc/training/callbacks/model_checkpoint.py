@@ -127,7 +127,8 @@ class ModelCheckpoint(Callback):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        if self._due or (self._saves_on_train_epoch_end(trainer) and self._epoch_counts(trainer)):
+        due = self._due and not self._awaits_first_validation(trainer)
+        if due or (self._saves_on_train_epoch_end(trainer) and self._epoch_counts(trainer)):
             self._save(trainer)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
@@ -152,6 +153,11 @@ class ModelCheckpoint(Callback):
         if self.save_on_train_epoch_end is not None:
             return self.save_on_train_epoch_end
         return trainer.val_feed is None or when.validates_once_per_epoch(trainer)
+
+    def _awaits_first_validation(self, trainer: Any) -> bool:
+        """Whether the monitored value may still come from one that no epoch has had yet."""
+        unknown = self.monitor is not None and self.monitor not in trainer.callback_metrics
+        return unknown and trainer.val_feed is not None
 
     def _awaits_validation(self, trainer: Any) -> bool:
         """Whether the monitored value is one of a validation that is still to come."""
