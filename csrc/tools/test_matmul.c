@@ -14,14 +14,9 @@
 #include "linalg/matmul.h"
 #include "tools/check.h"
 #include "tools/numbers.h"
+#include "tools/take.h"
 
 /* ---------------------------------------------------------------- small tools */
-
-static void *take(size_t bytes) {
-    void *block;
-    if (vt_alloc(&block, bytes, NULL) != VT_OK) abort();
-    return block;
-}
 
 /* In [-1, 1), a multiple of 2^-23: exact in float. */
 static double draw_from(uint64_t *state) {

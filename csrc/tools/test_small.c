@@ -12,12 +12,7 @@
 #include "linalg/matmul.h"
 #include "tools/check.h"
 #include "tools/numbers.h"
-
-static void *take(size_t bytes) {
-    void *block;
-    if (vt_alloc(&block, bytes, NULL) != VT_OK) abort();
-    return block;
-}
+#include "tools/take.h"
 
 static int64_t whole(int64_t low, int64_t high) {
     return low + (int64_t)(uniform() * (double)(high - low + 1));

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "linalg/tiles.h"
 #include "tools/check.h"
+#include "tools/take.h"
 
 /* A product, and what it reads and writes; elements of all kinds fit into 8 bytes. */
 typedef struct problem {
@@ -17,11 +18,7 @@ typedef struct problem {
     char *a, *b, *bias;
 } problem;
 
-static char *take(int64_t elements) {
-    void *block;
-    if (vt_alloc(&block, (size_t)elements * sizeof(double), NULL) != VT_OK) abort();
-    return block;
-}
+static char *array(int64_t elements) { return take((size_t)elements * sizeof(double)); }
 
 static uint32_t draw(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;
@@ -46,7 +43,8 @@ static void fill(char *to, int64_t elements, vt_dtype dtype, vt_operands operand
 }
 
 static problem make(vt_matmul_shape shape, int64_t rows, int64_t unit) {
-    problem p = {shape, rows, unit, take(rows * shape.k), take(shape.k * shape.n), take(shape.n)};
+    problem p = {shape,         rows, unit, array(rows * shape.k), array(shape.k * shape.n),
+                 array(shape.n)};
     const bool packs_floats = shape.pack_b && shape.operands == VT_OPERANDS_BF16;
     fill(p.a, rows * shape.k, shape.dtype, shape.operands, 1);
     fill(p.b, shape.k * shape.n, shape.dtype, packs_floats ? VT_OPERANDS_REAL : shape.operands, 2);
@@ -81,9 +79,9 @@ static void multiply(const problem *p, int64_t tile, char *c) {
     vt_error error = {VT_OK, ""};
     vt_status status =
         vt_tiles_open(&tiles, shape, (vt_cut){VT_CUT_M, p->rows, p->unit, tile}, &error);
-    char *scratch = take((int64_t)vt_tiles_scratch_bytes(&tiles) / 8 + 8);
-    char *packed = take((int64_t)vt_tiles_packed_bytes(&tiles) / 8 + 8);
-    char *columns = take(p->rows * p->shape.k);
+    char *scratch = take(vt_tiles_scratch_bytes(&tiles));
+    char *packed = take(vt_tiles_packed_bytes(&tiles));
+    char *columns = array(p->rows * p->shape.k);
     const bool packs = status == VT_OK && vt_tiles_packed_bytes(&tiles) > 0;
     if (packs) status = vt_tiles_pack(&tiles, packed, p->b, &error);
     for (int64_t first = 0; status == VT_OK && first < p->rows; first += tile) {
@@ -103,7 +101,7 @@ static void multiply(const problem *p, int64_t tile, char *c) {
 static void test_heights(vt_matmul_shape shape, int64_t rows, int64_t unit) {
     problem p = make(shape, rows, unit);
     const size_t bytes = (size_t)(rows * shape.n) * vt_dtype_size(shape.dtype);
-    char *usual = take(rows * shape.n), *other = take(rows * shape.n);
+    char *usual = array(rows * shape.n), *other = array(rows * shape.n);
     multiply(&p, unit < rows ? unit : rows, usual);
     for (int64_t tile = 2 * unit; tile < rows + unit; tile += unit) {
         memset(other, 0, bytes);
