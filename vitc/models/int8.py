@@ -10,11 +10,12 @@ from vitc.program import Program
 def inner_linears(program: Program) -> list[int]:
     """The weights, as rows of the table, of the linear layers that are neither the first (it sees
     pixels) nor the last (it gives the logits): those two are small, and sensitive."""
-    kinds = {op.output: op.kind for op in program.operations}
-    readers = {value for op in program.operations for value in op.inputs}
+    operations = program.operations
+    kinds = {op.output: op.kind for op in operations}
+    readers = {value for op in operations for value in op.inputs}
     return [
         op.params[0]
-        for op in program.operations
+        for op in operations
         if op.kind == "linear"
         and op.output in readers
         and kinds.get(op.inputs[0]) not in ("patchify", "select", "dropout")

@@ -3,7 +3,7 @@
 from copy import deepcopy
 from typing import TypeVar
 
-from vitc.errors import shown
+from vitc import checks
 from vitc.models.model import Model
 from vitc.quantization.smooth import norm_pairs, smoothed
 from vitc.quantization.weights import int8_state
@@ -25,8 +25,7 @@ def quantize(model: M, mode: str = "dynamic") -> M:
 
     Raises `ValueError` for another mode, and for a model that is quantised or of float64.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode is {shown(mode)}, expected one of {', '.join(MODES)}")
+    checks.one_of("mode", mode, MODES)
     if model.quantized:
         raise ValueError("the model is quantised already")
     if model.params.dtype != "float32":

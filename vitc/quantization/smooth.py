@@ -22,10 +22,11 @@ class Pair(NamedTuple):
 
 def norm_pairs(program: Program, names: Sequence[str]) -> list[Pair]:
     """The pairs of a program; names: of the rows of its table."""
-    makers = {op.output: op for op in program.operations}
-    reads = Counter(value for op in program.operations for value in op.inputs)
+    operations = program.operations
+    makers = {op.output: op for op in operations}
+    reads = Counter(value for op in operations for value in op.inputs)
     pairs = []
-    for op in program.operations:
+    for op in operations:
         before = makers.get(op.inputs[0]) if op.kind == "linear" else None
         if before is not None and before.kind in _NORMS and reads[before.output] == 1:
             gain, *shift = (names[row] for row in before.params)
