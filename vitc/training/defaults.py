@@ -15,25 +15,21 @@ from vitc.training.loggers.versions import share_folders
 from vitc.training.settings import notice
 
 
-def loggers(logger: Any, root: Path) -> list[Any]:
-    if logger is True or logger is None:
-        return [CSVLogger(root)]
-    if logger is False:
-        return []
-    found = list(logger) if isinstance(logger, list | tuple) else [logger]
-    share_folders(found)
-    return found
+def loggers(given: list[Any] | bool | None, root: Path) -> list[Any]:
+    """Those given, a `CSVLogger` for True or None, none for False."""
+    if isinstance(given, list):
+        share_folders(given)
+        return given
+    return [] if given is False else [CSVLogger(root)]
 
 
 def listed(given: Callback | Iterable[Callback] | None) -> list[Callback]:
     return [given] if isinstance(given, Callback) else list(given or [])
 
 
-def callbacks(
-    given: Callback | Iterable[Callback] | None, checkpointing: bool, progress_bar: bool
-) -> list[Callback]:
+def callbacks(given: list[Callback], checkpointing: bool, progress_bar: bool) -> list[Callback]:
     """Those given, a progress bar and a `ModelCheckpoint`."""
-    own = listed(given)
+    own = list(given)
     if progress_bar and not any(isinstance(c, ProgressBar) for c in own):
         own.append(TQDMProgressBar())
     if any(isinstance(c, ModelCheckpoint) for c in own):

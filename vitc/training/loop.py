@@ -74,10 +74,9 @@ def train_batch(trainer: Any, module: Any, batch: Any, index: int) -> Any:
             if start == 0:
                 zero_grad(trainer)
             backward(trainer, found[-1], part)
-            bad |= trainer.skipped > skipped
+            bad |= trainer.left_out > left_out
     trainer.start_batch(batch)
-    trainer.left_out = min(trainer.left_out, left_out + 1)
-    trainer.skipped = skipped + bad
+    trainer.left_out, trainer.skipped = left_out + bad, skipped + bad
     return micro.merged(found)
 
 
