@@ -140,7 +140,7 @@ def test_the_csv_holds_steps_and_epochs(tmp_path: Path) -> None:
     assert run.log_dir == tmp_path / "lightning_logs" / "version_0"
     rows = list(csv.DictReader((run.log_dir / "metrics.csv").open()))
     steps = [(r["epoch"], r["step"]) for r in rows if r["train_loss_step"]]
-    assert steps == [("0", "2"), ("0", "4"), ("1", "6"), ("1", "8")]
+    assert steps == [("0", "1"), ("0", "3"), ("1", "5"), ("1", "7")]
     epochs = [r for r in rows if r["val_acc"]]
     assert [r["epoch"] for r in epochs] == ["0", "1"]
     assert float(epochs[-1]["val_loss"]) == run.callback_metrics["val_loss"]

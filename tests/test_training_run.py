@@ -61,7 +61,7 @@ def test_limits_and_intervals_are_a_devices(tmp_path: Path) -> None:
 
     class Note(Callback):
         def on_validation_start(self, trainer, module) -> None:
-            seen.append((trainer.current_epoch, trainer.progress.batch))
+            seen.append((trainer.current_epoch, trainer.state.batch))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -79,18 +79,27 @@ def test_limits_and_intervals_are_a_devices(tmp_path: Path) -> None:
     assert run.global_step == 6
 
 
+class Unsized:
+    """A loader that does not say how many batches it has: none."""
+
+    def __iter__(self):
+        return iter([])
+
+
 def test_limits_that_leave_nothing_are_named(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1, limit_train_batches=0.1)
     with pytest.raises(ValueError, match=r"0\.1 for the train batches leaves none of 5"):
         run.fit(classifier(), Batches(5))
     run = trainer(tmp_path, max_epochs=1, limit_val_batches=0.5)
     with pytest.raises(ValueError, match=r"share of a loader that has no len\(\)"):
-        run.fit(classifier(), Batches(5), iter([]))
+        run.fit(classifier(), Batches(5), Unsized())
+    with pytest.raises(TypeError, match="list_iterator, which can be read only once"):
+        trainer(tmp_path, max_epochs=2).fit(classifier(), iter([]))
     for stage in ("validate", "test", "predict"):
         with pytest.raises(ValueError, match="loader gave no batch: it is empty, or shorter"):
-            getattr(trainer(tmp_path), stage)(classifier(), [])
+            getattr(trainer(tmp_path), stage)(Ours.Module(), [])
     with pytest.raises(ValueError, match="the val loader gave no batch"):
-        trainer(tmp_path).validate(classifier(), iter([]))
+        trainer(tmp_path).validate(classifier(), Unsized())
     with pytest.raises(TypeError, match="the train loader is a int, expected batches"):
         trainer(tmp_path, max_epochs=1).fit(classifier(), 3)
     with pytest.raises(ValueError, match="fit needs a loader: give it one, or define train_data"):
@@ -101,8 +110,8 @@ def test_a_loader_may_stand_in_a_list(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1)
     run.fit(classifier(), [Batches(2)], [Batches(1)])
     assert run.global_step == 2 and "val_loss" in run.callback_metrics
-    with pytest.raises(ValueError, match="2 val loaders: give one, and call it for each of them"):
-        run.validate(classifier(), [Batches(1), Batches(1)])
+    with pytest.raises(ValueError, match="2 train loaders: training reads one"):
+        run.fit(classifier(), [Batches(1), Batches(1)])
 
 
 @pytest.mark.parametrize(
@@ -311,7 +320,7 @@ def test_the_fourth_in_a_row_raises(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
     with pytest.warns(UserWarning), pytest.raises(vitc.VitcError, match="step 1: the loss is nan"):
         run.fit(classifier(), poisoned([1, 2, 3, 4]))
-    assert run.progress.batch == 4
+    assert run.state.batch == 4
 
 
 def test_parts_of_a_bad_batch_count_once(tmp_path: Path) -> None:
@@ -427,9 +436,9 @@ def test_every_form_of_configure_optimizers_is_read(tmp_path: Path) -> None:
         lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": half}},
     ):
         assert rates(form) == [0.5] * 4
-    with pytest.raises(ValueError, match="one optimizer and one schedule, got 2"):
+    with pytest.raises(ValueError, match="one optimizer, got 2"):
         rates(lambda o: [[o, o], []])
-    with pytest.raises(ValueError, match="one optimizer and one schedule, got 2"):
+    with pytest.raises(ValueError, match="one optimizer, got 2"):
         rates(lambda o: [o, o])  # the second once stepped as a schedule
     with pytest.raises(
         ValueError, match="lr_scheduler has no 'intervall'; did you mean 'interval'"

@@ -45,7 +45,8 @@ def loss(function: OwnLoss) -> Callable[..., Loss]:
         value, gradient, weight = _parts(function, function(x, *args, **options), x)
         edge = output.edge if isinstance(output, Output) and grad_enabled() else None
         terms = [] if edge is None else [(edge, gradient)]
-        return Loss(value, weight, terms, complete=edge is not None or not grad_enabled())
+        complete = edge is not None or not grad_enabled()
+        return Loss(value, weight, terms, complete=complete, own=True)
 
     wrapped.function = function  # type: ignore[attr-defined]
     return wrapped

@@ -10,6 +10,7 @@ Gradients are added undivided; the division by the total weight happens once per
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, ExitStack, contextmanager
 from itertools import count
@@ -343,9 +344,11 @@ class Loss:
         terms: Sequence[tuple[Edge, Array]] = (),
         *,
         complete: bool = True,
+        own: bool = False,
     ) -> None:
         self.value = float(value)
         self.weight = float(weight)
+        self.own = own  # True: a custom function computed some part, maybe over several samples
         self._terms = list(terms)
         self._complete = complete  # False: some part was computed from numbers without a gradient
 
@@ -367,6 +370,12 @@ class Loss:
     def detach(self) -> "Loss":
         """The same number, without its forward passes and without a gradient."""
         return Loss(self.value, self.weight)
+
+    def passes(self) -> int:
+        """The most forward passes of one parameter table that it came from."""
+        nodes = _ancestors(edge.node for edge, _ in self._terms)
+        counts = Counter(node.window for node in nodes if node.window is not None)
+        return max(counts.values(), default=0)
 
     def nonfinite_rows(self) -> list[int]:
         """The rows of the batch whose gradient is infinite or NaN."""
@@ -392,6 +401,7 @@ class Loss:
                 self.weight,
                 self._terms,
                 complete=self._complete,
+                own=self.own,
             )
         if not np.isclose(self.weight, other.weight, rtol=1e-12, atol=0.0):
             raise ValueError(
@@ -404,6 +414,7 @@ class Loss:
             self.weight,
             self._terms + other._terms,
             complete=self._complete and other._complete,
+            own=self.own or other.own,
         )
 
     __radd__ = __add__
@@ -413,7 +424,8 @@ class Loss:
             return NotImplemented
         factor = float(factor)
         terms = [(edge, gradient * gradient.dtype.type(factor)) for edge, gradient in self._terms]
-        return Loss(self.value * factor, self.weight, terms, complete=self._complete)
+        value = self.value * factor
+        return Loss(value, self.weight, terms, complete=self._complete, own=self.own)
 
     __rmul__ = __mul__
 

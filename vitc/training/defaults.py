@@ -1,18 +1,26 @@
 """The defaults of a trainer, and which checkpoints "last" and "best" are."""
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc.errors import shown
-from vitc.training import checkpoint, folders
+from vitc.training import checkpoint, folders, settings
 from vitc.training.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from vitc.training.finished import is_finished
 from vitc.training.hooks import Callback
+from vitc.training.identity import differing, identity
 from vitc.training.loggers import CSVLogger
-from vitc.training.loggers.versions import share_folders
+from vitc.training.loggers.versions import Versioned, share_folders
 from vitc.training.settings import notice
+from vitc.training.state_file import read_state
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 def loggers(given: list[Any] | bool | None, root: Path) -> list[Any]:
@@ -21,10 +29,6 @@ def loggers(given: list[Any] | bool | None, root: Path) -> list[Any]:
         share_folders(given)
         return given
     return [] if given is False else [CSVLogger(root)]
-
-
-def listed(given: Callback | Iterable[Callback] | None) -> list[Callback]:
-    return [given] if isinstance(given, Callback) else list(given or [])
 
 
 def callbacks(given: list[Callback], checkpointing: bool, progress_bar: bool) -> list[Callback]:
@@ -41,9 +45,16 @@ def callbacks(given: list[Callback], checkpointing: bool, progress_bar: bool) ->
     return own
 
 
-def ordered(given: list[Callback]) -> list[Callback]:
-    """Checkpoints come last: what they hold is what the others have made."""
-    return sorted(given, key=lambda callback: isinstance(callback, ModelCheckpoint))
+def joined(own: list[Callback], module: Module) -> list[Callback]:
+    """A trainer's callbacks and those that come with a module, which take the place of others of
+    their type, as in Lightning. Checkpoints come last: what they hold is what the others have made.
+    """
+    given = module.configure_callbacks()
+    added = settings.callbacks("configure_callbacks()", given)
+    types = {type(callback) for callback in added}
+    found = [callback for callback in own if type(callback) not in types] + added
+    check_states(found)
+    return sorted(found, key=lambda callback: isinstance(callback, ModelCheckpoint))
 
 
 def check_states(given: list[Callback]) -> None:
@@ -65,7 +76,7 @@ def _has_state(callback: Callback) -> bool:
     )
 
 
-def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | None:
+def checkpoint_path(trainer: Trainer, given: str | PathLike[str] | None) -> Path | None:
     """The path that `ckpt_path` means: itself, "last" or "best"."""
     if given == "best":
         callback = trainer.checkpoint_callback
@@ -74,29 +85,55 @@ def checkpoint_path(trainer: Any, given: str | PathLike[str] | None) -> Path | N
         return Path(callback.best_model_path)
     if given != "last":
         return None if given is None else Path(given)
-    found = [path for folder in _folders(trainer) for path in checkpoint.beside(folder)]
-    if not found:
-        notice('ckpt_path is "last", but there is no checkpoint: starting from the beginning')
+    found = _last(trainer)
+    if isinstance(found, str):
+        notice(f'ckpt_path is "last", but {found}: starting from the beginning')
         return None
-    return max(found, key=lambda path: (_time(path), path.name))
+    return found
 
 
-def _time(path: Path) -> int:
-    """When it was written; 0 for one that has been removed since."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+def _last(trainer: Trainer) -> Path | str:
+    """The latest checkpoint of this run; or why there is none."""
+    places, explicit = _folders(trainer)
+    why = "there is no checkpoint"
+    for path in sorted(_checkpoints(places), key=_time, reverse=True):
+        try:
+            state = read_state(path)
+        except (OSError, ValueError):
+            return path  # damaged, for which the reader takes an earlier one
+        others = differing(identity(trainer), state.get("identity"))
+        if is_finished(path.parent, state["run"], trainer):
+            why = f"the run of {path} is finished"
+        elif others and not explicit:
+            why = f"{path} is of a run with other {' and '.join(others)}"
+        else:
+            return path
+    return why
 
 
-def _folders(trainer: Any) -> list[Path]:
-    """Where checkpoints of this run and of earlier ones with its settings may be."""
-    callback = trainer.checkpoint_callback
-    if callback is not None and callback.dirpath is not None:
-        places = [callback.dirpath]
-    else:
-        log_dir = trainer.log_dir
-        places = [log_dir / "checkpoints", *log_dir.parent.glob("*/checkpoints")]
+def _checkpoints(places: list[Path]) -> list[Path]:
     for place in places:
         folders.settle(place)
-    return list(dict.fromkeys(places))
+    return [path for place in places for path in checkpoint.beside(place)]
+
+
+def _time(path: Path) -> tuple[int, str]:
+    """When it was written; 0 for one that has been removed since."""
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:
+        return 0, path.name
+
+
+def _folders(trainer: Trainer) -> tuple[list[Path], bool]:
+    """Where checkpoints of this run may be, and whether the user has said where: by dirpath=, or by
+    the version= of a logger. Else those of all versions are looked at."""
+    callback, logger = trainer.checkpoint_callback, trainer.logger
+    if callback is not None and callback.dirpath is not None:
+        return [callback.dirpath], True
+    own = trainer.log_dir / "checkpoints"
+    if not isinstance(logger, Versioned):
+        return [own], True
+    if logger.is_given:
+        return [own], True
+    return list(dict.fromkeys([own, *logger.root_dir.glob("*/checkpoints")])), False

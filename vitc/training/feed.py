@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-NO_BATCH = "gave no batch: it is empty, or shorter than one batch"
+_NO_BATCH = "gave no batch: it is empty, or shorter than one batch"
 Limit = int | float | None
 """So many batches, such a share of the loader, or all of it."""
 
@@ -14,19 +14,30 @@ Limit = int | float | None
 class Feed:
     """A loader as a stage reads it.
 
-    loader: any iterable of batches that can be read more than once. limit: see `Limit`. shards: how
-    many batches of the loader make one device's batch. fixed: every pass is the same one, for
-    a run that is to learn a few batches by heart.
+    loader: any iterable of batches. limit: see `Limit`. shards: how many batches of the loader make
+    one device's batch. fixed: every pass is the same one, for a run that is to learn a few batches
+    by heart. again: it will be read more than once.
 
     Raises `TypeError` for anything but a loader, `ValueError` for a limit that leaves nothing.
     """
 
     def __init__(
-        self, loader: Any, limit: Limit, what: str, *, shards: int = 1, fixed: bool = False
+        self,
+        loader: Any,
+        limit: Limit,
+        what: str,
+        *,
+        shards: int = 1,
+        fixed: bool = False,
+        again: bool = False,
     ) -> None:
-        loader = _one(loader, what)
         if not isinstance(loader, Iterable):
             raise TypeError(f"the {what} loader is a {type(loader).__name__}, expected batches")
+        if again and isinstance(loader, Iterator):
+            raise TypeError(
+                f"the {what} loader is a {type(loader).__name__}, which can be read only once: "
+                "give a loader, or a list of batches"
+            )
         self.loader: Any = loader
         self.fixed = fixed
         self.what, self.shards = what, shards
@@ -36,7 +47,7 @@ class Feed:
     def _count(self, limit: Limit) -> int | None:
         """The batches of a pass; None if the loader does not say."""
         if self.size == 0 and limit != 0:
-            raise ValueError(f"the {self.what} loader {NO_BATCH}")
+            raise ValueError(f"the {self.what} loader {_NO_BATCH}")
         if isinstance(limit, float) and self.size is None:
             if limit != 1.0:
                 raise ValueError(
@@ -55,9 +66,25 @@ class Feed:
         known = [n for n in (most, self.size) if n is not None]
         return min(known) if known else None
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Any]:
-        """A pass from batch `start` on. Loaders with `batches(start)` begin there, others are read
-        over."""
+    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, bool]]:
+        """A pass from batch `start` on: each batch, and whether none follows it. Loaders with
+        `batches(start)` begin there, others are read over.
+
+        Raises `ValueError` for a pass without a batch.
+        """
+        found = iter(self._read(epoch, start))
+        try:
+            batch = next(found)
+        except StopIteration:
+            if start == 0:
+                raise ValueError(f"the {self.what} loader {_NO_BATCH}") from None
+            return
+        for following in found:
+            yield batch, False
+            batch = following
+        yield batch, True
+
+    def _read(self, epoch: int, start: int) -> Iterator[Any]:
         if hasattr(self.loader, "set_epoch"):
             self.loader.set_epoch(0 if self.fixed else epoch)
         if hasattr(self.loader, "batches"):
@@ -66,27 +93,12 @@ class Feed:
         return islice(self.loader, start, self.count)
 
 
-def _one(loader: Any, what: str) -> Any:
-    """The loader in a list of one. A list of batches is a loader, too."""
-    listed = loader if isinstance(loader, list | tuple) else []
-    if not listed or not all(hasattr(item, "batch_size") for item in listed):
-        return loader
-    if len(listed) > 1:
-        raise ValueError(f"{len(listed)} {what} loaders: give one, and call it for each of them")
-    return listed[0]
-
-
-def with_last(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether none follows it."""
-    iterator = iter(batches)
-    try:
-        batch = next(iterator)
-    except StopIteration:
-        return
-    for following in iterator:
-        yield batch, False
-        batch = following
-    yield batch, True
+def as_loaders(given: Any) -> list[Any]:
+    """The loaders in a list, tuple or dict of them, or the one that is given. A list of batches is
+    one loader, too."""
+    found = list(given.values()) if isinstance(given, Mapping) else given
+    several = isinstance(found, list | tuple) and len(found) > 0
+    return list(found) if several and all(hasattr(x, "batch_size") for x in found) else [given]
 
 
 def count_samples(batch: Any) -> int:

@@ -5,15 +5,21 @@ hyperparameters, the optimizer's state, and how far the run was. Not the order o
 another one here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc.arrays import Array
 from vitc.models.weights import torch_file
 from vitc.models.weights.keys import renamed, weights_of
 from vitc.models.weights.mapped import DAMAGE
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class Foreign:
@@ -34,31 +40,31 @@ class Foreign:
         """What Lightning's save_hyperparameters kept."""
         return dict(self.state.get("hyper_parameters") or {})
 
-    def load_models(self, module: Any) -> None:
+    def load_models(self, module: Module, strict: bool = True) -> None:
         """Gives the models of module their weights, under whichever attribute they had been if
-        there is one model only."""
+        there is one model only. strict: False leaves out keys that are missing or left over."""
+        module.on_load_checkpoint(self.state)  # type: ignore[attr-defined]
         models = dict(module.named_models())
         try:
             if len(models) == 1:
                 (model,) = models.values()
-                model.load_state_dict(renamed(self._weights, model.shapes))
+                model.load_state_dict(renamed(self._weights, model.shapes), strict)
             else:
-                module.load_state_dict(self._weights)
+                module.load_state_dict(self._weights, strict)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
 
-    def load_run(self, trainer: Any, module: Any) -> None:
+    def load_run(self, trainer: Trainer) -> None:
         """Sets models, optimizer and counters to the state of the file."""
-        self.load_models(module)
+        self.load_models(trainer.module)
         optimizer = self._optimizer()
         if optimizer is None:
             raise ValueError(f"{self.path} holds weights only and cannot be resumed")
         trainer.optimizer.load_state_dict(optimizer)
-        progress = trainer.progress
-        progress.epoch, progress.batch = self._place()
+        state = trainer.state
+        state.epoch, state.batch = self._place()
         steps = [int(row.get("step", 0)) for row in optimizer["state"].values()]
-        progress.step = int(self.state.get("global_step", max(steps, default=0)))
-        module.on_load_checkpoint(self.state)
+        state.step = int(self.state.get("global_step", max(steps, default=0)))
 
     def _optimizer(self) -> dict[str, Any] | None:
         """The state in torch's layout; of the settings, those that the optimizer here has too."""

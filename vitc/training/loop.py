@@ -2,93 +2,119 @@
 
 `fit` runs epochs of `train_epoch`; an accumulation window of batches makes one optimizer step.
 Losses add undivided gradients, so a step is the mean over all samples of its window, whatever
-their cut.
+their cut. `run.call` calls the hooks; `rows` says what is logged.
 """
 
-from typing import Any
+from __future__ import annotations
 
-from vitc.tape import Loss, clock, no_grad
-from vitc.training import micro, nonfinite, when
-from vitc.training.feed import NO_BATCH, Feed, with_last
+from typing import TYPE_CHECKING, Any
+
+from vitc.tape import Loss, clock, close_window, no_grad
+from vitc.training import micro, nonfinite, rows, when
+from vitc.training.feed import Feed
 from vitc.training.results import Results
 
+if TYPE_CHECKING:
+    from vitc.training.trainer import Trainer
 
-def fit(trainer: Any, module: Any) -> None:
+
+def fit(run: Trainer) -> None:
     """Sanity check, then epochs until something says stop."""
-    trainer.call("on_fit_start")
-    sanity_check(trainer, module)
-    trainer.call("on_train_start")
-    while not when.finished(trainer):
-        train_epoch(trainer, module)
-    trainer.call("on_train_end")
-    trainer.call("on_fit_end")
+    run.call("on_fit_start")
+    sanity_check(run)
+    run.call("on_train_start")
+    while not when.finished(run):
+        train_epoch(run)
+        if run.interrupted or run.state.cut:
+            break  # the epoch goes on when the run is resumed
+        run.state.next_epoch()
+    run.call("on_train_end")
+    run.call("on_fit_end")
 
 
-def train_epoch(trainer: Any, module: Any) -> None:
+def train_epoch(run: Trainer) -> None:
     """One pass over the training loader, from the batch where a resumed run stopped."""
-    progress = trainer.progress
-    if progress.batch == 0:
-        trainer.call("on_train_epoch_start")
-    if progress.validating:
-        evaluate(trainer, module, "validation", trainer.val_feed)
-    for batch, last in with_last(trainer.train_feed.batches(progress.epoch, progress.batch)):
-        index = progress.batch // trainer.world_size
-        clock.begin(progress.step, row=progress.rows)
-        trainer.set_lr()
-        trainer.start_batch(batch)
-        if trainer.call("on_train_batch_start", batch, index) == -1:
+    state = run.state
+    if state.batch == 0:
+        run.call("on_train_epoch_start")
+    if state.validating:
+        evaluate(run, "validation", run.val_feeds)
+    for batch, last in run.train_feed.batches(state.epoch, state.batch):
+        index = state.batch // run.world_size
+        clock.begin(state.step, row=state.rows)
+        run.schedules.before_step(run)
+        batch = run.start_batch(batch, last)
+        if run.call("on_train_batch_start", batch, index) == -1:
             break
-        outputs = train_batch(trainer, module, batch, index)
-        progress.count(trainer.batch_size)
-        if last or progress.window == trainer.window_batches:
-            optimizer_step(trainer)
-        trainer.move_lr(last)
-        trainer.end_batch(outputs, batch, index)
-        progress.validating = when.validation_due(trainer, last)
-        if progress.validating and not trainer.interrupted:
-            evaluate(trainer, module, "validation", trainer.val_feed)
-        if when.stops_now(trainer):
+        outputs = train_batch(run, batch, index)
+        state.count(run.batch_size)
+        if last or state.window == run.window_batches:
+            optimizer_step(run)
+            run.schedules.after("step", state.step)
+        if last:
+            run.schedules.after("epoch", state.epoch + 1)
+        run.call("on_train_batch_end", outputs, batch, index, monitoring=False)
+        end_batch(run)
+        run.call("on_train_batch_end", outputs, batch, index, monitoring=True)  # checkpoints
+        due = state.validating = when.validation_due(run, last)
+        if due and not run.interrupted:
+            evaluate(run, "validation", run.val_feeds)
+            if state.window == 0:
+                run.schedules.after("step", state.step, state.metrics)
+        if when.stops_now(run):
+            stop(run, last, validated=due)
             break
-    if trainer.interrupted:
-        return  # the epoch continues when the run is resumed
-    if progress.batch == 0:
-        raise ValueError(f"the train loader {NO_BATCH}")
-    trainer.end_epoch()
+    if not run.interrupted:
+        end_epoch(run)
 
 
-def train_batch(trainer: Any, module: Any, batch: Any, index: int) -> Any:
-    """The gradients of one batch, in parts of `micro_batch` samples if memory asks for it."""
-    count, size = trainer.batch_size, trainer.micro_batch
+def stop(run: Trainer, last: bool, validated: bool) -> None:
+    """The run ends here. If the epoch has more batches, it goes on from this one when the run is
+    resumed: what is logged and decided from here on is of this end only."""
+    if run.interrupted:
+        return
+    if not last:
+        rows.hold(run)
+        run.state.cut = True
+    if when.validates_at_stop(run) and not validated:
+        evaluate(run, "validation", run.val_feeds)
+
+
+def train_batch(run: Trainer, batch: Any, index: int) -> Any:
+    """The gradients of one batch, in parts of `micro_batch` samples if memory asks for it. Returns
+    what callbacks get: a dict with the loss."""
+    state, count, size = run.state, run.batch_size, run.micro_batch
     if size is None or size >= count:
-        outputs = module.training_step(batch, index)
-        zero_grad(trainer)
-        backward(trainer, outputs, batch)
-        return outputs
-    found, left_out, skipped, bad = [], trainer.left_out, trainer.skipped, False
-    with trainer.results.merged():
+        outputs = run.step("training", batch, index)
+        zero_grad(run)
+        backward(run, outputs, batch)
+        return micro.as_dict(outputs)
+    found, left_out, skipped, bad = [], state.left_out, state.skipped, False
+    with state.results.merged():
         for start, part in micro.parts(batch, count, size):
-            trainer.skipped = skipped  # batches are counted, not parts
-            clock.begin(trainer.progress.step, row=trainer.progress.rows + start)
-            trainer.start_batch(part)
-            found.append(module.training_step(part, index))
+            state.skipped = skipped  # batches are counted, not parts
+            clock.begin(state.step, row=state.rows + start)
+            run.measure(part)
+            found.append(run.step("training", part, index))
             if start == 0:
-                zero_grad(trainer)
-            backward(trainer, found[-1], part)
-            bad |= trainer.left_out > left_out
-    trainer.start_batch(batch)
-    trainer.left_out, trainer.skipped = left_out + bad, skipped + bad
-    return micro.merged(found)
+                zero_grad(run)
+            backward(run, found[-1], part)
+            bad |= state.left_out > left_out
+    run.measure(batch)
+    state.left_out, state.skipped = left_out + bad, skipped + bad
+    return micro.merged([micro.as_dict(outputs) for outputs in found])
 
 
-def zero_grad(trainer: Any) -> None:
+def zero_grad(run: Trainer) -> None:
     """Forgets the gradients of the step before, at the first batch of a window."""
-    if trainer.progress.window == 0:
-        trainer.call("on_before_zero_grad", trainer.optimizer)
-        trainer.optimizer.zero_grad()
+    if run.state.window == 0:
+        run.call("on_before_zero_grad", run.optimizer)
+        run.optimizer.zero_grad()
 
 
-def backward(trainer: Any, outputs: Any, batch: Any) -> None:
-    """Adds the gradients of what a training step returned; None skips the batch."""
+def backward(run: Trainer, outputs: Any, batch: Any) -> None:
+    """Adds the gradients of what a training step returned. None skips the batch; a loss of weight
+    0, of samples that are all ignored, adds nothing."""
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     if loss is None:
         return
@@ -97,94 +123,125 @@ def backward(trainer: Any, outputs: Any, batch: Any) -> None:
             f"training_step() returned {type(loss).__name__}, expected a loss of vitc.functional, "
             'a dict with one under "loss", or None'
         )
-    trainer.call("on_before_backward", loss)
-    if nonfinite.passes(trainer, nonfinite.loss_fault, loss, batch):
-        trainer.run.backward(loss)
-    else:
-        trainer.left_out += 1
-    trainer.call("on_after_backward")
-    if trainer.detect_anomaly:
-        nonfinite.passes(trainer, nonfinite.gradient_fault)
+    micro.check_cut(run, loss)
+    run.call("on_before_backward", loss)
+    if loss.weight and nonfinite.passes(run, nonfinite.loss_fault, loss, batch):
+        run.run.backward(loss)
+    elif loss.weight:
+        run.state.left_out += 1
+    run.call("on_after_backward")
+    if run.detect_anomaly:
+        nonfinite.passes(run, nonfinite.gradient_fault)
 
 
-def optimizer_step(trainer: Any) -> None:
+def optimizer_step(run: Trainer) -> None:
     """Closes the window: divide, clip, update; unless the gradients are infinite or NaN."""
-    progress, optimizer = trainer.progress, trainer.optimizer
-    trainer.close_window()
-    whole = trainer.left_out < progress.window
-    sound = whole and nonfinite.passes(trainer, nonfinite.gradient_fault)
+    state, optimizer = run.state, run.optimizer
+    close_window(run.module.parameters())
+    whole = state.left_out < state.window
+    sound = whole and nonfinite.passes(run, nonfinite.gradient_fault)
     if sound:
-        trainer.skipped = 0
-        trainer.call("on_before_optimizer_step", optimizer)
-        trainer.clip_gradients()
-        progress.updating = True
+        state.skipped = 0
+        run.call("on_before_optimizer_step", optimizer)
+        run.clip_gradients()
+        state.updating = True
         optimizer.step()
-        progress.updating = False
-    trainer.left_out = 0
-    progress.close_window(stepped=sound)
+        state.updating = False
+    state.close_window(stepped=sound)
 
 
-def sanity_check(trainer: Any, module: Any) -> None:
+def end_batch(run: Trainer) -> None:
+    """What a step has logged is written before a checkpoint, which records how much it was."""
+    run.writer.check()
+    if run.state.window == 0:
+        run.state.results.mark(run.metric_states() if run.window_batches > 1 else None)
+    rows.publish_step(run)
+
+
+def end_epoch(run: Trainer) -> None:
+    """The last hooks of an epoch, its row, and the schedules that read it."""
+    state = run.state
+    run.call("on_train_epoch_end", monitoring=False)
+    rows.publish_epoch(run)
+    if not state.cut:
+        state.results, state.epoch_done = Results(), True
+        run.schedules.after("epoch", state.epoch + 1, state.metrics)
+    run.call("on_train_epoch_end", monitoring=True)
+
+
+def sanity_check(run: Trainer) -> None:
     """A few batches of validation before training, so that a fault in it shows now."""
-    if not trainer.num_sanity_val_steps or trainer.val_feed is None or trainer.resumed:
+    if not run.num_sanity_val_steps or not run.val_feeds or run.resumed:
         return
-    trainer.call("on_sanity_check_start")
-    trainer.sanity_checking = True
-    evaluate(trainer, module, "validation", trainer.val_feed, trainer.num_sanity_val_steps)
-    trainer.sanity_checking = False
-    trainer.call("on_sanity_check_end")
+    run.call("on_sanity_check_start")
+    run.sanity_checking = True
+    evaluate(run, "validation", run.val_feeds, run.num_sanity_val_steps)
+    run.sanity_checking = False
+    run.call("on_sanity_check_end")
 
 
-def evaluate(trainer: Any, module: Any, stage: str, feed: Feed, limit: int | None = None) -> None:
-    """One pass over a loader in evaluation mode; stage: "validation" or "test".
+def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = None) -> None:
+    """One pass over the loaders in evaluation mode; stage: "validation" or "test".
 
     An interruption ends it after a batch; it starts over when the run is resumed.
     """
-    step = getattr(module, f"{stage}_step")
-    trainer.evaluated = Results()
-    trainer.mark_loggers()
-    with no_grad(), trainer.evaluation_mode():
-        trainer.call(f"on_{stage}_start")
-        trainer.call(f"on_{stage}_epoch_start")
-        index = -1
-        for index, batch in enumerate(feed.batches()):
-            if index == limit or trainer.interrupted:
-                break
-            trainer.start_batch(batch)
-            trainer.call(f"on_{stage}_batch_start", batch, index)
-            outputs = step(batch, index)
-            trainer.call(f"on_{stage}_batch_end", outputs, batch, index)
-            trainer.publish_evaluation_step()
-        if index < 0:
-            raise ValueError(f"the {feed.what} loader {NO_BATCH}")
-        if not trainer.interrupted:
-            end_evaluation(trainer, stage)
+    run.evaluated = Results()
+    rows.hold(run)
+    with no_grad(), run.evaluation_mode():
+        run.call(f"on_{stage}_start")
+        run.call(f"on_{stage}_epoch_start")
+        for number, feed in enumerate(feeds):
+            run.dataloader_idx = number if len(feeds) > 1 else None
+            evaluate_loader(run, stage, feed, limit)
+        run.dataloader_idx = None
+        if run.interrupted:
+            run.evaluated.forget()
+        else:
+            end_evaluation(run, stage)
 
 
-def end_evaluation(trainer: Any, stage: str) -> None:
-    trainer.call(f"on_{stage}_epoch_end")
-    trainer.progress.validating = False
-    trainer.marked_loggers = None
-    if not trainer.sanity_checking:
-        trainer.publish_epoch()
-    trainer.call(f"on_{stage}_end")
+def evaluate_loader(run: Trainer, stage: str, feed: Feed, limit: int | None) -> None:
+    for index, (batch, last) in enumerate(feed.batches()):
+        if index == limit or run.interrupted:
+            break
+        batch = run.start_batch(batch, last)
+        place = run.place(index)
+        run.call(f"on_{stage}_batch_start", batch, *place)
+        outputs = run.step(stage, batch, *place)
+        run.call(f"on_{stage}_batch_end", outputs, batch, *place)
+        rows.publish_evaluation_step(run)
 
 
-def predict(trainer: Any, module: Any, feed: Feed, keep: bool) -> list[Any]:
-    """`predict_step` of every batch, in evaluation mode; keep: what it returned is returned."""
-    found = []
-    with no_grad(), trainer.evaluation_mode():
-        trainer.call("on_predict_start")
-        trainer.call("on_predict_epoch_start")
-        for index, batch in enumerate(feed.batches()):
-            trainer.start_batch(batch)
-            trainer.call("on_predict_batch_start", batch, index)
-            outputs = module.predict_step(batch, index)
-            trainer.call("on_predict_batch_end", outputs, batch, index)
-            if keep:
-                found.append(outputs)
-            if trainer.interrupted:
-                break
-        trainer.call("on_predict_epoch_end")
-        trainer.call("on_predict_end")
+def end_evaluation(run: Trainer, stage: str) -> None:
+    run.call(f"on_{stage}_epoch_end")
+    run.state.validating = False
+    if not run.sanity_checking:
+        run.state.validated = run.state.step
+    rows.release(run)
+    rows.publish_epoch(run)
+    run.call(f"on_{stage}_end")
+
+
+def predict(run: Trainer, feeds: list[Feed], keep: bool) -> list[list[Any]]:
+    """`predict_step` of every batch of each loader, in evaluation mode; keep: what it returned is
+    returned."""
+    found: list[list[Any]] = []
+    with no_grad(), run.evaluation_mode():
+        run.call("on_predict_start")
+        run.call("on_predict_epoch_start")
+        for number, feed in enumerate(feeds):
+            run.dataloader_idx = number if len(feeds) > 1 else None
+            found.append([])
+            for index, (batch, last) in enumerate(feed.batches()):
+                if run.interrupted:
+                    break
+                batch = run.start_batch(batch, last)
+                place = run.place(index)
+                run.call("on_predict_batch_start", batch, *place)
+                outputs = run.step("predict", batch, *place)
+                run.call("on_predict_batch_end", outputs, batch, *place)
+                if keep:
+                    found[-1].append(outputs)
+        run.call("on_predict_epoch_end")
+        run.call("on_predict_end")
     return found

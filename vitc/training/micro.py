@@ -1,15 +1,21 @@
 """Micro-batches: a batch of the loader goes through the model in parts, to save memory only.
 
 Gradients are sums over images in order, losses add undivided, and draws are keyed by the row in the
-batch; so no bit of a step depends on the cut.
+batch; so no bit of a step depends on the cut, if each model is called once in it and the loss is a
+sum over samples. Where that is not so, the batch is cut only if the user says how.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitc.tape import Loss
+
+if TYPE_CHECKING:
+    from vitc.training.trainer import Trainer
 
 
 def parts(batch: Any, count: int, size: int) -> Iterator[tuple[int, Any]]:
@@ -35,11 +41,31 @@ def _is_array(x: Any) -> bool:
     return hasattr(x, "shape") and np.ndim(x) > 0
 
 
+def as_dict(outputs: Any) -> Any:
+    """What a training step returned as callbacks get it: a dict with "loss", or None."""
+    return {"loss": outputs} if isinstance(outputs, Loss) else outputs
+
+
 def merged(outputs: list[Any]) -> Any:
-    """What a training step returned for the whole batch: the last part's, with the loss of all."""
-    losses = [o.get("loss") if isinstance(o, dict) else o for o in outputs]
-    known = [loss for loss in losses if isinstance(loss, Loss)]
-    if len(outputs) == 1 or not known:
+    """The same of the whole batch: the last part's, with the loss of all."""
+    known = [part["loss"] for part in outputs if part is not None and part["loss"] is not None]
+    if not known:
         return outputs[-1]
     whole = Loss(sum(loss.value for loss in known), sum(loss.weight for loss in known))
-    return {**outputs[-1], "loss": whole} if isinstance(outputs[-1], dict) else whole
+    return {**(outputs[-1] or {}), "loss": whole}
+
+
+def check_cut(trainer: Trainer, loss: Loss) -> None:
+    """Raises `ValueError` for a batch that was cut because memory is short, where that may change
+    the result: the cut must not depend on the machine then."""
+    if not trainer.cuts_by_memory or (loss.passes() <= 1 and not loss.own):
+        return
+    why = (
+        "its loss is a function of your own, which may look at several samples at once"
+        if loss.own
+        else "a model is called several times in a step, and the parts change the order of sums"
+    )
+    raise ValueError(
+        f"a batch does not fit into the free memory at once, and {why}: say how many samples go "
+        f"through the models at a time, such as Trainer(micro_batch={trainer.micro_batch})"
+    )

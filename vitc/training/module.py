@@ -1,16 +1,29 @@
 """The user's module: models, a training step and an optimizer, under Lightning's names."""
 
-import warnings
+import inspect
 from collections.abc import Iterator, Mapping
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vitc.arrays import Array
+from vitc.errors import nearest, shown
 from vitc.models.model import Model
 from vitc.models.weights import IncompatibleKeys
 from vitc.parameters import Parameter
+from vitc.training import rows
 from vitc.training.hooks import ModuleHooks
-from vitc.training.hparams import WithHyperParameters
+from vitc.training.hparams import WithHyperParameters, read_hparams
+from vitc.training.settings import notice
+
+if TYPE_CHECKING:
+    from vitc.optim import Optimizer
+    from vitc.training.trainer import Trainer
+
+
+def _arguments(kind: type) -> list[str]:
+    """The names that an `__init__` takes, but for *args and **kwargs."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 class Module(WithHyperParameters, ModuleHooks):
@@ -20,8 +33,9 @@ class Module(WithHyperParameters, ModuleHooks):
     optimizer from `configure_optimizers`. Models (and modules) among its attributes are found.
     """
 
-    trainer: Any = None
+    trainer: "Trainer | None" = None
     training = True
+    example_input_array: Any = None
 
     # ------------------------------------------------------------------------------- to override
 
@@ -70,12 +84,19 @@ class Module(WithHyperParameters, ModuleHooks):
                 yield name, value
 
     def named_models(self) -> Iterator[tuple[str, Model]]:
-        """Every model in it by the path of attributes that leads there, in order."""
+        """Every model in it, once, by the first path of attributes that leads there, in order."""
+        seen: set[int] = set()
+        for name, model in self._all_models():
+            if id(model) not in seen:
+                seen.add(id(model))
+                yield name, model
+
+    def _all_models(self) -> Iterator[tuple[str, Model]]:
         for name, child in self._children():
             if isinstance(child, Model):
                 yield name, child
             else:
-                yield from ((f"{name}.{below}", model) for below, model in child.named_models())
+                yield from ((f"{name}.{below}", model) for below, model in child._all_models())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         for name, model in self.named_models():
@@ -132,18 +153,35 @@ class Module(WithHyperParameters, ModuleHooks):
     # ------------------------------------------------------------------------------- from a file
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **changes: Any) -> Self:
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | PathLike[str],
+        map_location: Any = None,
+        hparams_file: str | PathLike[str] | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **changes: Any,
+    ) -> Self:
         """The module of a checkpoint, made from its hyperparameters (with `changes`), and loaded.
 
-        checkpoint_path: also a `.ckpt` file of Lightning. Raises `OSError` or `ValueError`, naming
-        the path, for one that is absent or damaged.
+        checkpoint_path: also a `.ckpt` file of Lightning. hparams_file: JSON or YAML, whose values
+        take the place of the checkpoint's hyperparameters. strict: False leaves out what does not
+        fit, such as a head of other classes, with a warning. map_location: the CPU, in any
+        spelling. weights_only: a file never executes anything.
+
+        Raises `OSError` or `ValueError`, naming the path, for one that is absent or damaged.
         """
         from vitc.training.checkpoint import read_any
 
+        if map_location is not None and not str(map_location).startswith("cpu"):
+            notice(f"map_location={shown(map_location)}: vitc computes on the CPU")
         checkpoint = read_any(checkpoint_path)
-        module = cls(**{**checkpoint.hparams, **changes})
-        checkpoint.load_models(module)
-        module.on_load_checkpoint(checkpoint.state)
+        kept = checkpoint.hparams if hparams_file is None else read_hparams(hparams_file)
+        name = checkpoint.state.get("hparams_name")
+        if name in _arguments(cls):
+            kept = {name: {**kept, **{n: changes.pop(n) for n in list(changes) if n in kept}}}
+        module = cls(**{**kept, **changes})
+        checkpoint.load_models(module, strict is not False)
         return module
 
     # ------------------------------------------------------------------------------- the run
@@ -162,45 +200,95 @@ class Module(WithHyperParameters, ModuleHooks):
         """The first logger of the run; None without one."""
         return self.trainer.logger if self.trainer else None
 
-    def optimizers(self) -> Any:
+    @property
+    def loggers(self) -> list[Any]:
+        return self.trainer.loggers if self.trainer else []
+
+    @property
+    def global_rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    local_rank = global_rank
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    def to(self, device: Any) -> Self:
+        """Itself. Raises `ValueError` for anything but the CPU."""
+        if not str(device).startswith("cpu"):
+            raise ValueError(f"to({shown(device)}): vitc computes on the CPU")
+        return self
+
+    def cpu(self) -> Self:
+        return self
+
+    def children(self) -> Iterator["Model | Module"]:
+        """Models and modules among the attributes."""
+        return (child for _, child in self._children())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+        for model in dict(self.named_models()).values():
+            model.zero_grad()
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> "Optimizer":
+        """The optimizer of the run. Raises `RuntimeError` without one."""
+        if self.trainer is None:
+            raise RuntimeError("the module has no trainer, and so no optimizer")
         return self.trainer.optimizer
+
+    def lr_schedulers(self) -> Any:
+        """The schedule of the run, a list of several, or None."""
+        found = [c.scheduler for c in self.trainer.lr_scheduler_configs] if self.trainer else []
+        return found if len(found) > 1 else next(iter(found), None)
 
     def log(
         self,
         name: str,
         value: Any,
         prog_bar: bool = False,
-        logger: bool = True,
+        logger: bool | None = None,
         on_step: bool | None = None,
         on_epoch: bool | None = None,
         reduce_fx: Any = "mean",
+        enable_graph: bool = False,
         sync_dist: bool = False,
+        sync_dist_group: Any = None,
+        add_dataloader_idx: bool = True,
         batch_size: int | None = None,
+        metric_attribute: str | None = None,
         rank_zero_only: bool = False,
     ) -> None:
         """Logs a number: a step's value in training steps, the mean over the epoch elsewhere.
 
-        The mean is weighted by batch_size, which is read from the batch unless it is given.
-        reduce_fx: "mean", "sum", "min" or "max" over the epoch. sync_dist and rank_zero_only are
-        accepted: a value is always that of all samples, and logged once.
+        value: a number, an array of one element, a loss, or a metric: an object with update(),
+        compute() and reset(), such as those of `vitc.metrics` and torchmetrics, which is computed
+        and reset at the end of the epoch. The mean is weighted by batch_size, which is read from
+        the batch unless it is given. reduce_fx: "mean", "sum", "min" or "max" over the epoch.
+        add_dataloader_idx: with several loaders the name gets `/dataloader_idx_<i>`.
+
+        enable_graph, sync_dist, sync_dist_group, metric_attribute and rank_zero_only need nothing
+        here: a value is always that of all samples, and logged once.
+
+        Raises `ValueError` in a hook where nothing can be logged, `TypeError` for another value.
         """
-        if self.trainer is None:
-            warnings.warn("self.log() was called without a trainer: ignored", stacklevel=2)
-            return
-        self.trainer.log(
+        rows.log(
+            self.trainer,
             name,
             value,
-            batch_size,
-            prog_bar=prog_bar,
-            logger=logger,
             on_step=on_step,
             on_epoch=on_epoch,
+            batch_size=batch_size,
+            add_dataloader_idx=add_dataloader_idx,
             reduce_fx=reduce_fx,
+            prog_bar=prog_bar,
+            logger=logger,
         )
 
-    def log_dict(self, metrics: Mapping[str, Any], **options: Any) -> None:
+    def log_dict(self, dictionary: Mapping[str, Any], **options: Any) -> None:
         """`log` for each item."""
-        for name, value in metrics.items():
+        for name, value in dictionary.items():
             self.log(name, value, **options)
 
     def print(self, *args: Any, **options: Any) -> None:
@@ -208,6 +296,14 @@ class Module(WithHyperParameters, ModuleHooks):
         from tqdm import tqdm
 
         tqdm.write(" ".join(map(str, args)), **options)
+
+    if not TYPE_CHECKING:  # to which names that are not known stay faults
+
+        def __getattr__(self, name: str) -> Any:
+            known = [n for n in (*vars(self), *dir(type(self))) if not n.startswith("_")]
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {shown(name)}; {nearest(name, known)}"
+            )
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {child!r}" for name, child in self._children()]

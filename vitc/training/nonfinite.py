@@ -24,10 +24,10 @@ def passes(trainer: Any, fault: Callable[..., str | None], *args: Any) -> bool:
     found = fault(trainer, *args)
     if found is None:
         return True
-    trainer.skipped += 1
+    trainer.state.skipped += 1
     place = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
     raises = trainer.on_nonfinite == "raise" or trainer.detect_anomaly
-    if raises or trainer.skipped > PATIENCE:
+    if raises or trainer.state.skipped > PATIENCE:
         raise VitcError(f"{place}: {found}")
     notice(f"{place}: {found}; this is left out")
     return False

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 from vitc.runtime import engines
@@ -21,6 +22,7 @@ class SimpleProfiler:
         """Counts the calls of a method of this object."""
         original = getattr(owner, method)
 
+        @wraps(original)
         def timed(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
             try:

@@ -1,24 +1,63 @@
-"""What `self.log` collects: the value of the last step, and means over an epoch."""
+"""What `self.log` collects: the value of the last step, and one value for an epoch."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from vitc.errors import shown
 from vitc.tape import Loss
 
-# How values of steps become one of an epoch: (so far, weight so far, value, weight) -> so far.
-_REDUCTIONS = {
-    "mean": lambda total, seen, value, weight: total + value * weight,
-    "sum": lambda total, seen, value, weight: total + value,
-    "min": lambda total, seen, value, weight: min(total, value) if seen else value,
-    "max": lambda total, seen, value, weight: max(total, value) if seen else value,
-}
+
+class Number(float):
+    """A logged value: a float that also has the methods by which a tensor is read."""
+
+    def item(self) -> float:
+        return float(self)
+
+    def detach(self) -> Number:
+        return self
+
+    cpu = detach
+
+    def numpy(self) -> np.float64:
+        return np.float64(self)
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """What can be logged in place of a number: its value is computed at the end of the epoch, and
+    then it is reset. torchmetrics' objects and those of `vitc.metrics` have these methods."""
+
+    def update(self, *args: Any, **options: Any) -> Any: ...
+    def compute(self) -> Any: ...
+    def reset(self) -> Any: ...
+
+
+class Sample(NamedTuple):
+    """A logged value: of a loss, its sum and the weight to divide by, else the number and 1."""
+
+    value: float
+    divisor: float
+    rows: float  # by which it counts in a mean over an epoch
+
+    @property
+    def mean(self) -> float:
+        return self.value / self.divisor if self.divisor else float("nan")
+
+    @property
+    def weight(self) -> float:
+        return self.rows if self.divisor else 0.0
 
 
 class Entry(NamedTuple):
     """How a name was logged."""
 
+    name: str
     on_step: bool
     on_epoch: bool
     prog_bar: bool
@@ -26,106 +65,180 @@ class Entry(NamedTuple):
     reduce_fx: str
 
 
+def _mean(samples: list[Sample]) -> Sample:
+    """Of the parts of a batch: losses are divided once, by the sum of their weights."""
+    rows = sum(s.rows for s in samples)
+    if any(s.divisor != 1 for s in samples):
+        return Sample(sum(s.value for s in samples), sum(s.divisor for s in samples), rows)
+    total = sum(s.value * s.rows for s in samples)
+    return Sample(total / rows if rows else float("nan"), 1, rows)
+
+
+def _by(reduce: Callable[[Iterable[float]], float]) -> Callable[[list[Sample]], Sample]:
+    return lambda samples: Sample(reduce(s.mean for s in samples), 1, sum(s.rows for s in samples))
+
+
+class _Reduction(NamedTuple):
+    """epoch: (so far, weight so far, value, weight) -> so far. batch: the parts of one batch."""
+
+    epoch: Callable[[float, float, float, float], float]
+    batch: Callable[[list[Sample]], Sample]
+
+
+_REDUCTIONS = {
+    "mean": _Reduction(lambda total, seen, x, w: total + (x * w if w else 0.0), _mean),
+    "sum": _Reduction(lambda total, seen, x, w: total + x, _by(sum)),
+    "min": _Reduction(lambda total, seen, x, w: min(total, x) if seen else x, _by(min)),
+    "max": _Reduction(lambda total, seen, x, w: max(total, x) if seen else x, _by(max)),
+}
+
+
 class Results:
     """The metrics of one epoch of one stage.
 
-    A name that is logged both on step and on epoch gets the endings `_step` and `_epoch`.
+    A name that is logged both on step and on epoch gets the endings `_step` and `_epoch`. It is
+    kept by the hook that logged it, as in Lightning.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry] = {}  # by hook and name, like all that follows
         self._last: dict[str, float] = {}
         self._sums: dict[str, tuple[float, float]] = {}  # reduced so far, weight so far
-        self._parts: dict[str, tuple[Entry, list[tuple[float, int]]]] | None = None
+        self._objects: dict[str, Metric] = {}
+        self._parts: dict[str, list[Sample]] | None = None
         self._border: dict[str, Any] = self._state()
 
-    def log(self, name: str, value: Any, weight: int, entry: Entry) -> None:
-        """Raises `TypeError` for a value that is not one number, naming it."""
-        number = _number(name, value)
+    def log(self, hook: str, value: Any, rows: float, entry: Entry) -> None:
+        """rows: samples that it is of. Raises `TypeError` for what is neither a number nor a
+        metric, `ValueError` for other arguments than the hook gave to this name before."""
+        key = f"{hook}.{entry.name}"
+        if self._entries.setdefault(key, entry) != entry:
+            raise ValueError(
+                f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
+            )
+        if isinstance(value, Metric):
+            self._objects[key] = value
+            value = getattr(value, "_forward_cache", None)
+            if value is None:  # updated without a value of this batch
+                return
+        self._add(key, _sample(entry.name, value, rows))
+
+    def _add(self, key: str, sample: Sample) -> None:
         if self._parts is not None:
-            self._parts.setdefault(name, (entry, []))[1].append((number, weight))
+            self._parts.setdefault(key, []).append(sample)
             return
-        self._entries[name] = entry
-        self._last[name] = number
-        if entry.on_epoch:
-            total, seen = self._sums.get(name, (0.0, 0.0))
-            reduced = _REDUCTIONS[entry.reduce_fx](total, seen, number, weight)
-            self._sums[name] = reduced, seen + weight
+        entry = self._entries[key]
+        self._last[key] = sample.mean
+        if entry.on_epoch and key not in self._objects:
+            total, seen = self._sums.get(key, (0.0, 0.0))
+            reduce = _REDUCTIONS[entry.reduce_fx].epoch
+            reduced = reduce(total, seen, sample.mean, sample.weight)
+            self._sums[key] = reduced, seen + sample.weight
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Within it all values of a name become one, their mean by weight: parts of one batch."""
+        """Within it all values of a name become one: they are of parts of one batch."""
         self._parts = {}
         try:
             yield
         finally:
             parts, self._parts = self._parts, None
-        for name, (entry, values) in parts.items():
-            weight = sum(w for _, w in values)
-            mean = sum(value * w for value, w in values) / weight if weight else float("nan")
-            self.log(name, mean, weight, entry)
+        for key, samples in parts.items():
+            self._add(key, _REDUCTIONS[self._entries[key].reduce_fx].batch(samples))
 
-    def step_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, float]:
+    def compute(self, reset: bool) -> None:
+        """Asks the metrics for their values at the end of an epoch; reset: the next one follows."""
+        for key, metric in self._objects.items():
+            name = self._entries[key].name
+            self._sums[key] = _sample(name, metric.compute(), 1).mean, 1.0
+            if reset:
+                metric.reset()
+
+    def forget(self) -> None:
+        """Resets the metrics of an epoch that is left."""
+        for metric in self._objects.values():
+            metric.reset()
+
+    # ------------------------------------------------------------------------------- asked for
+
+    def names(self) -> set[str]:
+        """All that callbacks may monitor of this epoch."""
+        return set(self.callback_metrics(epoch=False)) | {
+            name for e in self._entries.values() for name in (e.name, f"{e.name}_epoch")
+        }
+
+    def step_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, Number]:
         """The values of the last step, of all or of those for the progress bar or the logger."""
         return {
-            f"{name}_step" if entry.on_epoch else name: self._last[name]
-            for name, entry in self._chosen(prog_bar, logger)
-            if entry.on_step
+            f"{entry.name}_step" if entry.on_epoch else entry.name: Number(self._last[key])
+            for key, entry in self._chosen(prog_bar, logger)
+            if entry.on_step and key in self._last
         }
 
-    def epoch_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, float]:
+    def epoch_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, Number]:
         """The values of the epoch so far, likewise."""
         return {
-            f"{name}_epoch" if entry.on_step else name: self._reduced(name)
-            for name, entry in self._chosen(prog_bar, logger)
-            if entry.on_epoch
+            f"{entry.name}_epoch" if entry.on_step else entry.name: self._reduced(key)
+            for key, entry in self._chosen(prog_bar, logger)
+            if entry.on_epoch and key in self._sums
         }
 
-    def callback_metrics(self, *, epoch: bool) -> dict[str, float]:
-        """What callbacks may monitor: each name with and without its ending."""
-        metrics = self.epoch_metrics() if epoch else self.step_metrics()
+    def callback_metrics(self, *, epoch: bool) -> dict[str, Number]:
+        """What callbacks may monitor: each name with and without its ending. What is logged with
+        neither on_step nor on_epoch is there as the value of the last step."""
+        known = self._sums if epoch else self._last
         plain = {
-            name: self._reduced(name) if epoch and entry.on_epoch else self._last[name]
-            for name, entry in self._entries.items()
-            if (entry.on_epoch if epoch else entry.on_step)
+            entry.name: self._reduced(key) if epoch else Number(self._last[key])
+            for key, entry in self._entries.items()
+            if (entry.on_epoch if epoch else not entry.on_epoch or entry.on_step) and key in known
         }
-        return {**plain, **metrics}
+        return {**plain, **(self.epoch_metrics() if epoch else self.step_metrics())}
 
-    def _reduced(self, name: str) -> float:
-        total, weight = self._sums[name]
-        if self._entries[name].reduce_fx != "mean":
-            return total
-        return total / weight if weight else float("nan")
+    def _reduced(self, key: str) -> Number:
+        total, weight = self._sums[key]
+        if self._entries[key].reduce_fx != "mean":
+            return Number(total)
+        return Number(total / weight if weight else float("nan"))
 
     def _chosen(self, prog_bar: bool, logger: bool) -> list[tuple[str, Entry]]:
         return [
-            (name, entry)
-            for name, entry in self._entries.items()
+            (key, entry)
+            for key, entry in self._entries.items()
             if (entry.prog_bar or not prog_bar) and (entry.logger or not logger)
         ]
 
     # ------------------------------------------------------------------------------- state
 
-    def mark(self) -> None:
-        """This is the end of a window, where a resumed run continues."""
+    def mark(self, metrics: Mapping[str, Any] | None) -> None:
+        """This is the end of a window, where a resumed run continues. metrics: states of the
+        module's metrics; None if they are not needed, for the next one is marked before they
+        change."""
         self._border = self._state()
+        self._border["metrics"] = metrics
 
     def _state(self) -> dict[str, Any]:
         return {
             "entries": dict(self._entries),
             "last": dict(self._last),
             "sums": dict(self._sums),
+            "metrics": None,
         }
 
     def state_dict(self) -> dict[str, Any]:
         """The unfinished epoch up to the last border, as JSON has it."""
-        return {what: {k: _plain(v) for k, v in d.items()} for what, d in self._border.items()}
+        border = {what: d for what, d in self._border.items() if what != "metrics"}
+        return {what: {k: _plain(v) for k, v in d.items()} for what, d in border.items()}
+
+    def marked_metrics(self) -> Mapping[str, Any] | None:
+        """The states of the metrics at the last border, if they were needed."""
+        found: Mapping[str, Any] | None = self._border["metrics"]
+        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._entries = {name: Entry(*entry) for name, entry in state["entries"].items()}
+        self._entries = {key: Entry(*entry) for key, entry in state["entries"].items()}
         self._last = dict(state["last"])
-        self._sums = {name: (total, weight) for name, (total, weight) in state["sums"].items()}
-        self.mark()
+        self._sums = {key: (total, weight) for key, (total, weight) in state["sums"].items()}
+        self.mark(None)
 
 
 def reduction(reduce_fx: Any) -> str:
@@ -145,7 +258,13 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, Loss) or getattr(value, "ndim", 0) == 0:
-        return float(value)
-    raise TypeError(f"log({shown(name)}): expected one number, got an array of shape {value.shape}")
+def _sample(name: str, value: Any, rows: float) -> Sample:
+    if isinstance(value, Loss):
+        return Sample(value.value, value.weight, rows)
+    if isinstance(value, Real | np.generic):
+        return Sample(float(value), 1, rows)
+    shape = getattr(value, "shape", None)
+    if shape is not None and np.prod(shape) == 1:
+        return Sample(float(np.asarray(value).reshape(())), 1, rows)
+    what = type(value).__name__ if shape is None else f"an array of shape {tuple(shape)}"
+    raise TypeError(f"log({shown(name)}): expected a number or a metric, got {what}")

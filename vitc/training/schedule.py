@@ -1,14 +1,19 @@
 """What `configure_optimizers` returns, and when the learning rate moves."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.optim import Optimizer, set_lr
 
-_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name")
+if TYPE_CHECKING:
+    from vitc.training.trainer import Trainer
+
+_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
 class Scheduling:
@@ -16,7 +21,8 @@ class Scheduling:
 
     scheduler: a function of the step as in `vitc.optim`, which is asked before every optimizer
     step; or an object with torch's `step()`, which is called after every `frequency` epochs or
-    steps (interval: "epoch" or "step"), with the metric `monitor` if it takes one.
+    optimizer steps (interval: "epoch" or "step"), with the metric `monitor` if it takes one.
+    reduce_on_plateau: it takes one, whatever its step() looks like.
     """
 
     def __init__(
@@ -27,27 +33,29 @@ class Scheduling:
         monitor: str | None = None,
         strict: bool = True,
         name: str | None = None,
+        reduce_on_plateau: bool = False,
     ) -> None:
         checks.one_of("interval", interval, ("epoch", "step"))
         checks.integer("frequency", frequency, 1)
         if not hasattr(scheduler, "step") and not callable(scheduler):
             raise TypeError(f"the schedule is a {type(scheduler).__name__}, expected a function")
         self.scheduler, self.interval, self.frequency = scheduler, interval, frequency
-        self.monitor, self.strict = monitor, strict
+        self.monitor, self.strict, self.name = monitor, strict, name
         self.is_function = not hasattr(scheduler, "step")
-        self.needs_metric = not self.is_function and _takes_metric(scheduler.step)
+        self.needs_metric = not self.is_function and (
+            reduce_on_plateau or "metrics" in inspect.signature(scheduler.step).parameters
+        )
         if self.needs_metric and monitor is None:
             raise ValueError(
-                f'{type(scheduler).__name__} needs a metric: {{"scheduler": ..., "monitor": '
-                '"val_loss"}'
+                f'{self.kind} needs a metric: {{"scheduler": ..., "monitor": "val_loss"}}'
             )
 
-    def before_step(self, trainer: Any) -> None:
-        if self.is_function:
-            total = trainer.estimated_stepping_batches
-            set_lr(trainer.optimizer, self.scheduler, trainer.global_step, total)
+    @property
+    def kind(self) -> str:
+        """By which a resumed run knows that it has the same schedule."""
+        return "function" if self.is_function else type(self.scheduler).__name__
 
-    def after(self, interval: str, count: int, metrics: Mapping[str, float] | None = None) -> None:
+    def after(self, interval: str, count: int, metrics: Mapping[str, float] | None) -> None:
         """After the count-th step or epoch. With metrics for those that take one, else for the
         others: these move before the validation."""
         if self.is_function or interval != self.interval or count % self.frequency:
@@ -57,53 +65,95 @@ class Scheduling:
         if metrics is None:
             self.scheduler.step()
         elif self.monitor is not None and self.monitor in metrics:
-            self.scheduler.step(metrics[self.monitor])
+            self.scheduler.step(float(metrics[self.monitor]))
         elif self.strict:
             hint = nearest(self.monitor, metrics) if metrics else "nothing was logged"
             raise ValueError(f"the schedule monitors {shown(self.monitor)}, not logged; {hint}")
 
+
+class Schedules:
+    """Those of a run, in the order in which they were given."""
+
+    def __init__(self, configs: list[Scheduling] | None = None) -> None:
+        self.configs = configs or []
+
+    @property
+    def need_an_end(self) -> bool:
+        return any(config.is_function for config in self.configs)
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Sets the rate of the next step, where it is a function of the step."""
+        total = trainer.estimated_stepping_batches
+        for config in self.configs:
+            if config.is_function and total is not None:  # which is checked before the first step
+                set_lr(trainer.optimizer, config.scheduler, trainer.global_step, total)
+
+    def after(self, interval: str, count: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Moves the rate after the count-th step or epoch; see `Scheduling.after`."""
+        for config in self.configs:
+            config.after(interval, count, metrics)
+
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.is_function else dict(self.scheduler.state_dict())
+        return {
+            "kinds": [config.kind for config in self.configs],
+            "states": [
+                {} if config.is_function else dict(config.scheduler.state_dict())
+                for config in self.configs
+            ],
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if not self.is_function:
-            self.scheduler.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises `ValueError` for the state of other schedules."""
+        kinds, states = state.get("kinds"), state.get("states")
+        if not isinstance(kinds, list) or not isinstance(states, list) or len(kinds) != len(states):
+            raise ValueError("what it keeps of the schedule is damaged")
+        own = [config.kind for config in self.configs]
+        if kinds != own:
+            raise ValueError(
+                f"it was trained with the schedule {shown(', '.join(map(str, kinds)) or 'none')}, "
+                f"this run has {', '.join(own) or 'none'}"
+            )
+        for config, kept in zip(self.configs, states, strict=True):
+            if not config.is_function:
+                config.scheduler.load_state_dict(kept)
 
 
-def _takes_metric(step: Any) -> bool:
-    return "metrics" in inspect.signature(step).parameters
-
-
-def read_configuration(returned: Any) -> tuple[Any, Scheduling | None]:
-    """(optimizer, scheduling or None) from the forms that configure_optimizers may return.
+def read_configuration(returned: Any) -> tuple[Optimizer, Schedules]:
+    """The optimizer and its schedules, from the forms that configure_optimizers may return.
 
     Raises `TypeError` for another form, `ValueError` for several optimizers.
     """
+    alone = isinstance(returned, list | tuple) and len(returned) == 1
+    if alone and isinstance(returned[0], Mapping):
+        returned = returned[0]
     schedule: Any = None
+    monitor = None
     if isinstance(returned, Mapping) and "optimizer" in returned:
+        monitor = returned.get("monitor")
         returned, schedule = returned["optimizer"], returned.get("lr_scheduler")
     elif isinstance(returned, tuple | list) and 1 <= len(returned) <= 2:
         returned, schedule = returned if len(returned) == 2 else (returned[0], None)
     if isinstance(schedule, Optimizer):
         returned = [returned, schedule]  # which `_only` refuses
-    optimizer, schedule = _only(returned), _only(schedule)
+    optimizer = _only(returned)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"configure_optimizers() returned {type(optimizer).__name__}, expected an optimizer of "
-            "vitc.optim, (optimizer, schedule) or ([optimizer], [schedule])"
+            "vitc.optim, or one with a schedule"
         )
-    return optimizer, None if schedule is None else _scheduling(schedule)
+    several = schedule if isinstance(schedule, tuple | list) else [schedule]
+    return optimizer, Schedules([_scheduling(s, monitor) for s in several if s is not None])
 
 
-def _scheduling(schedule: Any) -> Scheduling:
+def _scheduling(schedule: Any, monitor: str | None) -> Scheduling:
     if not isinstance(schedule, Mapping):
-        return Scheduling(schedule)
+        return Scheduling(schedule, monitor=monitor)
     for key in schedule:
         if key not in _KEYS:
             raise ValueError(f"lr_scheduler has no {shown(key)}; {nearest(key, _KEYS)}")
     if "scheduler" not in schedule:
         raise ValueError('lr_scheduler needs a "scheduler"')
-    return Scheduling(**schedule)
+    return Scheduling(**{"monitor": monitor, **schedule})
 
 
 def _only(part: Any) -> Any:
@@ -111,7 +161,6 @@ def _only(part: Any) -> Any:
         return part
     if len(part) > 1:
         raise ValueError(
-            f"a run has one optimizer and one schedule, got {len(part)}; for more, "
-            "write the loop with vitc.Run"
+            f"a run has one optimizer, got {len(part)}; for more, write the loop with vitc.Run"
         )
     return part[0] if part else None

@@ -1,18 +1,24 @@
 """What a run is set to: the arguments of `Trainer` and `Run` that need more than a look."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.optim.clipping import MODES
-from vitc.training.hooks import Callback
+from vitc.training.hooks import Callback, overrides
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 Check = Callable[[str, Any], Any]
 
@@ -38,13 +44,10 @@ _NOT_CALLED = {
     "backward": _OWN_LOOP,
     "configure_gradient_clipping": "gradient_clip_val and gradient_clip_algorithm say how to clip",
     "lr_scheduler_step": "a schedule is a function of the step",
-    "on_after_batch_transfer": "change the batch in training_step",
-    "on_before_batch_transfer": "change the batch in training_step",
     "optimizer_step": _OWN_LOOP,
     "optimizer_zero_grad": _OWN_LOOP,
     "test_epoch_end": "Lightning 2 calls it on_test_epoch_end",
     "training_epoch_end": "Lightning 2 calls it on_train_epoch_end",
-    "transfer_batch_to_device": "there is one memory",
     "validation_epoch_end": "Lightning 2 calls it on_validation_epoch_end",
 }
 _REFUSED = {
@@ -81,7 +84,7 @@ def _dev_run(name: str, value: Any) -> int:
     return int(value) if isinstance(value, bool) else checks.integer(name, value, 0)
 
 
-def _callbacks(name: str, value: Any) -> list[Callback]:
+def callbacks(name: str, value: Any) -> list[Callback]:
     found = [value] if isinstance(value, Callback | None) else _each(name, value, "callbacks")
     for one in found:
         if not isinstance(one, Callback | None):
@@ -135,7 +138,7 @@ def _among(*words: str | None) -> Check:
 # Of the arguments of a Trainer, but for those of its Run, what they may be.
 _TRAINER: dict[str, Check] = {
     "logger": _logger,
-    "callbacks": _callbacks,
+    "callbacks": callbacks,
     "fast_dev_run": _dev_run,
     "max_epochs": _whole(-1),
     "min_epochs": _whole(0),
@@ -166,22 +169,81 @@ _TRAINER: dict[str, Check] = {
 }
 
 
-def checked(arguments: Mapping[str, Any]) -> SimpleNamespace:
-    """The arguments of a `Trainer`, each as its check gives it back.
+@dataclass
+class Settings:
+    """The arguments of a `Trainer`, as its loops read them; a `Trainer` has them as attributes.
+
+    max_epochs: None for no end. limits: per kind of loader, how many batches are taken.
+    """
+
+    fast_dev_run: int = 0
+    max_epochs: int | None = None
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    overfit_batches: int | float = 0
+    val_check_interval: int | float | None = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int = 2
+    log_every_n_steps: int = 50
+    enable_model_summary: bool = True
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str = "norm"
+    detect_anomaly: bool = False
+    on_nonfinite: str = "skip"
+    given_micro_batch: int | None = None
+    default_root_dir: Path = Path(".")
+    limits: dict[str, int | float | None] = field(default_factory=dict)
+
+
+PARTS = ("train", "val", "test", "predict")
+_IF_NONE = {  # what None stands for
+    "num_sanity_val_steps": 2,
+    "log_every_n_steps": 50,
+    "enable_model_summary": True,
+    "gradient_clip_algorithm": "norm",
+    "detect_anomaly": False,
+}
+
+
+def checked(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """The arguments of a `Trainer`: its settings, and the others, of which it makes parts.
 
     Raises `TypeError` or `ValueError`, beginning with the name of the argument.
     """
-    return SimpleNamespace(
-        **{name: check(name, arguments[name]) for name, check in _TRAINER.items()}
-    )
+    given = {name: check(name, arguments[name]) for name, check in _TRAINER.items()}
+    limits = {part: given.pop(f"limit_{part}_batches") for part in PARTS}
+    if given["overfit_batches"]:
+        limits |= dict.fromkeys(("train", "val"), given["overfit_batches"])
+    if given["fast_dev_run"]:
+        given |= dict(max_epochs=1, max_steps=given["fast_dev_run"], num_sanity_val_steps=0)
+        given |= dict(val_check_interval=None, check_val_every_n_epoch=1, logger=False)
+        limits = dict.fromkeys(PARTS, given["fast_dev_run"])
+    if given["max_epochs"] is None:
+        given["max_epochs"] = 1000 if given["max_steps"] < 0 and given["max_time"] is None else -1
+    given["max_epochs"] = None if given["max_epochs"] < 0 else given["max_epochs"]
+    given |= {name: value for name, value in _IF_NONE.items() if given[name] is None}
+    given["given_micro_batch"] = given.pop("micro_batch")
+    own = {f.name for f in fields(Settings)} - {"limits"}
+    settings = Settings(**{name: given.pop(name) for name in own}, limits=limits)
+    return settings, given
 
 
-def check_interval(interval: int | float | None, batches: int | None) -> None:
-    """Raises `ValueError` for validations that would never come."""
-    if isinstance(interval, int) and batches is not None and interval > batches:
+def check_lengths(trainer: Trainer) -> None:
+    """Raises `ValueError` for validations that would never come; warns where no row would."""
+    batches, interval = trainer.num_training_batches, trainer.val_check_interval
+    per_epoch = trainer.val_feeds and trainer.check_val_every_n_epoch is not None
+    if per_epoch and isinstance(interval, int) and batches is not None and interval > batches:
         raise ValueError(
             f"val_check_interval is {interval}, but an epoch has {batches} batches: nothing would "
             "be validated; check_val_every_n_epoch=None counts batches over epochs"
+        )
+    steps, every = trainer.estimated_stepping_batches, trainer.log_every_n_steps
+    if trainer.loggers and steps is not None and 0 < steps < every:
+        notice(
+            f"log_every_n_steps is {every}, but the run has {steps} steps: no step's values are "
+            "written; Trainer(log_every_n_steps=1) writes all"
         )
 
 
@@ -196,13 +258,20 @@ def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
             notice(f"{name} has no effect: {_WITHOUT_MEANING[name]}")
 
 
-def check_module(module: Any) -> None:
-    """Raises `TypeError` for a module that counts on methods which are not called here."""
+_NEEDED = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
+
+
+def check_module(module: Module, stage: str) -> None:
+    """Raises `TypeError` for a module that counts on methods which are not called here, or lacks
+    the one that a stage is about."""
     for name, instead in _NOT_CALLED.items():
         if hasattr(module, name):
             raise TypeError(f"{type(module).__name__}.{name}() would not be called: {instead}")
     if not getattr(module, "automatic_optimization", True):
         raise TypeError(f"automatic_optimization is False: {_OWN_LOOP}")
+    needed = _NEEDED.get(stage)
+    if needed is not None and not overrides(module, needed):
+        raise TypeError(f"{type(module).__name__} has no {needed}(), which {stage} calls")
 
 
 def notice(text: str) -> None:

@@ -1,6 +1,8 @@
-"""The trainer: settings, state and services of a run. What happens in which order is in loop.py."""
+"""The trainer: the parts of a run, and what its loops ask for. The order of things: loop.py."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
@@ -9,15 +11,12 @@ from signal import SIGINT, Signals
 from typing import Any
 from uuid import uuid4
 
-from vitc.optim import dispatch_clip_grad
-from vitc.tape import close_window
-from vitc.training import checkpoint, defaults, folders, loop, settings, when
-from vitc.training.callbacks import (
-    EarlyStopping,
-    ModelCheckpoint,
-    Timer,
-)
+from vitc.optim import Optimizer, dispatch_clip_grad
+from vitc.training import checkpoint, defaults, finished, folders, loop, rows, settings, when
+from vitc.training.attributes import Attributes
+from vitc.training.callbacks import Timer
 from vitc.training.callbacks.finetuning import is_head
+from vitc.training.checkpoint import Checkpoint
 from vitc.training.datamodule import DataModule
 from vitc.training.estimate import (
     Estimate,
@@ -27,33 +26,24 @@ from vitc.training.estimate import (
     free_memory,
     time_left,
 )
-from vitc.training.feed import Feed, Limit, count_samples
-from vitc.training.hooks import Callback
+from vitc.training.feed import Feed, Limit, as_loaders, count_samples
+from vitc.training.hooks import HOOKS, Callback, accepted, overrides
 from vitc.training.interrupt import leave, listen
 from vitc.training.module import Module
 from vitc.training.profiler import SimpleProfiler
-from vitc.training.progress import Progress
-from vitc.training.results import Entry, Results, reduction
+from vitc.training.results import Metric, Results
 from vitc.training.run import Run
-from vitc.training.schedule import Scheduling, read_configuration
+from vitc.training.schedule import Schedules, read_configuration
+from vitc.training.snapshot import check, load_run, snapshot
+from vitc.training.state import State
 from vitc.training.writer import Writer
 
-# In these, what is logged is a step's value by default.
-_STEP_HOOKS = frozenset(
-    (
-        "on_train_batch_start",  # and training_step, which follows
-        "on_before_zero_grad",
-        "on_before_backward",
-        "on_after_backward",
-        "on_before_optimizer_step",
-        "on_train_batch_end",
-    )
-)
-_ACTIONS = {"step": "optimizer_step", "call": "hooks", "wait": "writing checkpoints"}
 _Path = str | PathLike[str]
+_ACTIONS = {"step": "optimizer_step", "call": "hooks", "wait": "writing checkpoints"}
+_STAGES = {"validate": "validation", "test": "test"}
 
 
-class Trainer:
+class Trainer(Attributes):
     """Trains, validates, tests and predicts with a `Module`; arguments are Lightning's.
 
     max_epochs: -1 for no end; 1000 if neither it nor max_steps is given. max_steps: optimizer
@@ -123,74 +113,54 @@ class Trainer:
         micro_batch: int | None = None,
         **unknown: Any,
     ) -> None:
-        given = settings.checked(locals())
+        own, parts = settings.checked(locals())
         known = (n for n in Trainer.__init__.__annotations__ if n not in ("unknown", "return"))
         settings.check_unknown(unknown, known)
-        self.profiler = SimpleProfiler() if given.profiler else None
+        vars(self).update(vars(own))
+        self.profiler = SimpleProfiler() if parts["profiler"] else None
         self.run = Run(accelerator, strategy, devices, num_nodes, precision, threads)
-        self.world_size = self.run.world_size
-        self.fast_dev_run = given.fast_dev_run
-        self.overfit_batches = given.overfit_batches
-        parts = ("train", "val", "test", "predict")
-        self.limits = {part: getattr(given, f"limit_{part}_batches") for part in parts}
-        if self.overfit_batches:
-            self.limits |= dict.fromkeys(("train", "val"), self.overfit_batches)
-        if self.fast_dev_run:
-            given.max_epochs, given.max_steps, given.num_sanity_val_steps = 1, self.fast_dev_run, 0
-            given.val_check_interval, given.check_val_every_n_epoch, given.logger = None, 1, False
-            self.limits = dict.fromkeys(parts, self.fast_dev_run)
-        if given.max_epochs is None:
-            given.max_epochs = 1000 if given.max_steps < 0 and given.max_time is None else -1
-        self.max_epochs = None if given.max_epochs < 0 else given.max_epochs
-        self.min_epochs, self.min_steps = given.min_epochs, given.min_steps
-        self.max_steps = given.max_steps
-        self.accumulate_grad_batches = given.accumulate_grad_batches
-        self.given_micro_batch: int | None = given.micro_batch
-        self.micro_batch: int | None = given.micro_batch
-        self.gradient_clip_val = given.gradient_clip_val
-        self.gradient_clip_algorithm = given.gradient_clip_algorithm or "norm"
-        self.val_check_interval = given.val_check_interval
-        self.check_val_every_n_epoch = given.check_val_every_n_epoch
-        sanity, every = given.num_sanity_val_steps, given.log_every_n_steps
-        self.num_sanity_val_steps = 2 if sanity is None else sanity
-        self.log_every_n_steps = 50 if every is None else every
-        self.enable_model_summary = given.enable_model_summary is not False
-        self.detect_anomaly, self.on_nonfinite = bool(given.detect_anomaly), given.on_nonfinite
-        self.default_root_dir = given.default_root_dir
-        self.loggers = defaults.loggers(given.logger, self.default_root_dir)
+        self.loggers = defaults.loggers(parts["logger"], self.default_root_dir)
         self.callbacks = defaults.callbacks(
-            given.callbacks,
-            given.enable_checkpointing is not False,
-            given.enable_progress_bar is not False,
+            parts["callbacks"],
+            parts["enable_checkpointing"] is not False,
+            parts["enable_progress_bar"] is not False,
         )
-        if given.max_time is not None:
-            self.callbacks.insert(0, Timer(given.max_time))
-        self.module: Any = None
-        self._has_fitted = False
+        if parts["max_time"] is not None:
+            self.callbacks.insert(0, Timer(parts["max_time"]))
+        self.micro_batch = self.given_micro_batch
+        self.cuts_by_memory = False
         self.writer = Writer()
+        self._module: Module | None = None
+        self._has_fitted = False
         self._reset("fit")
 
-    def _reset(self, stage: str) -> None:
-        """The state of a run before it starts."""
+    def _reset(self, stage: str, state: State | None = None) -> None:
+        """The state of a run before it starts; state: where one that only looks begins."""
         self.stage = stage
-        self.optimizer: Any = None
-        self.scheduling: Scheduling | None = None
-        self.train_feed: Any = None
-        self.val_feed: Any = None
+        self.state = state or State()
+        self.state.fn = stage
+        self._optimizer: Optimizer | None = None
+        self.schedules = Schedules()
+        self._train_feed: Feed | None = None
+        self.val_feeds: list[Feed] = []
         self.datamodule: DataModule | None = None
+        self.ckpt_path: Path | None = None
         self.run_id = uuid4().hex  # by which a run knows its checkpoints again
-        self.progress = Progress()
-        self.results = Results()  # of the training epoch
         self.evaluated = Results()  # of the validation or test
-        self.callback_metrics: dict[str, float] = {}
         self.logged_metrics: dict[str, float] = {}
-        self.marked_loggers: list[dict[str, Any]] | None = None  # before the evaluation under way
         self.progress_bar_metrics: dict[str, float] = {}
-        self.batch_size = self.skipped = self.left_out = 0
+        self.batch_size = 0
+        self.dataloader_idx: int | None = None  # where a stage has several loaders
+        self.is_last_batch = False
         self.training = stage == "fit"
         self.sanity_checking = self.should_stop = self.interrupted = self.resumed = False
-        self._hook = ""
+        self.hook = ""  # that runs
         self._signal = 0  # by which it was interrupted
+
+    @property
+    def callback_metrics(self) -> dict[str, float]:
+        """What callbacks may monitor: all that was logged, by its name."""
+        return self.state.metrics
 
     # ------------------------------------------------------------------------------- running
 
@@ -214,23 +184,22 @@ class Trainer:
         from; then it raises `KeyboardInterrupt`, or `SystemExit` with status 143. In a notebook it
         returns, and `interrupted` is True.
         """
-        path = defaults.checkpoint_path(self, ckpt_path)
         self._reset("fit")
         self._renew_loggers()
-        with self._run(model, "fit", train_dataloaders, datamodule):
-            self.train_feed = self._feed("train", train_dataloaders)
-            self.val_feed = self._feed("val", val_dataloaders, optional=True)
-            if self.val_feed is not None and self.check_val_every_n_epoch is not None:
-                settings.check_interval(self.val_check_interval, self.num_training_batches)
-            self._configure(model)
-            self._resume(path)
+        with self._stage("fit", model, train_dataloaders, datamodule):
+            self._train_feed = self._feed("train", train_dataloaders)
+            self.val_feeds = self._feeds("val", val_dataloaders, optional=True)
+            settings.check_lengths(self)
+            self._configure()
+            self._resume(defaults.checkpoint_path(self, ckpt_path))
             self._settle_memory()
+            check(self)
             self._announce()
             self._watch()
+            self.state.status = "running"
             with listen(self._interrupt):
-                loop.fit(self, model)
-            if self.interrupted:
-                self._save_interrupted()
+                loop.fit(self)
+            self._save_the_end()
         self._leave()
 
     def validate(
@@ -240,11 +209,16 @@ class Trainer:
         ckpt_path: _Path | None = None,
         verbose: bool = True,
         datamodule: DataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
-        """The metrics that validation_step logs, over the whole loader; verbose prints them.
+        """The metrics that validation_step logs over each loader, a dict per loader; verbose prints
+        them.
 
         model: None for the one that was fitted, with the weights of its best checkpoint, as in
-        Lightning. ckpt_path: whose weights to take first.
+        Lightning. ckpt_path: whose weights to take first. weights_only: a file never executes
+        anything.
+
+        Raises `TypeError` for a module without validation_step.
         """
         return self._evaluate("validate", "val", model, dataloaders, ckpt_path, verbose, datamodule)
 
@@ -255,6 +229,7 @@ class Trainer:
         ckpt_path: _Path | None = None,
         verbose: bool = True,
         datamodule: DataModule | None = None,
+        weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """The same with test_step."""
         return self._evaluate("test", "test", model, dataloaders, ckpt_path, verbose, datamodule)
@@ -262,26 +237,20 @@ class Trainer:
     def _evaluate(
         self,
         stage: str,
-        loader: str,
+        part: str,
         model: Module | None,
         dataloaders: Any,
         ckpt_path: _Path | None,
         verbose: bool,
         datamodule: DataModule | None,
     ) -> list[dict[str, float]]:
-        model, ckpt_path = self._fitted(model, ckpt_path)
-        self._reset(stage)
-        with self._run(model, stage, dataloaders, datamodule):
-            self.val_feed = self._feed(loader, dataloaders)
-            self._load_weights(ckpt_path)
-            with listen(self._interrupt):
-                name = "test" if stage == "test" else "validation"
-                loop.evaluate(self, self.module, name, self.val_feed)
-        self._leave()
+        with self._looking(stage, part, model, dataloaders, ckpt_path, datamodule):
+            loop.evaluate(self, _STAGES[stage], self.val_feeds)
+        found = self._by_loader()
         if verbose:
             for metric, value in self.callback_metrics.items():
                 print(f"{metric}: {value:.6g}")
-        return [dict(self.callback_metrics)]
+        return found
 
     def predict(
         self,
@@ -290,20 +259,61 @@ class Trainer:
         datamodule: DataModule | None = None,
         return_predictions: bool = True,
         ckpt_path: _Path | None = None,
+        weights_only: bool | None = None,
     ) -> list[Any]:
-        """What predict_step returns, one entry per batch; none with return_predictions=False.
+        """What predict_step returned, one entry per batch, in a list per loader if there are
+        several; nothing with return_predictions=False.
 
         model, ckpt_path: as in `validate`.
         """
-        model, ckpt_path = self._fitted(model, ckpt_path)
-        self._reset("predict")
-        with self._run(model, "predict", dataloaders, datamodule):
-            self.val_feed = self._feed("predict", dataloaders)
-            self._load_weights(ckpt_path)
-            with listen(self._interrupt):
-                found = loop.predict(self, self.module, self.val_feed, return_predictions)
-        self._leave()
+        found: list[list[Any]] = []
+        with self._looking("predict", "predict", model, dataloaders, ckpt_path, datamodule):
+            found = loop.predict(self, self.val_feeds, return_predictions)
+        return found if len(found) > 1 else found[0]
+
+    def _by_loader(self) -> list[dict[str, float]]:
+        """The metrics of each loader, as Lightning returns them."""
+        found: list[dict[str, float]] = [{} for _ in self.val_feeds]
+        for name, value in self.callback_metrics.items():
+            _, number = rows.split(name)
+            for i, metrics in enumerate(found):
+                if number in (None, i):
+                    metrics[name] = float(value)
         return found
+
+    @contextmanager
+    def _looking(
+        self,
+        stage: str,
+        part: str,
+        model: Module | None,
+        dataloaders: Any,
+        ckpt_path: _Path | None,
+        datamodule: DataModule | None,
+    ) -> Iterator[None]:
+        """A stage that trains nothing."""
+        model, path = self._fitted(model, ckpt_path)
+        self._reset(stage, State(epoch=self.state.epoch, step=self.state.step))
+        with self._stage(stage, model, dataloaders, datamodule):
+            self.val_feeds = self._feeds(part, dataloaders)
+            if path is not None:
+                checkpoint.read_any(path).load_models(self.module)
+            self.state.status = "running"
+            with listen(self._interrupt):
+                yield
+        self._leave()
+
+    def _fitted(
+        self, model: Module | None, ckpt_path: _Path | None
+    ) -> tuple[Module | None, Path | None]:
+        """The model to evaluate and whose weights; without both the best that `fit` has written."""
+        if model is not None or ckpt_path is not None:
+            return model or self._module, defaults.checkpoint_path(self, ckpt_path)
+        callback = self.checkpoint_callback
+        if callback is None or not callback.best_model_path:
+            return self._module, None
+        print(f"weights of {callback.best_model_path}")
+        return self._module, Path(callback.best_model_path)
 
     def _renew_loggers(self) -> None:
         """A second fit is another run, with its own folder."""
@@ -312,175 +322,167 @@ class Trainer:
                 logger.renew()
         self._has_fitted = True
 
-    def _fitted(self, model: Module | None, ckpt_path: _Path | None) -> tuple[Any, _Path | None]:
-        """The model to evaluate and whose weights; without both the best that `fit` has written."""
-        callback = self.checkpoint_callback
-        if model is not None or ckpt_path is not None or callback is None:
-            return model or self.module, ckpt_path
-        path = callback.best_model_path or None
-        if path is not None:
-            print(f"weights of {path}")
-        return self.module, path
-
     @contextmanager
-    def _run(
-        self, module: Any, stage: str, loaders: Any, datamodule: DataModule | None
+    def _stage(
+        self, stage: str, module: Any, loaders: Any, datamodule: DataModule | None
     ) -> Iterator[None]:
-        """What surrounds every stage: set up, tear down, and tell of exceptions."""
+        """What surrounds every stage: set up, tear down, signals, and what becomes of
+        exceptions."""
         if not isinstance(module, Module):
             raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
-        settings.check_module(module)
-        self.module, module.trainer = module, self
+        settings.check_module(module, stage)
+        self._module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         before = self.callbacks
-        callbacks = [*before, *defaults.listed(module.configure_callbacks())]
-        defaults.check_states(callbacks)
-        self.callbacks = defaults.ordered(callbacks)
-        status = "failed"
+        self.callbacks = defaults.joined(before, module)
         try:
-            self._set_up(stage)
+            self._set_up()
             with self.run.prepared(model for _, model in module.named_models()):
                 yield
             self.writer.wait()
-            self._tear_down(stage)
-            status = "interrupted" if self.interrupted else "success"
+            self._tear_down()
+            self.state.status = "interrupted" if self.interrupted else "finished"
         except BaseException as error:
+            self.state.status = "interrupted"
             self._tell_of(error, module)
             raise
         finally:
-            self.writer.close()
-            self.callbacks = before
-            if self.profiler is not None:
-                self.profiler.release()
-                print(self.profiler.summary())
-            for logger in self.loggers:
-                if hasattr(logger, "finalize"):
-                    logger.finalize(status)
+            self._close(before)
 
-    def _tell_of(self, error: BaseException, module: Any) -> None:
-        """Calls `on_exception`; what that raises becomes a note of the user's exception."""
-        for callback in self.callbacks:
-            try:
-                callback.on_exception(self, module, error)
-            except Exception as another:
-                error.add_note(f"{type(callback).__name__}.on_exception() failed: {another}")
-
-    def _set_up(self, stage: str) -> None:
+    def _set_up(self) -> None:
         for callback in self.callbacks:
             callback.log, callback.log_dict = self.module.log, self.module.log_dict  # type: ignore[attr-defined]
         if self.datamodule is not None:
             self.datamodule.trainer = self
             self.datamodule.prepare_data()
-        self.module.prepare_data()
+        self.call("prepare_data")
         if self.datamodule is not None:
-            self.datamodule.setup(stage)
-        self.call("setup", stage)
-        self.module.configure_model()
+            self.datamodule.setup(self.stage)
+        self.call("setup", self.stage)
+        self.call("configure_model")
 
-    def _tear_down(self, stage: str) -> None:
+    def _tear_down(self) -> None:
         if self.datamodule is not None:
-            self.datamodule.teardown(stage)
-        self.call("teardown", stage)
+            self.datamodule.teardown(self.stage)
+        self.call("teardown", self.stage)
 
-    def call(self, hook: str, *args: Any) -> Any:
+    def _close(self, callbacks: list[Callback]) -> None:
+        self.writer.close()
+        self.callbacks = callbacks
+        if self.profiler is not None:
+            self.profiler.release()
+            print(self.profiler.summary())
+        outcomes = {"finished": "success", "interrupted": "interrupted"}
+        for logger in self.loggers:
+            if hasattr(logger, "finalize"):
+                logger.finalize(outcomes.get(self.state.status, "failed"))
+
+    def _tell_of(self, error: BaseException, module: Module) -> None:
+        """Calls `on_exception`; what that raises becomes a note of the user's exception."""
+        hook = "on_exception"
+        for callback in self.callbacks:
+            try:
+                getattr(callback, hook)(self, module, error)
+            except Exception as another:
+                error.add_note(f"{type(callback).__name__}.{hook}() failed: {another}")
+
+    def call(
+        self, hook: str, *args: Any, monitoring: bool | None = None, of_module: bool = True
+    ) -> Any:
         """Every callback's hook of this name, then the module's, whose answer it returns. The only
-        way hooks are called."""
-        self._hook = hook
-        for callback in self.callbacks:
-            getattr(callback, hook)(self, self.module, *args)
-        own = getattr(self.module, hook, None)
+        way hooks are called.
+
+        monitoring: only the callbacks that read the metrics (True), or all others and the module
+        (False).
+        """
+        self.hook = hook
+        for callback in self.callbacks if HOOKS[hook].of_callback else ():
+            if monitoring in (None, callback.monitoring):
+                getattr(callback, hook)(self, self.module, *args)
+        own = getattr(self.module, hook, None) if of_module and not monitoring else None
         return None if own is None else own(*args)
-
-    def _call_around(self, between: Callable[[], None], hook: str, *args: Any) -> None:
-        """The same, but the callbacks that monitor come last, after what is done between."""
-        self._hook = hook
-        for callback in self.callbacks:
-            if not callback.monitoring:
-                getattr(callback, hook)(self, self.module, *args)
-        getattr(self.module, hook)(*args)
-        between()
-        for callback in self.callbacks:
-            if callback.monitoring:
-                getattr(callback, hook)(self, self.module, *args)
-
-    def end_batch(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """What a step has logged is written before a checkpoint, which records how much it was."""
-        self._call_around(self.publish_step, "on_train_batch_end", outputs, batch, batch_idx)
-
-    def end_epoch(self) -> None:
-        self._call_around(self._close_epoch, "on_train_epoch_end")
-        self.progress.next_epoch()
-
-    def _close_epoch(self) -> None:
-        self.publish_epoch()
-        self.results = Results()
-        self.progress.epoch_done = True
-        self._move_lr("epoch", self.progress.epoch + 1, self.callback_metrics)
 
     # ------------------------------------------------------------------------------- data
 
-    def _feed(self, name: str, given: Any, optional: bool = False) -> Feed | None:
-        """The loader of a stage, from the first of those who may have it."""
+    def _loaders(self, part: str, given: Any) -> list[Any]:
+        """The loaders of a stage, from the first of those who may have them."""
         loader = None if isinstance(given, DataModule) else given
         for owner in (self.datamodule, self.module):
             if loader is None and owner is not None:
-                loader = getattr(owner, f"{name}_dataloader")()
-        if loader is None:
-            if optional:
-                return None
+                loader = getattr(owner, f"{part}_dataloader")()
+        return [] if loader is None else as_loaders(loader)
+
+    def _feed(self, part: str, given: Any) -> Feed:
+        found = self._loaders(part, given)
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} {part} loaders: training reads one")
+        if not found:
             raise ValueError(
-                f"{self.stage} needs a loader: give it one, or define {name}_dataloader()"
+                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
             )
-        shards = self.world_size if name == "train" else 1
+        once = self.max_epochs == 1
         fixed = bool(self.overfit_batches)
-        feed = Feed(loader, self.limits[name], name, shards=shards, fixed=fixed)
-        return None if optional and feed.count == 0 else feed
+        shards = self.world_size
+        return Feed(found[0], self.limits[part], part, shards=shards, fixed=fixed, again=not once)
 
-    @property
-    def num_training_batches(self) -> int | None:
-        """Batches of a device per epoch; None if the loader does not say."""
-        count = self.train_feed.count
-        return None if count is None else -(-count // self.world_size)
+    def _feeds(self, part: str, given: Any, optional: bool = False) -> list[Feed]:
+        """The loaders to evaluate on. optional: there may be none, or none that is looked at."""
+        found = self._loaders(part, given)
+        if not found and not optional:
+            raise ValueError(
+                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
+            )
+        if found and optional and not overrides(self.module, "validation_step"):
+            settings.notice("there is a val loader, but no validation_step(): it is not read")
+            return []
+        fixed = bool(self.overfit_batches)
+        feeds = [Feed(x, self.limits[part], part, fixed=fixed, again=optional) for x in found]
+        return [feed for feed in feeds if not optional or feed.count != 0]
 
-    @property
-    def window_batches(self) -> int:
-        """Batches of the loader in an optimizer step."""
-        return int(self.accumulate_grad_batches * self.world_size)
+    def start_batch(self, batch: Any, last: bool) -> Any:
+        """The batch as the step gets it: after the hooks of its transfer."""
+        index = self.dataloader_idx or 0
+        batch = self._transfer("on_before_batch_transfer", batch, index)
+        batch = self._transfer("transfer_batch_to_device", batch, "cpu", index)
+        batch = self._transfer("on_after_batch_transfer", batch, index)
+        self.is_last_batch = last
+        self.measure(batch)
+        return batch
+
+    def _transfer(self, hook: str, batch: Any, *args: Any) -> Any:
+        """The data module's hook, if it has one, else the module's."""
+        for owner in (self.datamodule, self.module):
+            if owner is not None and overrides(owner, hook):
+                self.hook = hook
+                return getattr(owner, hook)(batch, *args)
+        return batch
+
+    def measure(self, batch: Any) -> None:
+        self.batch_size = count_samples(batch)
+
+    def place(self, index: int) -> tuple[int, ...]:
+        """What follows a batch in the arguments of hooks and steps: its number, and that of its
+        loader if there are several."""
+        return (index,) if self.dataloader_idx is None else (index, self.dataloader_idx)
+
+    def step(self, kind: str, batch: Any, *place: int) -> Any:
+        """The module's step, with as many arguments as it takes."""
+        self.hook = f"{kind}_step"
+        step = getattr(self.module, self.hook)
+        return step(batch, *accepted(step, *place))
 
     @property
     def estimated_stepping_batches(self) -> int | None:
         """Optimizer steps of the whole run; None if there is no end."""
         return when.all_steps(self)
 
-    # ------------------------------------------------------------------------------- its place
+    # ------------------------------------------------------------------------------- services
 
-    @property
-    def current_epoch(self) -> int:
-        return self.progress.epoch
-
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps so far."""
-        return self.progress.step
-
-    @property
-    def fitting(self) -> bool:
-        return self.stage == "fit"
-
-    @property
-    def last_epoch(self) -> bool:
-        return self.max_epochs is not None and self.progress.epoch + 1 >= self.max_epochs
-
-    # ------------------------------------------------------------------------------- the optimizer
-
-    def _configure(self, module: Module) -> None:
-        self.optimizer, self.scheduling = read_configuration(module.configure_optimizers())
-        schedule = self.scheduling
-        if schedule and schedule.is_function and self.estimated_stepping_batches is None:
+    def _configure(self) -> None:
+        returned = self.module.configure_optimizers()
+        self._optimizer, self.schedules = read_configuration(returned)
+        if self.schedules.need_an_end and self.estimated_stepping_batches is None:
             raise ValueError("a schedule needs an end: set max_epochs or max_steps")
-
-    def close_window(self) -> None:
-        close_window(self.module.parameters())
 
     def clip_gradients(self) -> None:
         """The head's are left alone by "agc", as in timm."""
@@ -493,107 +495,6 @@ class Trainer:
             if algorithm != "agc" or not is_head(name)
         ]
         dispatch_clip_grad(clipped, self.gradient_clip_val, algorithm)
-
-    def set_lr(self) -> None:
-        """Before a step, by the schedules that are functions of it."""
-        if self.scheduling is not None:
-            self.scheduling.before_step(self)
-
-    def move_lr(self, last: bool) -> None:
-        """After a step, and at the end of an epoch's batches, by torch's."""
-        if self.progress.window == 0:
-            self._move_lr("step", self.progress.step)
-        if last:
-            self._move_lr("epoch", self.progress.epoch + 1)
-
-    def _move_lr(
-        self, interval: str, count: int, metrics: Mapping[str, float] | None = None
-    ) -> None:
-        if self.scheduling is not None:
-            self.scheduling.after(interval, count, metrics)
-
-    def schedule_state(self) -> dict[str, Any]:
-        return {} if self.scheduling is None else self.scheduling.state_dict()
-
-    def load_schedule_state(self, state: dict[str, Any]) -> None:
-        if self.scheduling is not None:
-            self.scheduling.load_state_dict(state)
-
-    # ------------------------------------------------------------------------------- metrics
-
-    def start_batch(self, batch: Any) -> None:
-        self.batch_size = count_samples(batch)
-
-    def log(
-        self,
-        name: str,
-        value: Any,
-        batch_size: int | None,
-        *,
-        on_step: bool | None,
-        on_epoch: bool | None,
-        prog_bar: bool,
-        logger: bool,
-        reduce_fx: Any,
-    ) -> None:
-        of_step = self.training and self._hook in _STEP_HOOKS
-        on_step = of_step if on_step is None else on_step
-        on_epoch = not of_step if on_epoch is None else on_epoch
-        entry = Entry(on_step, on_epoch, prog_bar, logger, reduction(reduce_fx))
-        self._results_now.log(name, value, batch_size or self.batch_size, entry)
-
-    @property
-    def _results_now(self) -> Results:
-        return self.results if self.training else self.evaluated
-
-    @property
-    def logs_now(self) -> bool:
-        """Whether this step is one whose values are written."""
-        every = self.log_every_n_steps
-        return self.progress.window == 0 and every > 0 and self.progress.step % every == 0
-
-    def publish_step(self) -> None:
-        """Shows what the last training step logged, and writes it every log_every_n_steps."""
-        self.writer.check()
-        if self.progress.window == 0:
-            self.results.mark()
-        self.callback_metrics |= self.results.callback_metrics(epoch=False)
-        self.progress_bar_metrics |= self.results.step_metrics(prog_bar=True)
-        if self.logs_now:
-            self.log_metrics(self.results.step_metrics(logger=True))
-
-    def mark_loggers(self) -> None:
-        """Before an evaluation: one that is cut short leaves rows that the next will write."""
-        self.marked_loggers = self._logger_states()
-
-    def logger_states(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps of the loggers."""
-        return self._logger_states() if self.marked_loggers is None else self.marked_loggers
-
-    def _logger_states(self) -> list[dict[str, Any]]:
-        return [
-            logger.state_dict() if hasattr(logger, "state_dict") else {} for logger in self.loggers
-        ]
-
-    def publish_evaluation_step(self) -> None:
-        """Writes what a validation or test step has logged as a step's value."""
-        if not self.sanity_checking:
-            self.log_metrics(self.evaluated.step_metrics(logger=True))
-
-    def publish_epoch(self) -> None:
-        """The same for the values of an epoch."""
-        results = self._results_now
-        self.callback_metrics |= results.callback_metrics(epoch=True)
-        self.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
-        self.log_metrics(results.epoch_metrics(logger=True))
-
-    def log_metrics(self, metrics: dict[str, float]) -> None:
-        """Gives numbers to the loggers, beside the epoch and the step."""
-        if not metrics:
-            return
-        self.logged_metrics |= metrics
-        for logger in self.loggers:
-            logger.log_metrics({"epoch": self.progress.epoch, **metrics}, self.progress.step)
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
@@ -609,54 +510,30 @@ class Trainer:
             for model, mode in before:
                 model.train(mode)
 
-    # ------------------------------------------------------------------------------- surroundings
+    def print(self, *args: Any, **options: Any) -> None:
+        """`print`, without tearing the progress bar."""
+        self.module.print(*args, **options)
 
-    @property
-    def log_dir(self) -> Path:
-        """Where this run writes: the first logger's directory, else default_root_dir."""
-        places = [logger.log_dir for logger in self.loggers if hasattr(logger, "log_dir")]
-        return Path(places[0]) if places else self.default_root_dir
+    def metric_states(self) -> dict[str, Any]:
+        """The states of the module's metrics by their attributes, of those that have one."""
+        found = {name: m for name, m in vars(self.module).items() if isinstance(m, Metric)}
+        return {name: m.state_dict() for name, m in found.items() if hasattr(m, "state_dict")}
 
-    @property
-    def logger(self) -> Any:
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def is_global_zero(self) -> bool:
-        return self.run.is_global_zero
-
-    @property
-    def global_rank(self) -> int:
-        return self.run.global_rank
-
-    @property
-    def optimizers(self) -> list[Any]:
-        return [] if self.optimizer is None else [self.optimizer]
-
-    @property
-    def lightning_module(self) -> Any:
-        return self.module
-
-    model = lightning_module
-
-    @property
-    def checkpoint_callback(self) -> ModelCheckpoint | None:
-        return next((c for c in self.callbacks if isinstance(c, ModelCheckpoint)), None)
-
-    @property
-    def early_stopping_callback(self) -> EarlyStopping | None:
-        return next((c for c in self.callbacks if isinstance(c, EarlyStopping)), None)
+    def load_metric_states(self, states: Mapping[str, Any]) -> None:
+        for name, state in states.items():
+            getattr(self.module, name).load_state_dict(state)
 
     def _settle_memory(self) -> None:
         """Before the first step: how many samples go through the models at a time, and whether that
         fits."""
         batch = getattr(self.train_feed.loader, "batch_size", None)
-        self.micro_batch = self.given_micro_batch
+        self.micro_batch, self.cuts_by_memory = self.given_micro_batch, False
         if batch is None:
             return
         free = free_memory()
         if self.micro_batch is None:
             self.micro_batch = default_micro_batch(self.module, batch, free)
+            self.cuts_by_memory = self.micro_batch < batch
         needed, models = self.memory_estimate(), [m for _, m in self.module.named_models()]
         if needed is not None:
             check_fits(needed, free, min(self.micro_batch, batch), models)
@@ -702,9 +579,9 @@ class Trainer:
         batch = getattr(self.train_feed.loader, "batch_size", None)
         if batch is None:
             return None
-        val = self.val_feed.loader if self.val_feed else None
         at_a_time = min(batch, self.micro_batch or batch)
-        val_batch = getattr(val, "batch_size", None) or 0
+        sizes = [getattr(feed.loader, "batch_size", None) or 0 for feed in self.val_feeds]
+        val_batch = max(sizes, default=0)
         parts = estimate(self.module, at_a_time, val_batch, self.optimizer).parts
         for callback in self.callbacks:
             parts |= callback.memory(parts)
@@ -720,31 +597,46 @@ class Trainer:
         """
         self.writer.wait()
         with folders.claim(Path(filepath)) as place:
-            checkpoint.write([place], checkpoint.snapshot(self, self.module, weights_only))
+            checkpoint.write([place], snapshot(self, weights_only))
 
     def _resume(self, path: Path | None) -> None:
-        if path is not None:
-            checkpoint.read_or_earlier(path).load_run(self, self.module)
-            self.resumed = True
-
-    def _load_weights(self, ckpt_path: _Path | None) -> None:
-        path = defaults.checkpoint_path(self, ckpt_path)
-        if path is not None:
-            checkpoint.read_any(path).load_models(self.module)
+        if path is None:
+            return
+        found = checkpoint.read_or_earlier(path)
+        if isinstance(found, Checkpoint):
+            load_run(found, self)
+        else:
+            found.load_run(self)
+        self.ckpt_path, self.resumed = found.path, True
+        print(f"resuming {found.path}: epoch {self.state.epoch}, step {self.state.step}")
 
     def _interrupt(self, number: int) -> None:
         self.interrupted, self._signal = True, number
-        name = "Ctrl-C" if number == SIGINT else Signals(number).name
-        print(f"\n{name}: stopping after this batch; Ctrl-C now stops at once")
+        if number == SIGINT:
+            print("\nCtrl-C: stopping after this batch; Ctrl-C again stops at once")
+        else:
+            print(f"\n{Signals(number).name}: stopping after this batch; Ctrl-C stops at once")
 
     def _leave(self) -> None:
         """After a run that a signal has ended the script does not go on."""
         if self.interrupted:
             leave(self._signal)
 
+    def _save_the_end(self) -> None:
+        """A run that stops within an epoch can be resumed from there."""
+        if self.interrupted:
+            self._save_interrupted()
+            return
+        callback = self.checkpoint_callback
+        if callback is not None and not self.fast_dev_run:
+            if self.state.cut:
+                callback.write_cut(self)
+            self.writer.wait()
+            finished.note(self)
+
     def _save_interrupted(self) -> None:
         callback = self.checkpoint_callback
-        where = f"epoch {self.progress.epoch}, step {self.progress.step}"
+        where = f"epoch {self.state.epoch}, step {self.state.step}"
         if callback is None:
             print(f"stopped at {where}; checkpoints are switched off, so nothing was saved")
             return

@@ -1,61 +1,69 @@
 """When a run validates, and when it ends."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitc.training.trainer import Trainer
 
 
-def finished(trainer: Any) -> bool:
+def finished(trainer: Trainer) -> bool:
     """Whether no epoch follows."""
     epochs = trainer.max_epochs
-    return (epochs is not None and trainer.progress.epoch >= epochs) or stops_now(trainer)
+    return (epochs is not None and trainer.state.epoch >= epochs) or stops_now(trainer)
 
 
-def stops_now(trainer: Any) -> bool:
+def stops_now(trainer: Trainer) -> bool:
     """Whether training ends here, between two batches."""
-    full = trainer.max_steps >= 0 and trainer.progress.step >= trainer.max_steps
+    full = trainer.max_steps >= 0 and trainer.state.step >= trainer.max_steps
     return full or _stops_early(trainer) or trainer.interrupted
 
 
-def _stops_early(trainer: Any) -> bool:
+def _stops_early(trainer: Trainer) -> bool:
     """Whether something has said stop, and the least number of epochs and steps is reached."""
     if not trainer.should_stop:
         return False
-    epochs, steps = trainer.progress.epoch, trainer.progress.step
-    return bool(epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0))
+    epochs, steps = trainer.state.epoch, trainer.state.step
+    return epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
 
 
-def validation_due(trainer: Any, last: bool) -> bool:
+def validation_due(trainer: Trainer, last: bool) -> bool:
     """Whether a validation belongs here, even if an interruption puts it off until the run is
     resumed; last: the epoch has no more batches."""
-    if trainer.val_feed is None or not _epoch_validates(trainer):
+    if not trainer.val_feeds or not _epoch_validates(trainer):
         return False
-    if _stops_early(trainer):
-        return True
-    progress, shards = trainer.progress, trainer.world_size
-    done, total = -(-progress.batch // shards), trainer.num_training_batches
+    state, shards = trainer.state, trainer.world_size
+    done, total = -(-state.batch // shards), trainer.num_training_batches
     interval = 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
     if isinstance(interval, float) and total is None:
         return last
     every = interval if isinstance(interval, int) else max(int((total or 0) * interval), 1)
     if trainer.check_val_every_n_epoch is None:
-        done += progress.epoch * (total or 0)
-    return bool((last or progress.batch % shards == 0) and done % every == 0)
+        done += state.epoch * (total or 0)
+    return (last or state.batch % shards == 0) and done % every == 0
 
 
-def _epoch_validates(trainer: Any) -> bool:
+def validates_at_stop(trainer: Trainer) -> bool:
+    """Whether a validation follows this batch because something has said stop."""
+    return bool(trainer.val_feeds) and _epoch_validates(trainer) and _stops_early(trainer)
+
+
+def _epoch_validates(trainer: Trainer) -> bool:
     every = trainer.check_val_every_n_epoch
-    return every is None or (trainer.progress.epoch + 1) % every == 0
+    return every is None or (trainer.state.epoch + 1) % every == 0
 
 
-def validation_follows(trainer: Any) -> bool:
+def validation_follows(trainer: Trainer) -> bool:
     """Whether a validation comes right after this batch."""
-    return validation_due(trainer, trainer.progress.batch == trainer.train_feed.count)
+    return validation_due(trainer, trainer.is_last_batch) or validates_at_stop(trainer)
 
 
-def validates_once_per_epoch(trainer: Any) -> bool:
+def validates_once_per_epoch(trainer: Trainer) -> bool:
     return trainer.val_check_interval in (None, 1.0) and trainer.check_val_every_n_epoch == 1
 
 
-def all_steps(trainer: Any) -> int | None:
+def all_steps(trainer: Trainer) -> int | None:
     """Optimizer steps of the whole run; None if there is no end."""
     batches, limits = trainer.num_training_batches, []
     if trainer.max_epochs is not None and batches is not None:
@@ -65,13 +73,13 @@ def all_steps(trainer: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def remaining_batches(trainer: Any) -> int | None:
+def remaining_batches(trainer: Trainer) -> int | None:
     """Batches of the loader until the end; None if nobody can know."""
-    progress, steps, batches = trainer.progress, all_steps(trainer), trainer.train_feed.count
+    state, steps, batches = trainer.state, all_steps(trainer), trainer.train_feed.count
     if steps is None or batches is None:
         return None
-    by_steps: int = (steps - progress.step) * trainer.window_batches
+    by_steps = (steps - state.step) * trainer.window_batches
     if trainer.max_epochs is None:
         return max(by_steps, 0)
-    by_epochs: int = (trainer.max_epochs - progress.epoch) * batches - progress.batch
+    by_epochs = (trainer.max_epochs - state.epoch) * batches - state.batch
     return max(min(by_steps, by_epochs), 0)

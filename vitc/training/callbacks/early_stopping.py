@@ -1,12 +1,18 @@
 """Stops a run when a metric no longer gets better."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import when
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class EarlyStopping(Callback):
@@ -51,25 +57,25 @@ class EarlyStopping(Callback):
         self.wait_count = self.stopped_epoch = 0
         self.stopping_reason_message: str | None = None
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._forget()
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Module) -> None:
         if self._checks_on_train_epoch_end(trainer):
             self._check(trainer)
 
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Module) -> None:
         if not self._checks_on_train_epoch_end(trainer) and not trainer.sanity_checking:
             self._check(trainer)
 
-    def _checks_on_train_epoch_end(self, trainer: Any) -> bool:
+    def _checks_on_train_epoch_end(self, trainer: Trainer) -> bool:
         given = self.check_on_train_epoch_end
         return when.validates_once_per_epoch(trainer) if given is None else given
 
-    def _check(self, trainer: Any) -> None:
-        if trainer.fast_dev_run or not trainer.fitting:
-            return
+    def _check(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run or not trainer.fitting or trainer.state.cut:
+            return  # a run that stops within an epoch is not to be stopped
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
             if self.strict:

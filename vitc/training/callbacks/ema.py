@@ -1,6 +1,8 @@
 """Averaged weights beside the trained ones."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +10,10 @@ from vitc.arrays import Array
 from vitc.errors import VitcError
 from vitc.optim import ModelEmaV3
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class EMA(Callback):
@@ -32,7 +38,7 @@ class EMA(Callback):
         self._step = 0
         self._swapped = False
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         trained = {
             name: model
             for name, model in module.named_models()
@@ -51,7 +57,7 @@ class EMA(Callback):
         self._loaded = {}
 
     def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step == self._step:
             return
@@ -59,26 +65,28 @@ class EMA(Callback):
         for name, average in self.averages.items():
             average.update(self._models[name], self._step)
 
-    def on_validation_start(self, trainer: Any, module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, module: Module) -> None:
         if trainer.fitting and not trainer.sanity_checking:
             self._swap()
 
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Module) -> None:
         self._swap_back()
 
-    def on_train_end(self, trainer: Any, module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, module: Module) -> None:
         self._swap_back()  # a validation that was interrupted
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
         self._swap_back()
 
-    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: Module, checkpoint: dict[str, Any]
+    ) -> None:
         if self._swapped:
             raise VitcError(
                 "cannot checkpoint during validation: the models hold their averages then"
             )
 
-    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit" and not trainer.interrupted:
             for name, average in self.averages.items():
                 state = average.module.state_dict()

@@ -1,11 +1,17 @@
 """Training the head first, and the rest later."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.parameters import Parameter
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 _HEADS = ("head", "head_dist")  # timm's names of classifiers, and a usual one of a module's own
 
@@ -23,18 +29,18 @@ class BackboneFinetuning(Callback):
         self.unfreeze_backbone_at_epoch = unfreeze_backbone_at_epoch
         self._backbone: list[Parameter] = []
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         self._backbone = [p for p in _backbone(module) if p.requires_grad]
         self._set(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         self._set(trainer)
 
-    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
         for parameter in self._backbone:
             parameter.requires_grad = True
 
-    def _set(self, trainer: Any) -> None:
+    def _set(self, trainer: Trainer) -> None:
         for parameter in self._backbone:
             parameter.requires_grad = trainer.current_epoch >= self.unfreeze_backbone_at_epoch
 

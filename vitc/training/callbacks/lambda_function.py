@@ -1,13 +1,12 @@
 """A callback out of functions."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from vitc.errors import nearest, shown
-from vitc.training.hooks import Callback
+from vitc.training.hooks import HOOKS, Callback
 
-_HOOKS = [name for name, _ in inspect.getmembers(Callback, inspect.isfunction) if name[0] != "_"]
+_HOOKS = [name for name, hook in HOOKS.items() if hook.of_callback]
 
 
 class LambdaCallback(Callback):

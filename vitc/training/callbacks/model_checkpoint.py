@@ -1,5 +1,7 @@
 """Checkpoints during a run, the best of them kept."""
 
+from __future__ import annotations
+
 import math
 import re
 import time
@@ -10,13 +12,18 @@ from functools import partial
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import checkpoint, folders, when
 from vitc.training.hooks import Callback
+from vitc.training.snapshot import snapshot
 from vitc.training.state_file import author, is_number, name_within, within
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class ModelCheckpoint(Callback):
@@ -99,40 +106,42 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- when
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._forget()
             if not trainer.fast_dev_run:
                 folders.check_directory(self._directory(trainer))
                 folders.settle(self._directory(trainer))
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._time = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.progress.window:
+        if trainer.state.window:
             return
         every = self.every_n_train_steps
         self._due |= self._time_is_up() or (every > 0 and trainer.global_step % every == 0)
         if self._due and not self._awaits_validation(trainer):
             self._save(trainer)
 
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Module) -> None:
         if self._saves_on_train_epoch_end(trainer) or trainer.sanity_checking:
             return
         self._due |= self._epoch_counts(trainer)
-        if self._due and not trainer.progress.window:
+        if self._due and not trainer.state.window:
             self._save(trainer)
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Module) -> None:
+        if trainer.state.cut and not self._is_fresh(trainer):
+            return
         due = self._due and not self._awaits_first_validation(trainer)
         if due or (self._saves_on_train_epoch_end(trainer) and self._epoch_counts(trainer)):
             self._save(trainer)
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if self.save_on_exception and trainer.fitting and not trainer.progress.updating:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
+        if self.save_on_exception and trainer.fitting and not trainer.state.updating:
             place = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
             self._write_now(trainer, f"exception-{place}", self.save_weights_only)
 
@@ -145,21 +154,26 @@ class ModelCheckpoint(Callback):
         self._time = now
         return True
 
-    def _epoch_counts(self, trainer: Any) -> bool:
+    def _epoch_counts(self, trainer: Trainer) -> bool:
         every = self.every_n_epochs
         return every > 0 and (trainer.current_epoch + 1) % every == 0
 
-    def _saves_on_train_epoch_end(self, trainer: Any) -> bool:
+    def _saves_on_train_epoch_end(self, trainer: Trainer) -> bool:
         if self.save_on_train_epoch_end is not None:
             return self.save_on_train_epoch_end
-        return trainer.val_feed is None or when.validates_once_per_epoch(trainer)
+        return not trainer.val_feeds or when.validates_once_per_epoch(trainer)
 
-    def _awaits_first_validation(self, trainer: Any) -> bool:
+    def _is_fresh(self, trainer: Trainer) -> bool:
+        """Whether the monitored value is of these weights, in an epoch that is not whole."""
+        state, monitor = trainer.state, self.monitor
+        return monitor is None or state.validated == state.step or monitor in state.results.names()
+
+    def _awaits_first_validation(self, trainer: Trainer) -> bool:
         """Whether the monitored value may still come from one that no epoch has had yet."""
         unknown = self.monitor is not None and self.monitor not in trainer.callback_metrics
-        return unknown and trainer.val_feed is not None
+        return unknown and bool(trainer.val_feeds)
 
-    def _awaits_validation(self, trainer: Any) -> bool:
+    def _awaits_validation(self, trainer: Trainer) -> bool:
         """Whether the monitored value is one of a validation that is still to come."""
         if self.monitor is None:
             return False
@@ -167,7 +181,7 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- which
 
-    def _save(self, trainer: Any) -> None:
+    def _save(self, trainer: Trainer) -> None:
         """Writes what is to be kept, in the background."""
         self._due = False
         if trainer.fast_dev_run or self._saved_step == trainer.global_step:
@@ -186,14 +200,13 @@ class ModelCheckpoint(Callback):
         trainer.writer.submit(lambda: self._write(trainer, claims, content, out))
 
     def _snapshot(
-        self, trainer: Any, weights_only: bool, buffers: checkpoint.Buffers | None = None
+        self, trainer: Trainer, weights_only: bool, buffers: checkpoint.Buffers | None = None
     ) -> checkpoint.Snapshot:
-        module, by = trainer.module, self.state_key
-        return checkpoint.snapshot(trainer, module, weights_only, buffers, by)
+        return snapshot(trainer, weights_only, buffers, self.state_key)
 
     def _write(
         self,
-        trainer: Any,
+        trainer: Trainer,
         claims: list[folders.Claim],
         content: checkpoint.Snapshot,
         out: list[Path],
@@ -202,7 +215,7 @@ class ModelCheckpoint(Callback):
         for path in out:
             folders.remove(path, partial(self._wrote, trainer))
 
-    def _claim_best(self, trainer: Any, names: ExitStack) -> folders.Claim | None:
+    def _claim_best(self, trainer: Trainer, names: ExitStack) -> folders.Claim | None:
         """The name of this one, if it is among the best, and notes what falls out."""
         score = self._score(trainer)
         if not self._is_kept(score):
@@ -217,19 +230,24 @@ class ModelCheckpoint(Callback):
             print(f"{where}: saving {claim.path}")
         return claim
 
-    def _claim_last(self, trainer: Any, names: ExitStack) -> folders.Claim:
+    def _claim_last(self, trainer: Trainer, names: ExitStack) -> folders.Claim:
         claim = self._claim(trainer, "last", names)
         self.last_model_path = str(claim.path)
         return claim
 
-    def write_last(self, trainer: Any) -> Path:
+    def write_last(self, trainer: Trainer) -> Path:
         """Writes `last.ckpt` where a run was interrupted; returns when it is on the disk. What else
         was due at this step still is when the run is resumed."""
         path = self._write_now(trainer, "last", weights_only=False)
         self.last_model_path = str(path)
         return path
 
-    def _write_now(self, trainer: Any, name: str, weights_only: bool) -> Path:
+    def write_cut(self, trainer: Trainer) -> None:
+        """The same where a run has stopped within an epoch, unless it is saved already."""
+        if self.save_weights_only or self._saved_step != trainer.global_step:
+            self.write_last(trainer)
+
+    def _write_now(self, trainer: Trainer, name: str, weights_only: bool) -> Path:
         """Writes where the run is; returns when it is on the disk."""
         trainer.writer.wait()
         with ExitStack() as names:
@@ -237,7 +255,7 @@ class ModelCheckpoint(Callback):
             checkpoint.write([claim], self._snapshot(trainer, weights_only))
         return claim.path
 
-    def _score(self, trainer: Any) -> float:
+    def _score(self, trainer: Trainer) -> float:
         """The monitored value; without one, the step: later is better."""
         if self.monitor is None:
             return float(trainer.global_step)
@@ -275,18 +293,18 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- where
 
-    def _directory(self, trainer: Any) -> Path:
+    def _directory(self, trainer: Trainer) -> Path:
         if self.dirpath is None:
             return Path(trainer.log_dir) / "checkpoints"
         return self.dirpath
 
-    def _name(self, trainer: Any) -> str:
+    def _name(self, trainer: Trainer) -> str:
         """The pattern filled in: "{epoch}-{step}" gives epoch=3-step=1200."""
         values: dict[str, Any] = {k: float(v) for k, v in trainer.callback_metrics.items()}
         values |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
         return filled(self.filename, values, self.auto_insert_metric_name)
 
-    def _claim(self, trainer: Any, name: str, names: ExitStack) -> folders.Claim:
+    def _claim(self, trainer: Trainer, name: str, names: ExitStack) -> folders.Claim:
         """Where to write: the first of `name`, `name-v1`, ... that nothing has which stays."""
         self._folder = self._directory(trainer)
         for version in count():
@@ -297,7 +315,7 @@ class ModelCheckpoint(Callback):
                     return names.enter_context(claim)
         raise AssertionError("there is always another number")
 
-    def _wrote(self, trainer: Any, path: Path) -> bool:
+    def _wrote(self, trainer: Trainer, path: Path) -> bool:
         """Whether this callback wrote what is at path, in this run, maybe before it was cut off."""
         return author(path) == (trainer.run_id, self.state_key)
 
@@ -342,7 +360,9 @@ class ModelCheckpoint(Callback):
             within(Path(), name)
         self._loaded = state
 
-    def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: Module, checkpoint: dict[str, Any]
+    ) -> None:
         """Goes on with the checkpoints of this run that are in the folder: all of them, or none if
         it is another one."""
         state, self._loaded = self._loaded, None

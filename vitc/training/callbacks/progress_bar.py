@@ -1,12 +1,18 @@
 """The progress of a run: a bar per epoch on a terminal or in a notebook, else a line per epoch."""
 
+from __future__ import annotations
+
 import sys
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc.training.hooks import Callback
 from vitc.training.when import remaining_batches
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class ProgressBar(Callback):
@@ -35,45 +41,45 @@ class ProgressBar(Callback):
 
     # ------------------------------------------------------------------------------- hooks
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._start, self._done = time.monotonic(), 0
 
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         label = f"Epoch {trainer.current_epoch + 1}"
         if trainer.max_epochs is not None:
             label += f"/{trainer.max_epochs}"
-        self._begin(label, trainer.train_feed.count, trainer.progress.batch, trainer.last_epoch)
+        self._begin(label, trainer.train_feed.count, trainer.state.batch, trainer.last_epoch)
 
     def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._done += 1
         if self._open and self._done % self.refresh_rate == 0:
             self.advance(self.refresh_rate, self._text(trainer))
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Module) -> None:
         if self._open:
             self._end(self._text(trainer))
             return
         of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
         print(f"epoch {trainer.current_epoch + 1}{of}: {self._text(trainer)}", file=sys.stderr)
 
-    def on_test_start(self, trainer: Any, module: Any) -> None:
-        self._begin("Testing", trainer.val_feed.count, 0, True)
+    def on_test_start(self, trainer: Trainer, module: Module) -> None:
+        self._begin("Testing", sum(feed.count or 0 for feed in trainer.val_feeds) or None, 0, True)
 
     def on_test_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._open:
             self.advance(1, "")
 
-    def on_test_end(self, trainer: Any, module: Any) -> None:
+    def on_test_end(self, trainer: Trainer, module: Module) -> None:
         self._end("")
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
         self._end("")
 
-    def on_fit_end(self, trainer: Any, module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, module: Module) -> None:
         self._end(self._text(trainer))
 
     # ------------------------------------------------------------------------------- parts
@@ -88,12 +94,12 @@ class ProgressBar(Callback):
             self._open = False
             self.stop(text)
 
-    def _text(self, trainer: Any) -> str:
+    def _text(self, trainer: Trainer) -> str:
         shown = [f"{name}={_short(value)}" for name, value in trainer.progress_bar_metrics.items()]
         left = self._time_left(trainer)
         return ", ".join(shown + ([f"{left} left"] if left else []))
 
-    def _time_left(self, trainer: Any) -> str:
+    def _time_left(self, trainer: Trainer) -> str:
         """Until the last epoch ends, at the speed so far; "" if nobody can know."""
         remaining = remaining_batches(trainer)
         if remaining is None or not self._done:

@@ -1,13 +1,19 @@
 """How long the stages of a run take, and an end after a given time."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.training.hooks import Callback
 from vitc.training.settings import as_seconds
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class Timer(Callback):
@@ -28,7 +34,7 @@ class Timer(Callback):
         self._spent = dict.fromkeys(("train", "validate", "test"), 0.0)
         self._since: dict[str, float] = {}
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._spent = dict.fromkeys(self._spent, 0.0)
 
@@ -48,36 +54,36 @@ class Timer(Callback):
         self._spent[stage] = self.time_elapsed(stage)
         self._since.pop(stage, None)
 
-    def _check(self, trainer: Any) -> None:
+    def _check(self, trainer: Trainer) -> None:
         left = self.time_remaining()
         trainer.should_stop |= left is not None and left <= 0
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._start("train")
         self._check(trainer)
 
-    def on_train_end(self, trainer: Any, module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, module: Module) -> None:
         self._stop("train")
 
     def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.interval == "step":
             self._check(trainer)
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Module) -> None:
         self._check(trainer)
 
-    def on_validation_start(self, trainer: Any, module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, module: Module) -> None:
         self._start("validate")
 
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Module) -> None:
         self._stop("validate")
 
-    def on_test_start(self, trainer: Any, module: Any) -> None:
+    def on_test_start(self, trainer: Trainer, module: Module) -> None:
         self._start("test")
 
-    def on_test_end(self, trainer: Any, module: Any) -> None:
+    def on_test_end(self, trainer: Trainer, module: Module) -> None:
         self._stop("test")
 
     def state_dict(self) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Versioned:
             self._version = None
 
     @property
+    def is_given(self) -> bool:
+        """Whether the user has named the version."""
+        return self._given
+
+    @property
     def log_dir(self) -> Path:
         return version_folder(self.root_dir, self.version)
 

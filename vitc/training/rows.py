@@ -1,0 +1,142 @@
+"""What is logged, and when rows of it are written to the loggers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from vitc.errors import shown
+from vitc.training.hooks import HOOKS, Logs
+from vitc.training.results import Entry, Results, reduction
+from vitc.training.state import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vitc.training.trainer import Trainer
+
+_NUMBERED = "/dataloader_idx_"
+
+
+def log(
+    trainer: Trainer | None,
+    name: str,
+    value: Any,
+    *,
+    on_step: bool | None,
+    on_epoch: bool | None,
+    batch_size: int | None,
+    add_dataloader_idx: bool,
+    reduce_fx: Any,
+    prog_bar: bool,
+    logger: bool | None,
+) -> None:
+    """What `Module.log` does; see there."""
+    if trainer is None:
+        warnings.warn("self.log() was called without a trainer: ignored", stacklevel=3)
+        return
+    if not isinstance(name, str):
+        raise TypeError(f"log() got the name {shown(name)}, expected a string")
+    hook, logs = trainer.hook, _allowed(trainer.hook)
+    on_step = logs.on_step if on_step is None else on_step
+    on_epoch = logs.on_epoch if on_epoch is None else on_epoch
+    if (on_step and not logs.step_allowed) or not (on_step or on_epoch):
+        raise ValueError(
+            f"log({shown(name)}, on_step={on_step}, on_epoch={on_epoch}) in {hook}(): "
+            + ("nothing would be logged" if logs.step_allowed else "only an epoch's value is known")
+        )
+    index = trainer.dataloader_idx
+    if index is not None and add_dataloader_idx:
+        if _NUMBERED in name:
+            raise ValueError(f"log({shown(name)}): the loader's number is added to the name")
+        name += f"{_NUMBERED}{index}"
+    entry = Entry(name, on_step, on_epoch, prog_bar, logger is not False, reduction(reduce_fx))
+    rows = trainer.batch_size if batch_size is None else batch_size
+    current_results(trainer).log(hook, value, rows if logs.step_allowed else 1, entry)
+
+
+def split(name: str) -> tuple[str, int | None]:
+    """The name as it was logged, and the number of the loader that was added to it, if any."""
+    plain, _, number = name.partition(_NUMBERED)
+    return plain, int(number) if number.isdecimal() else None
+
+
+def _allowed(hook: str) -> Logs:
+    logs = HOOKS[hook].logs if hook in HOOKS else None
+    if logs is None:
+        where = f"in {hook}()" if hook else "outside of the hooks of a run"
+        raise ValueError(
+            f"log() was called {where}, where no value is collected; write to "
+            "self.logger.log_metrics() instead"
+        )
+    return logs
+
+
+def current_results(trainer: Trainer) -> Results:
+    """Of the training epoch, or of the evaluation under way."""
+    return trainer.state.results if trainer.training else trainer.evaluated
+
+
+def publish_step(trainer: Trainer) -> None:
+    """Shows what the last training step logged, and writes it every log_every_n_steps."""
+    results = trainer.state.results
+    trainer.state.metrics |= results.callback_metrics(epoch=False)
+    trainer.progress_bar_metrics |= results.step_metrics(prog_bar=True)
+    if logs_now(trainer):
+        write(trainer, results.step_metrics(logger=True))
+
+
+def logs_now(trainer: Trainer) -> bool:
+    """Whether the step that has just been made is one whose values are written."""
+    state, every = trainer.state, trainer.log_every_n_steps
+    return state.window == 0 and every > 0 and state.step % every == 0
+
+
+def publish_evaluation_step(trainer: Trainer) -> None:
+    """Writes what a validation or test step has logged as a step's value."""
+    if not trainer.sanity_checking:
+        write(trainer, trainer.evaluated.step_metrics(logger=True))
+
+
+def publish_epoch(trainer: Trainer) -> None:
+    """Shows and writes what was logged for the epoch. The metrics start anew, unless it goes on
+    when the run is resumed."""
+    results = current_results(trainer)
+    results.compute(reset=not (trainer.training and trainer.state.cut))
+    if trainer.sanity_checking:
+        return
+    trainer.state.metrics |= results.callback_metrics(epoch=True)
+    trainer.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
+    write(trainer, results.epoch_metrics(logger=True))
+
+
+def write(trainer: Trainer, metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Gives numbers to the loggers, beside the epoch and a step: by default the last one, counted
+    from 0 as in Lightning."""
+    if not metrics:
+        return
+    trainer.logged_metrics |= metrics
+    plain = {name: float(value) for name, value in metrics.items()}
+    step = max(trainer.state.step - 1, 0) if step is None else step
+    for logger in trainer.loggers:
+        logger.log_metrics({"epoch": trainer.state.epoch, **plain}, step)
+
+
+def hold(trainer: Trainer) -> None:
+    """From here on rows are written that a resumed run will write again: a checkpoint keeps the
+    logs as they are now."""
+    state = trainer.state
+    if state.held is None:
+        state.held = Held(logger_states(trainer), dict(state.metrics))
+
+
+def release(trainer: Trainer) -> None:
+    """The validation is whole: its rows stay, unless the epoch will go on from before it."""
+    if not trainer.state.cut:
+        trainer.state.held = None
+
+
+def logger_states(trainer: Trainer) -> list[dict[str, Any]]:
+    return [
+        logger.state_dict() if hasattr(logger, "state_dict") else {} for logger in trainer.loggers
+    ]

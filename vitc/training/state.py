@@ -1,0 +1,90 @@
+"""The state of a run: what resuming needs besides the weights, and what an epoch does next."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitc.training.results import Results
+
+
+@dataclass
+class Held:
+    """What a checkpoint keeps of the logs, where the present would be too much: as it was before a
+    validation or the end of an epoch that is not whole."""
+
+    loggers: list[dict[str, Any]]
+    metrics: dict[str, float]
+
+
+@dataclass
+class State:
+    """epoch, and batch within it: the next to be trained. step: optimizer steps so far.
+
+    window, rows: batches and samples in the accumulation window that is open; 0 at its border.
+    validating: a validation is due or runs. epoch_done: the epoch is over, its last hooks run.
+    cut: the run stops within the epoch, which goes on from here when the run is resumed. updating:
+    an optimizer step is under way. left_out: batches of the window without a sound gradient.
+    skipped: steps in a row that were left out. validated: the step of the last whole validation.
+    results: of the epoch. metrics: what callbacks may monitor.
+    """
+
+    fn: str = "fit"
+    status: str = "initializing"  # then "running", "finished" or "interrupted", as in Lightning
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    window: int = 0
+    rows: int = 0
+    validating: bool = False
+    epoch_done: bool = False
+    cut: bool = False
+    updating: bool = False
+    left_out: int = 0
+    skipped: int = 0
+    validated: int = -1
+    results: Results = field(default_factory=Results)
+    metrics: dict[str, float] = field(default_factory=dict)
+    held: Held | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    def count(self, rows: int) -> None:
+        """One more batch is trained."""
+        self.batch, self.window, self.rows = self.batch + 1, self.window + 1, self.rows + rows
+
+    def close_window(self, stepped: bool) -> None:
+        self.step += stepped
+        self.window = self.rows = self.left_out = 0
+
+    def next_epoch(self) -> None:
+        self.epoch, self.batch, self.epoch_done = self.epoch + 1, 0, False
+
+    def place(self) -> dict[str, int]:
+        """Where a resumed run is to begin: at the border of the window that is open, or with the
+        next epoch if this one is done."""
+        if self.epoch_done:
+            return {"epoch": self.epoch + 1, "batch": 0, "step": self.step, "validating": 0}
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch - self.window,
+            "step": self.step,
+            "validating": int(self.validating and not self.window and not self.cut),
+        }
+
+    def state_dict(self, loggers: list[dict[str, Any]]) -> dict[str, Any]:
+        """As JSON takes it; loggers: what they keep now."""
+        held = self.held or Held(loggers, self.metrics)
+        return {
+            "progress": self.place(),
+            "results": self.results.state_dict(),
+            "callback_metrics": {name: float(value) for name, value in held.metrics.items()},
+            "loggers": held.loggers,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        place = state["progress"]
+        self.epoch, self.batch, self.step = place["epoch"], place["batch"], place["step"]
+        self.validating = bool(place["validating"])
+        self.results.load_state_dict(state["results"])
+        self.metrics.update(state["callback_metrics"])
