@@ -38,7 +38,7 @@ def train_epoch(run: Trainer) -> None:
     if state.batch == 0:
         run.call("on_train_epoch_start")
     if state.validating:
-        evaluate(run, "validation", run.val_feeds)
+        validate(run)
     for batch, last in run.train_feed.batches(state.epoch, state.batch):
         index = state.batch // run.world_size
         clock.begin(state.step, row=state.rows)
@@ -58,9 +58,7 @@ def train_epoch(run: Trainer) -> None:
         run.call("on_train_batch_end", outputs, batch, index, monitoring=True)  # checkpoints
         due = state.validating = when.validation_due(run, last)
         if due and not run.interrupted:
-            evaluate(run, "validation", run.val_feeds)
-            if state.window == 0:
-                run.schedules.after("step", state.step, state.metrics)
+            validate(run)
         if when.stops_now(run):
             stop(run, last, validated=due)
             break
@@ -178,6 +176,13 @@ def sanity_check(run: Trainer) -> None:
     evaluate(run, "validation", run.val_feeds, run.num_sanity_val_steps)
     run.sanity_checking = False
     run.call("on_sanity_check_end")
+
+
+def validate(run: Trainer) -> None:
+    """The validation that is due, and the schedules that read it after a step."""
+    evaluate(run, "validation", run.val_feeds)
+    if run.state.window == 0 and not run.interrupted:
+        run.schedules.after("step", run.state.step, run.state.metrics)
 
 
 def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = None) -> None:
