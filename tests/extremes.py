@@ -43,6 +43,7 @@ SCALES = (1e-20, 1.0, 3e2, 5e4, 1e8, 7e15)  # of q and k: their products are fin
 RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "AdamW": (optim.AdamW, dict(lr=0.1, weight_decay=0.1)),
     "Adam": (optim.Adam, dict(lr=0.1, weight_decay=0.1)),
+    "RAdam": (optim.RAdam, dict(lr=0.1, betas=(0.5, 0.6))),
     "SGD": (optim.SGD, dict(lr=0.1, momentum=0.9, nesterov=True)),
     "Lion": (optim.Lion, dict(lr=0.1)),
     "Lamb": (optim.Lamb, dict(lr=0.1, max_grad_norm=None)),

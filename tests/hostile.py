@@ -316,6 +316,10 @@ def calls(s: dict[str, Any]) -> list[tuple[Any, ...]]:
         more = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, l2=0.0)
         _vitc.adamw_step(p, m, v, indices, step=step, lr=lr, threads=threads, **more)
 
+    def radam(p: Any, m: Any, v: Any, indices: Any, betas: Any, rectifier: Any) -> None:
+        more = dict(lr=0.1, eps=1e-8, weight_decay=0.0, l2=0.0, correction=0.1, threads=2)
+        _vitc.radam_step(p, m, v, indices, betas=betas, rectifier=rectifier, **more)
+
     def sgd(p: Any, m: Any, indices: Any, momentum: Any, first: Any, threads: Any) -> None:
         more = dict(lr=0.1, dampening=0.0, weight_decay=0.0, nesterov=True)
         _vitc.sgd_step(p, m, indices, momentum=momentum, first=first, threads=threads, **more)
@@ -358,6 +362,7 @@ def calls(s: dict[str, Any]) -> list[tuple[Any, ...]]:
         (live.backward, [None]),
         (draw, 1, 2, 3, 4),
         (adamw, params, buffer, buffer, [0, 1], 1, 1e-3, 2),
+        (radam, params, buffer, buffer, [0, 1], (0.9, 0.999), 0.02),
         (sgd, params, buffer, [0, 1], 0.9, True, 2),
         (sgd, params, None, [0, 1], 0.9, True, 2),
         (lion, params, buffer, [0, 1], (0.9, 0.99), 2),

@@ -41,7 +41,7 @@ class Scene:
         self.start = {name: np.array(value) for name, value in self.model.state_dict().items()}
         self.parameters = list(self.model.parameters())
         self.mean = optim.ModelEmaV3(self.model, decay=0.9)
-        rules = (optim.AdamW, optim.SGD, optim.Lion, optim.Lamb)
+        rules = (optim.AdamW, optim.RAdam, optim.SGD, optim.Lion, optim.Lamb)
         self.rules = {rule.__name__: rule(self.parameters, lr=1e-4) for rule in rules}
         self.buffer = self.model.params.new_buffer()
         self.x = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
@@ -88,6 +88,7 @@ ACTIONS: dict[str, Callable[[Scene], Any]] = {
     "gradient_norm": lambda s: s.model.params.gradient_norm(),
     "scale_gradients": lambda s: s.model.params.scale_gradients(0.5),
     "read gradients": lambda s: [p.grad for p in s.parameters],
+    "RAdam": lambda s: s.rules["RAdam"].step(),
     "AdamW": lambda s: s.rules["AdamW"].step(),
     "SGD": lambda s: s.rules["SGD"].step(),
     "Lion": lambda s: s.rules["Lion"].step(),

@@ -165,6 +165,7 @@ def test_softmax_is_as_good_as_torchs(name: str, level: str) -> None:
 REFERENCES = {
     "AdamW": torch.optim.AdamW,
     "Adam": torch.optim.Adam,
+    "RAdam": torch.optim.RAdam,
     "SGD": torch.optim.SGD,
     "Lion": timm.optim.Lion,
     "Lamb": timm.optim.Lamb,

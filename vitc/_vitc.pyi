@@ -160,6 +160,21 @@ def adamw_step(
     l2: float,  # weight decay as a part of the gradient
     threads: int,
 ) -> None: ...
+def radam_step(
+    params: Params,
+    exp_avg: Buffer,
+    exp_avg_sq: Buffer,
+    indices: Sequence[int],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    correction: float,  # what the first moment is divided by
+    rectifier: float,  # what the adaptive step is multiplied by; 0: the step is not adaptive yet
+    eps: float,
+    weight_decay: float,  # decoupled
+    l2: float,
+    threads: int,
+) -> None: ...
 def sgd_step(
     params: Params,
     momentum_buffer: Buffer | None,  # None without momentum

@@ -30,6 +30,13 @@ typedef struct vt_adamw {
     double l2; /* weight decay as a part of the gradient (Adam), not beside it (AdamW) */
 } vt_adamw;
 
+typedef struct vt_radam {
+    double lr, beta1, beta2, eps, weight_decay;
+    double l2;         /* as in vt_adamw */
+    double correction; /* 1 - beta1^t */
+    double rectifier;  /* of the step, times sqrt(1 - beta2^t); 0 while the variance is unknown */
+} vt_radam;
+
 typedef struct vt_sgd {
     double lr, momentum, dampening, weight_decay;
     bool nesterov;
@@ -140,6 +147,9 @@ typedef struct vt_dropout {
      * p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).                            \
      * Scalars are formed in double and rounded once to the element type. */                         \
     X(adamw, void, (void *p, void *m, void *v, const void *g, int64_t n, const vt_adamw *step))      \
+    /* RAdam in torch's order (Liu et al. 2020; torch.optim.RAdam): g, p, m and v as in Adam; then     \
+     * p -= lr / correction * m * rectifier / (sqrt(v) + eps), or p -= lr / correction * m. */        \
+    X(radam, void, (void *p, void *m, void *v, const void *g, int64_t n, const vt_radam *step))      \
     /* Stochastic gradient descent in torch's order (Sutskever et al. 2013; torch.optim.SGD):         \
      * g += wd * p; m = momentum * m + (1 - dampening) * g, at first m = g;                           \
      * p -= lr * (nesterov ? g + momentum * m : m). Without momentum m may be NULL: p -= lr * g. */   \

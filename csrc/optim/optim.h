@@ -28,6 +28,7 @@ static inline void vt_update_end(const vt_update *update) {
 
 /* One step each. */
 void vt_adamw_run(const vt_update *update, const vt_adamw *step);
+void vt_radam_run(const vt_update *update, const vt_radam *step);
 void vt_sgd_run(const vt_update *update, const vt_sgd *step);
 void vt_lion_run(const vt_update *update, const vt_lion *step);
 

@@ -39,6 +39,14 @@ static void adamw_chunk(void *context, vt_chunk chunk) {
 
 void vt_adamw_run(const vt_update *u, const vt_adamw *step) { run(u, adamw_chunk, step); }
 
+static void radam_chunk(void *context, vt_chunk chunk) {
+    const work *w = context;
+    const arrays a = arrays_of(w->update, chunk);
+    a.kernels->radam(a.p, a.state[0], a.state[1], a.g, chunk.count, w->step);
+}
+
+void vt_radam_run(const vt_update *u, const vt_radam *step) { run(u, radam_chunk, step); }
+
 static void sgd_chunk(void *context, vt_chunk chunk) {
     const work *w = context;
     const arrays a = arrays_of(w->update, chunk);

@@ -84,6 +84,28 @@ static PyObject *adamw_step(PyObject *module, PyObject *args, PyObject *kwargs) 
     Py_RETURN_NONE;
 }
 
+static PyObject *radam_step(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *keywords[] = {"params", "exp_avg",    "exp_avg_sq", "indices", "lr",
+                               "betas",  "correction", "rectifier",  "eps",     "weight_decay",
+                               "l2",     "threads",    NULL};
+    vt_module_state *state = PyModule_GetState(module);
+    PyObject *params, *exp_avg, *exp_avg_sq, *indices;
+    vt_radam r;
+    vt_update u = {.params = NULL};
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!O!O!O$d(dd)dddddi:radam_step", keywords, state->params, &params,
+            state->buffer, &exp_avg, state->buffer, &exp_avg_sq, &indices, &r.lr, &r.beta1,
+            &r.beta2, &r.correction, &r.rectifier, &r.eps, &r.weight_decay, &r.l2, &u.threads)) {
+        return NULL;
+    }
+    if (open_update(&u, params, exp_avg, exp_avg_sq, indices) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    vt_radam_run(&u, &r);
+    Py_END_ALLOW_THREADS
+    close_update(&u);
+    Py_RETURN_NONE;
+}
+
 static PyObject *sgd_step(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *keywords[] = {"params",    "momentum_buffer", "indices",  "lr",    "momentum",
                                "dampening", "weight_decay",    "nesterov", "first", "threads",
@@ -221,6 +243,10 @@ PyMethodDef vt_optimizer_methods[] = {
     {"adamw_step", VT_KEYWORDS(adamw_step),
      "adamw_step($module, /, params, exp_avg, exp_avg_sq, indices, *, step, lr, betas, eps,\n"
      "           weight_decay, l2, threads)\n--\n\nOne step of Adam or AdamW on some rows."},
+    {"radam_step", VT_KEYWORDS(radam_step),
+     "radam_step($module, /, params, exp_avg, exp_avg_sq, indices, *, lr, betas, correction,\n"
+     "           rectifier, eps, weight_decay, l2, threads)\n--\n\nOne step of RAdam on some "
+     "rows."},
     {"sgd_step", VT_KEYWORDS(sgd_step),
      "sgd_step($module, /, params, momentum_buffer, indices, *, lr, momentum, dampening,\n"
      "         weight_decay, nesterov, first, threads)\n--\n\nOne step of SGD on some rows."},

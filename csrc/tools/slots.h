@@ -40,6 +40,7 @@ static const vt_adamw adamw_step = {.lr = 1e-3,
                                     .weight_decay = 0.05,
                                     .beta1_power = 0.729,
                                     .beta2_power = 0.997002999};
+static const vt_radam radam_step = {1e-3, 0.9, 0.999, 1e-8, 0.05, 0.1, 0.46, 0.02};
 static const vt_sgd sgd_step = {0.1, 0.9, 0.1, 0.05, true, false};
 static const vt_lion lion_step = {0.01, 0.9, 0.99, 0.05};
 static const vt_lamb lamb_step = {0.01, 0.9, 0.999, 1e-6, 0.05, 0.271, 0.002997001, 0.1, 1.7};
@@ -135,6 +136,9 @@ static void run_rms_norm_forward(const vt_kernels *k, call *c) {
 static void run_rms_norm_backward(const vt_kernels *k, call *c) {
     k->rms_norm_backward(c->out[0], c->out[1], c->in[0], c->in[1], c->in[2], c->in[3], eps, c->rows,
                          c->cols);
+}
+static void run_radam(const vt_kernels *k, call *c) {
+    k->radam(c->out[0], c->out[1], c->out[2], c->in[0], c->rows * c->cols, &radam_step);
 }
 static void run_sgd(const vt_kernels *k, call *c) {
     k->sgd(c->out[0], c->out[1], c->in[0], c->rows * c->cols, &sgd_step);
@@ -236,6 +240,7 @@ static const spec specs[] = {
     {"squared_error", run_squared_error, {"m-"}, {"mn", "mn"}, 2e-6, .alias = 1, .one_row = true},
     {"jensen_shannon", run_jensen_shannon, {"m-"}, {"mn"}, 2e-6, .alias = -1, .one_row = true},
     {"adamw", run_adamw, {"mn", "mn", "mp"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
+    {"radam", run_radam, {"mn", "mn", "mp"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"sgd", run_sgd, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"lion", run_lion, {"mn", "mn"}, {"mn"}, 2e-7, .alias = -1, .elementwise = true},
     {"lamb_moments", run_lamb_moments, {"mn", "mp"}, {"mn", "mn"}, 1e-6, .alias = -1},

@@ -255,6 +255,19 @@ static void check_adamw(void) {
     }
 }
 
+/* The same of RAdam, with and without its rectifier. */
+static void check_radam(double rectifier) {
+    const vt_radam step = {1e-2, 0.9, 0.99, 1e-3, 0.1, 0.3, 0.1, rectifier};
+    for (int i = 0; i < RC; i++) {
+        const double start = draw('n'), gradient = draw('n'), g = gradient + 0.3 * start;
+        double p = start, m = 0, v = 0;
+        vt_kernels_level(VT_F64, VT_ISA_REF)->radam(&p, &m, &v, &gradient, 1, &step);
+        const double u = rectifier > 0 ? g * rectifier / (0.1 * fabs(g) + 1e-3) : g;
+        vt_check(near(m, 0.1 * g) && near(v, 0.01 * g * g), "radam moments");
+        vt_check(near(p, start * (1 - 1e-3) - 1e-2 * u), "radam parameter, %g", rectifier);
+    }
+}
+
 static void check_dropout(vt_dtype dtype, double keep) {
     enum { N = 4000, SPLIT = 1237 };
     static double x[N], y[N], parts[N];
@@ -321,6 +334,8 @@ static void run_double(void) {
     begin("double", "closed forms");
     check_definitions();
     check_adamw();
+    check_radam(0);
+    check_radam(0.3);
 }
 
 static void run_dropout_draws(void) {

@@ -57,6 +57,16 @@ static void adamw(thread_scene *t) {
                                  .beta2_power = 0.999});
 }
 
+static void radam(thread_scene *t) {
+    const vt_update u = update_of(t);
+    vt_radam_run(&u, &(vt_radam){.lr = 1e-3,
+                                 .beta1 = 0.9,
+                                 .beta2 = 0.999,
+                                 .eps = 1e-8,
+                                 .correction = 0.1,
+                                 .rectifier = 0.02});
+}
+
 static void sgd(thread_scene *t) {
     const vt_update u = update_of(t);
     vt_sgd_run(&u, &(vt_sgd){.lr = 1e-3, .momentum = 0.9});
@@ -130,12 +140,16 @@ static void train(thread_scene *t) {
 static const struct {
     const char *name;
     action act;
-} actions[] = {{"zero", zero},           {"norm", norm_of},      {"scale", scaled},
-               {"clip", clipped},        {"adaptive", adaptive}, {"average", averaged},
-               {"return", returned},     {"adamw", adamw},       {"sgd", sgd},
-               {"lion", lion},           {"lamb", lamb},         {"write", write_values},
-               {"buffer", write_buffer}, {"flip", flip},         {"look", look},
-               {"plan", plan},           {"infer", infer},       {"train", train}};
+} actions[] = {{"zero", zero},          {"norm", norm_of},
+               {"scale", scaled},       {"clip", clipped},
+               {"adaptive", adaptive},  {"average", averaged},
+               {"return", returned},    {"adamw", adamw},
+               {"radam", radam},        {"sgd", sgd},
+               {"lion", lion},          {"lamb", lamb},
+               {"write", write_values}, {"buffer", write_buffer},
+               {"flip", flip},          {"look", look},
+               {"plan", plan},          {"infer", infer},
+               {"train", train}};
 enum { ACTIONS = sizeof actions / sizeof *actions };
 
 /* ---------------------------------------------------------------- the scene */

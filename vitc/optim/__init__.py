@@ -13,7 +13,7 @@ from vitc.optim.clipping import (
     dispatch_clip_grad,
 )
 from vitc.optim.groups import param_groups_layer_decay, param_groups_weight_decay
-from vitc.optim.optimizers import SGD, Adam, AdamW, Lamb, Lion, Optimizer
+from vitc.optim.optimizers import SGD, Adam, AdamW, Lamb, Lion, Optimizer, RAdam
 from vitc.optim.schedules import (
     Schedule,
     constant,
@@ -36,6 +36,7 @@ __all__ = [
     "Lion",
     "ModelEmaV3",
     "Optimizer",
+    "RAdam",
     "Schedule",
     "adaptive_clip_grad",
     "clip_grad_norm_",

@@ -190,6 +190,62 @@ class Adam(AdamW):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
+class RAdam(Optimizer):
+    """Rectified Adam (Liu et al. 2020) as torch.optim.RAdam: its steps adapt to the variance of a
+    gradient as far as that is known, so that no warm-up is needed.
+
+    Weight decay is a part of the gradient unless decoupled_weight_decay.
+    """
+
+    state_names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+    def _update(self, due: Due, group: Group) -> None:
+        decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
+        _vitc.radam_step(
+            due.params,
+            due.buffers[0],
+            due.buffers[1],
+            due.rows,
+            lr=group["lr"],
+            betas=group["betas"],
+            correction=1 - group["betas"][0] ** due.step,
+            rectifier=_rectifier(group["betas"][1], due.step),
+            eps=group["eps"],
+            weight_decay=decay if decoupled else 0.0,
+            l2=0.0 if decoupled else decay,
+            threads=get_num_threads(),
+        )
+
+
+def _rectifier(beta2: float, step: int) -> float:
+    """What RAdam multiplies its adaptive step by, with Adam's sqrt(1 - beta2^t) in it; 0 while the
+    length of the averaged window, of whose greatest it is a function, is 5 or less."""
+    most, power = 2 / (1 - beta2) - 1, beta2**step
+    length = most - 2 * step * power / (1 - power)
+    if length <= 5:
+        return 0.0
+    share = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
+    return math.sqrt(share * (1 - power))
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever et al. 2013) as torch.optim.SGD.
 
