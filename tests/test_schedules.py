@@ -1,5 +1,7 @@
 """Schedules against timm.scheduler and torch.optim.lr_scheduler, step by step."""
 
+import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -129,38 +131,170 @@ def test_names_that_are_not_there_are_refused() -> None:
 
 
 TORCHS = [
-    lambda s, o: s.LambdaLR(o, lambda t: 0.99**t),
-    lambda s, o: s.StepLR(o, 30, gamma=0.5),
-    lambda s, o: s.MultiStepLR(o, [20, 50, 120], gamma=0.3),
-    lambda s, o: s.LinearLR(o, start_factor=0.1, total_iters=25),
-    lambda s, o: s.CosineAnnealingLR(o, T_max=80, eta_min=1e-3),
+    lambda s, o: s.LambdaLR(o, lambda t: 0.99**t, -1),
+    lambda s, o: s.LambdaLR(o, [lambda t: 0.99**t, lambda t: 1 / (1 + t)]),
+    lambda s, o: s.MultiplicativeLR(o, lambda t: 1 - 1 / (t + 3), -1),
+    lambda s, o: s.MultiplicativeLR(o, [lambda t: 0.97, lambda t: 1.01]),
+    lambda s, o: s.StepLR(o, 30, 0.5, -1),
+    lambda s, o: s.MultiStepLR(o, [20, 50, 120], 0.3, -1),
+    lambda s, o: s.ConstantLR(o, 0.2, 30, -1),
+    lambda s, o: s.ConstantLR(o),
+    lambda s, o: s.LinearLR(o, 0.1, 1.0, 25, -1),
+    lambda s, o: s.ExponentialLR(o, 0.95, -1),
+    lambda s, o: s.PolynomialLR(o, 100, 1.7, -1),
+    lambda s, o: s.PolynomialLR(o),
+    lambda s, o: s.CosineAnnealingLR(o, 80, 1e-3, -1),
+    lambda s, o: s.CosineAnnealingWarmRestarts(o, 20, 1, 1e-3, -1),
+    lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, T_mult=3),
     lambda s, o: s.OneCycleLR(o, 0.5, total_steps=160),
+    lambda s, o: s.OneCycleLR(o, [0.5, 0.2], 160, None, None, 0.4, "linear", False),
     lambda s, o: s.OneCycleLR(o, 0.5, epochs=16, steps_per_epoch=10, anneal_strategy="linear"),
-    lambda s, o: s.OneCycleLR(o, 0.5, total_steps=160, three_phase=True, div_factor=10),
+    lambda s, o: s.OneCycleLR(
+        o, [0.5, 0.1], total_steps=160, three_phase=True, div_factor=10, max_momentum=[0.9, 0.8]
+    ),
+    lambda s, o: s.CyclicLR(o, 0.01, 0.2, 10, 25),
+    lambda s, o: s.CyclicLR(o, [0.01, 0.02], [0.2, 0.1], 10, mode="triangular2"),
+    lambda s, o: s.CyclicLR(o, 0.01, 0.2, 13, mode="exp_range", gamma=0.99, cycle_momentum=False),
+    lambda s, o: s.CyclicLR(o, 0.01, 0.2, 13, scale_fn=lambda x: 1 / x, base_momentum=[0.5, 0.7]),
+    lambda s, o: s.CyclicLR(
+        o, 0.01, 0.2, 13, scale_fn=lambda x: 1 / (1 + x), scale_mode="iterations"
+    ),
     lambda s, o: s.SequentialLR(
         o,
         [s.LinearLR(o, 0.1, total_iters=20), s.StepLR(o, 30, gamma=0.5)],
         milestones=[20],
     ),
+    lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 40), s.ExponentialLR(o, 0.97)]),
+    lambda s, o: s.ChainedScheduler([s.LinearLR(o, 0.1), s.CosineAnnealingLR(o, 40, 1e-3)], o),
+    lambda s, o: s.ChainedScheduler([s.StepLR(o, 30), s.PolynomialLR(o, 60, 0.5)]),
+    lambda s, o: s.ChainedScheduler([s.LambdaLR(o, lambda t: 1 / (1 + t)), s.StepLR(o, 30)]),
+    lambda s, o: s.ChainedScheduler(
+        [s.ExponentialLR(o, 0.9), s.MultiplicativeLR(o, lambda t: 0.9)]
+    ),
 ]
+CALLS = 150
+RTOL = 1e-12  # torch multiplies from call to call where this is a formula of their number
+
+
+def momenta(optimizer: Any) -> list[Any]:
+    return [group.get("betas", group.get("momentum")) for group in optimizer.param_groups]
+
+
+def compare(make: Any, kind: str, options: dict[str, Any]) -> None:
+    """Over two groups with rates of their own; in the middle another one takes the state."""
+    layers = LAYER, torch.nn.Linear(2, 2)
+    (optimizer, expected) = (
+        getattr(library, kind)([{"params": [m.weight], "lr": 0.3}, {"params": [m.bias]}], **options)
+        for library, m in zip((optim, torch.optim), layers, strict=True)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about the order of its calls
+        a, b = make(lr_scheduler, optimizer), make(reference, expected)
+        for call in range(CALLS):
+            np.testing.assert_allclose(a.get_last_lr(), rates(expected), rtol=RTOL, atol=1e-13)
+            np.testing.assert_allclose(momenta(optimizer), momenta(expected), rtol=1e-12)
+            assert a.get_last_lr() == rates(optimizer)
+            if call == CALLS // 2:
+                state, before = a.state_dict(), (rates(optimizer), momenta(optimizer))
+                a = make(lr_scheduler, optimizer)
+                a.load_state_dict(state)
+                assert (rates(optimizer), momenta(optimizer)) == before
+            a.step()
+            b.step()
 
 
 @pytest.mark.parametrize("make", TORCHS)
 def test_schedulers_of_torchs_names_equal_torchs(make) -> None:
-    """torch chains products where this is a formula: 1e-9 relative after 150 of them."""
-    optimizer = optim.SGD(LAYER.parameters(), lr=0.1)
-    expected = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, about the order of its calls
-        a, b = make(lr_scheduler, optimizer), make(reference, expected)
-        for _ in range(150):
-            np.testing.assert_allclose(a.get_last_lr(), b.get_last_lr(), rtol=1e-9, atol=1e-12)
-            assert a.get_last_lr() == rates(optimizer)
-            a.step()
-            b.step()
-    again = make(lr_scheduler, optim.SGD(LAYER.parameters(), lr=0.1))
-    again.load_state_dict(a.state_dict())
-    assert again.get_last_lr() == a.get_last_lr()
+    compare(make, "SGD", dict(lr=0.1, momentum=0.9))
+
+
+@pytest.mark.parametrize("make", TORCHS[15:24])
+def test_with_adam_the_first_beta_is_the_momentum(make) -> None:
+    compare(make, "AdamW", dict(lr=0.1, betas=(0.8, 0.95)))
+
+
+def test_every_scheduler_of_torch_is_there_with_its_arguments() -> None:
+    theirs = {n for n in vars(reference) if n.endswith(("LR", "Scheduler", "Restarts", "Plateau"))}
+    theirs -= {"SWALR", "EPOCH_DEPRECATION_WARNING"}
+    for name in theirs - {"LRScheduler", "_LRScheduler"}:
+        wanted = inspect.signature(getattr(reference, name)).parameters
+        found = inspect.signature(getattr(lr_scheduler, name)).parameters
+        assert list(found) == list(wanted), name
+        for argument, parameter in wanted.items():
+            assert found[argument].default == parameter.default, (name, argument)
+
+
+def test_a_last_epoch_is_where_it_goes_on() -> None:
+    optimizer = ours()
+    whole = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    for _ in range(4):
+        whole.step()
+    expected = rates(optimizer)
+    assert lr_scheduler.ExponentialLR(ours(), 0.5, 3).get_last_lr() == expected
+
+
+def test_rates_of_a_layer_are_scaled_in_a_chain_too() -> None:
+    optimizer = ours()
+    chain = lr_scheduler.ChainedScheduler([lr_scheduler.ExponentialLR(optimizer, 0.5)])
+    for step in range(3):
+        np.testing.assert_allclose(rates(optimizer), [0.3 * 0.5**step, 0.025 * 0.5**step])
+        chain.step()
+
+
+REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
+    (lambda o: lr_scheduler.StepLR(o, 0), ValueError, "step_size is 0, expected 1 or more"),
+    (lambda o: lr_scheduler.StepLR(o, 5, 0.1, -2), ValueError, "last_epoch is -2"),
+    (lambda o: lr_scheduler.StepLR(o, 5, 0.1, True), TypeError, "last_epoch is True"),
+    (lambda o: lr_scheduler.StepLR(LAYER, 5), TypeError, "optimizer is a Linear"),
+    (lambda o: lr_scheduler.LinearLR(o, 0.0), ValueError, "start_factor is 0"),
+    (lambda o: lr_scheduler.ConstantLR(o, 1.5), ValueError, "factor is 1.5"),
+    (
+        lambda o: lr_scheduler.LambdaLR(o, [math.sqrt]),
+        ValueError,
+        "lr_lambda has 1 values, and the",
+    ),
+    (lambda o: lr_scheduler.OneCycleLR(o, [1.0] * 3, 9), ValueError, "max_lr has 3 values"),
+    (lambda o: lr_scheduler.OneCycleLR(o, "high", 9), TypeError, "max_lr is 'high'"),
+    (lambda o: lr_scheduler.CyclicLR(o, 0.1, 1.0, mode="square"), ValueError, "mode is 'square'"),
+    (lambda o: lr_scheduler.ChainedScheduler([]), ValueError, "schedulers is empty"),
+    (
+        lambda o: lr_scheduler.ChainedScheduler([math.sqrt], o),
+        TypeError,
+        "no function of the calls",
+    ),
+    (
+        lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(ours(), 3)], []),
+        ValueError,
+        "a StepLR belongs to another optimizer",
+    ),
+    (
+        lambda o: lr_scheduler.StepLR(o, 3).load_state_dict({"best": 1.0}),
+        ValueError,
+        "the state has no last_epoch: it is not that of a StepLR",
+    ),
+    (
+        lambda o: lr_scheduler.ReduceLROnPlateau(o).load_state_dict({"last_epoch": 3}),
+        ValueError,
+        "the state has no best, num_bad_epochs, cooldown_counter",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), REFUSED)
+def test_bad_arguments_of_schedulers_are_named(call, kind, words) -> None:
+    groups = [{"params": [LAYER.weight], "lr": 0.3}, {"params": [LAYER.bias]}]
+    optimizer = optim.SGD(groups, lr=0.1)
+    before = rates(optimizer)
+    with pytest.raises(kind, match=words):
+        call(optimizer)
+    assert rates(optimizer) == before
+
+
+def test_an_optimizer_without_momentum_has_none_to_cycle() -> None:
+    optimizer = ours()
+    del optimizer.defaults["momentum"]
+    with pytest.raises(ValueError, match="cycle_momentum is True, but SGD has no momentum"):
+        lr_scheduler.CyclicLR(optimizer, 0.1, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +302,7 @@ def test_schedulers_of_torchs_names_equal_torchs(make) -> None:
     [
         dict(patience=3),
         dict(patience=2, mode="max", factor=0.5, cooldown=4, min_lr=1e-3),
-        dict(patience=2, threshold=0.05, threshold_mode="abs"),
+        dict(patience=2, threshold=0.05, threshold_mode="abs", min_lr=[0.01, 0.05]),
     ],
 )
 def test_the_plateau_equals_torchs_and_has_a_state(options) -> None:

@@ -58,6 +58,7 @@ static struct reason {
     {"softmax_backward", INPUTS, "dp of 3e38: their difference overflows", false},
     {"focal_cross_entropy", 1, "coefficients of 3e38: a part of the gradient overflows", false},
     {"adamw", 0, "g of 3e38: v is infinite, and p stays", false},
+    {"radam", 0, "g of 3e38: v is infinite, and p stays", false},
     {"sgd", 0, "g of 3e38: g and the momentum together overflow", false},
     {"lamb_moments", 1, "g of 3e38: v is infinite, and the direction 0", false},
     {"lamb_moments", INPUTS, "m of 3e38: divided by 1 - beta1^t it overflows", false},

@@ -229,18 +229,38 @@ def one_cycle(
 
     three_phase: down to lr / div_factor as fast as up, then on to the end.
     """
-    anneal = _ANNEALS[checks.one_of("anneal_strategy", anneal_strategy, _ANNEALS)]
+    anneal = annealing(anneal_strategy)
 
     def schedule(top: float, step: int, total: int) -> float:
-        start, up = top / div_factor, pct_start * total - 1
-        marks = [(0.0, start), (up, top), (total - 1.0, start / final_div_factor)]
-        if three_phase:
-            marks.insert(2, (2 * up, start))
-        part = next((i for i, (end, _) in enumerate(marks[1:-1]) if step <= end), len(marks) - 2)
-        (first, a), (last, b) = marks[part : part + 2]
-        return anneal(a, b, min((step - first) / (last - first), 1.0))
+        start = top / div_factor
+        end = start / final_div_factor
+        values = [start, top, start, end] if three_phase else [start, top, end]
+        return along(one_cycle_ends(total, pct_start, three_phase), values, step, anneal)
 
     return schedule
+
+
+def one_cycle_ends(total: int, pct_start: float, three_phase: bool) -> list[float]:
+    """The steps between which `one_cycle` goes from one value to the next."""
+    up = pct_start * total - 1
+    return [0.0, up, *([2 * up] if three_phase else []), total - 1.0]
+
+
+def along(ends: Sequence[float], values: Sequence[float], step: int, anneal: "Anneal") -> float:
+    """The value at a step, of those that are reached at the ends, and the last one after them."""
+    part = next((i for i, end in enumerate(ends[1:-1]) if step <= end), len(ends) - 2)
+    length = ends[part + 1] - ends[part]
+    share = min((step - ends[part]) / length, 1.0) if length else 1.0
+    return anneal(values[part], values[part + 1], share)
+
+
+Anneal = Callable[[float, float, float], float]
+"""(from, to, share of the way) -> value."""
+
+
+def annealing(name: str) -> Anneal:
+    """The way from one value to another by its name, "cos" or "linear"."""
+    return _ANNEALS[checks.one_of("anneal_strategy", name, _ANNEALS)]
 
 
 def _cosine_between(a: float, b: float, share: float) -> float:
