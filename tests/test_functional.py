@@ -1,5 +1,8 @@
 """vitc.functional against torch.nn.functional, values and gradients."""
 
+import inspect
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -168,3 +171,70 @@ def test_metrics_may_be_computed_from_plain_numbers(logits) -> None:
     _, out, _ = logits
     with no_grad():
         assert float(F.cross_entropy(np.array(out), LABELS)) == float(F.cross_entropy(out, LABELS))
+
+
+# ------------------------------------------------------------------------------- classes
+
+CLASSES: list[tuple[str, dict[str, Any], np.ndarray]] = [
+    ("CrossEntropyLoss", {}, LABELS),
+    ("CrossEntropyLoss", dict(weight=WEIGHT, label_smoothing=0.1, ignore_index=2), LABELS),
+    ("CrossEntropyLoss", dict(reduction="sum"), PROBABILITIES),
+    ("BCEWithLogitsLoss", {}, PROBABILITIES),
+    ("BCEWithLogitsLoss", dict(weight=WEIGHT, pos_weight=2 * WEIGHT), PROBABILITIES),
+    ("KLDivLoss", {}, PROBABILITIES),
+    ("KLDivLoss", dict(reduction="batchmean", log_target=True), np.log(PROBABILITIES)),
+    ("MSELoss", dict(reduction="sum"), PROBABILITIES),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "target"), CLASSES)
+def test_losses_as_classes_equal_torchs(logits, name, options, target) -> None:
+    layer, out, leaf = logits
+    theirs = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    expected = getattr(torch.nn, name)(**theirs)(leaf, torch.tensor(target))
+    loss = getattr(nn, name)(**options)
+    assert repr(loss).startswith(f"{name}(reduction=")
+    check(layer, loss(out, target), expected, leaf)
+
+
+@pytest.mark.parametrize("name", [name for name in nn.__all__ if name.endswith("Loss")])
+def test_a_loss_has_the_arguments_of_torchs(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (nn, torch.nn))
+    assert [(p.name, p.default) for p in ours.values()] == [
+        (p.name, p.default) for p in theirs.values()
+    ]
+    for old in ("size_average", "reduce"):
+        with pytest.raises(ValueError, match=f"{old} is True, expected None: say it with red"):
+            getattr(nn, name)(**{old: True})
+    with pytest.raises(ValueError, match="reduction is 'none', expected one of mean, "):
+        getattr(nn, name)(reduction="none")
+
+
+def test_what_torch_has_and_this_has_not_is_named() -> None:
+    with pytest.raises(AttributeError, match="no 'BCELoss'; did you mean .*@vitc.loss"):
+        nn.BCELoss  # noqa: B018
+    with pytest.raises(AttributeError, match="vitc.nn has no 'Conv2d'; known: BCEWith"):
+        nn.Conv2d  # noqa: B018
+    with pytest.raises(ValueError, match="label_smoothing is 2"):
+        nn.CrossEntropyLoss(label_smoothing=2)
+    with pytest.raises(TypeError, match="ignore_index is None"):
+        nn.CrossEntropyLoss(ignore_index=None)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [(LABELS, -1), (LABELS, 7), ([[1, 0], [2, 2]], 3)])
+def test_one_hot_equals_torchs(labels, classes) -> None:
+    expected = TF.one_hot(torch.tensor(labels), classes).numpy()
+    found = F.one_hot(labels, classes)
+    assert np.array_equal(found, expected) and found.dtype == np.int64
+
+
+def test_labels_that_one_hot_cannot_place_are_named() -> None:
+    with pytest.raises(ValueError, match="a label is 4, expected 0 to 2"):
+        F.one_hot(LABELS, 3)
+    with pytest.raises(ValueError, match="a label is -1, expected 0 to 1"):
+        F.one_hot([-1, 1])
+    with pytest.raises(TypeError, match="dtype float64, expected integers"):
+        F.one_hot([0.0, 1.0])
+    with pytest.raises(ValueError, match="no labels from which num_classes"):
+        F.one_hot(np.zeros(0, np.int64))
+    assert F.one_hot(np.zeros(0, np.int64), 3).shape == (0, 3)

@@ -16,6 +16,7 @@ __all__ = [
     "kl_div",
     "log_softmax",
     "mse_loss",
+    "one_hot",
     "sigmoid_focal_loss",
     "softmax",
 ]
@@ -194,6 +195,26 @@ def mse_loss(
     Raises `ValueError` for shapes that differ.
     """
     return row_loss("squared_error", input, target, reduction, sample_weight=sample_weight)
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Array:
+    """Integers (...) -> int64 (..., num_classes) of 0 and 1; torch.nn.functional.one_hot.
+
+    num_classes: -1 for one more than the largest. Raises `TypeError` for other numbers than
+    integers, `ValueError` for one that is not from 0 to num_classes - 1.
+    """
+    checks.integer("num_classes", num_classes, -1)
+    labels = as_array(tensor)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"the labels have dtype {shown(labels.dtype)}, expected integers")
+    if num_classes == -1 and not labels.size:
+        raise ValueError("there are no labels from which num_classes could be taken: give it")
+    count = int(labels.max()) + 1 if num_classes == -1 else num_classes
+    if labels.size and not 0 <= labels.min() <= labels.max() < count:
+        wrong = labels[(labels < 0) | (labels >= count)][0]
+        raise ValueError(f"a label is {wrong}, expected 0 to {count - 1}")
+    hot: Array = labels[..., None] == np.arange(count)
+    return hot.astype(np.int64)
 
 
 def row_loss(
