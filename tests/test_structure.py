@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runtime", "parameters"),
     ("engine", "functional"),
     ("models",),
-    ("losses", "nn", "optim", "data"),
+    ("losses", "metrics", "nn", "optim", "data"),
     ("training",),
     ("callbacks", "loggers"),
     ("distillation", "quantization"),

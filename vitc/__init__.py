@@ -41,6 +41,7 @@ _PLACES = {
     "loggers": ("vitc.loggers", ""),
     "loss": ("vitc.losses", "loss"),
     "losses": ("vitc.losses", ""),
+    "metrics": ("vitc.metrics", ""),
     "models": ("vitc.models", ""),
     "nn": ("vitc.nn", ""),
     "no_grad": ("vitc.tape", "no_grad"),
