@@ -16,8 +16,7 @@ import oracle  # noqa: F401  torchvision, which Lightning imports, imports after
 import vitc
 from vitc import functional as F
 from vitc.tape import clock
-from vitc.training import tuner
-from vitc.training.estimate import estimate
+from vitc.training import estimate as memory
 from vitc.training.tuner import LRFinder
 
 STEPS = 40
@@ -244,12 +243,13 @@ class Sized(Watched):
 
 
 def scaled(folder: Path, module: Any, free: Any, monkeypatch, trainer: Any = None, **options: Any):
-    monkeypatch.setattr(tuner, "free_memory", lambda: free)
+    monkeypatch.setattr(memory, "_available", lambda: free)
+    monkeypatch.setattr(memory, "_group_left", lambda: None)
     return vitc.Tuner(trainer or quiet(folder, logger=False)).scale_batch_size(module, **options)
 
 
 def needs(module: Any, size: int) -> int:
-    return estimate(module, size, 0).growth
+    return memory.estimate(module, size, 0).growth
 
 
 @pytest.mark.parametrize(
@@ -258,6 +258,7 @@ def needs(module: Any, size: int) -> int:
         (dict(), 32),
         (dict(init_val=3), 48),
         (dict(init_val=400), 50),  # halved till it fits
+        (dict(init_val=101, max_trials=1), 50),
         (dict(mode="binsearch", margin=0.0), 50),
         (dict(mode="binsearch"), 47),
         (dict(mode="binsearch", init_val=400, margin=0.0), 50),

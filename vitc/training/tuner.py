@@ -81,7 +81,7 @@ def _axes(show: bool, ax: Any) -> tuple[Any, Any]:
 class Tuner:
     """Finds settings by short trials. trainer: whose settings a trial runs under.
 
-    A trial leaves no trace: weights, modes, random numbers, metrics and the module's trainer are as
+    A trial leaves no trace: weights, random numbers, metrics and the module's trainer are as
     before, also after an error or Ctrl-C, which it passes on. It runs without loggers and without
     callbacks, those of `configure_callbacks` included.
     """
@@ -248,7 +248,6 @@ def _run(twin: Any, module: Any, loaders: Any, val_loaders: Any, datamodule: Any
 def _put_back(module: Any, datamodule: Any) -> Iterator[None]:
     models = [model for _, model in module.named_models()]
     weights = [{k: v.copy() for k, v in model.state_dict().items()} for model in models]
-    modes = [model.training for model in models]
     metrics = [(m, m.state_dict()) for m in vars(module).values() if isinstance(m, Metric)]
     place, owned = (clock.step, clock.row, clock.forward), vars(module).copy()
     drawn = random.getstate(), np.random.get_state()
@@ -257,16 +256,15 @@ def _put_back(module: Any, datamodule: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for model, state, mode in zip(models, weights, modes, strict=True):
+        for model, state in zip(models, weights, strict=True):
             model.load_state_dict(state, allow_nonfinite=True)
             model.zero_grad()
-            model.train(mode)
         for metric, state in metrics:
             metric.load_state_dict(state)
         clock.step, clock.row, clock.forward = place
         random.setstate(drawn[0])
         np.random.set_state(drawn[1])
-        for name in ("configure_callbacks", "trainer", "training"):
+        for name in ("configure_callbacks", "trainer"):
             vars(module).pop(name, None)
             if name in owned:
                 vars(module)[name] = owned[name]
@@ -309,11 +307,11 @@ def _largest(
     fits: Callable[[int], bool], start: int, most: int, trials: int, mode: str, margin: float
 ) -> int:
     """The largest size that fits, as far as so many trials tell. Raises `MemoryError` if none."""
-    size, failed = min(start, most), 0  # failed: the smallest that does not fit
+    size, failed = min(start, most), 0  # failed: the smallest that does not fit, once it is known
     while not fits(size):
         if size == 1:
             raise MemoryError("a batch of one sample does not fit into the free memory")
-        size, failed = size // 2, size
+        size //= 2
     while trials > 1 and not failed and size < most:
         larger, trials = min(2 * size, most), trials - 1
         size, failed = (larger, 0) if fits(larger) else (size, larger)
