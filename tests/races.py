@@ -167,7 +167,7 @@ def boxes() -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def batch() -> tuple[Any, ...]:
     images, lam = np.zeros((4000, 1, 8, 8), np.float32), np.full(4000, 0.5)
-    return images, np.zeros(4000, np.int64), lam, np.tile(np.array([1, 1, 5, 5]), (4000, 1))
+    return images, np.zeros(4000, np.int64), lam, np.tile(np.array([1, 1, 4, 4]), (4000, 1))
 
 
 def partners() -> tuple[Callable[[], Any], Callable[[], Any]]:

@@ -5,7 +5,7 @@ import pytest
 
 from vitc.data import Box
 from vitc.data import functional as F
-from vitc.data.box import corners
+from vitc.data.box import box_or_all
 
 
 def test_a_box_is_where_it_begins_and_how_large_it_is() -> None:
@@ -14,11 +14,11 @@ def test_a_box_is_where_it_begins_and_how_large_it_is() -> None:
     assert (box.bottom, box.right) == (4, 9) and box.share(6, 14) == 0.25
 
 
-def test_corners_are_of_a_box_or_of_all() -> None:
-    assert corners(Box(1, 2, 3, 7), 20, 30) == (1, 2, 4, 9)
-    assert corners(None, 20, 30) == (0, 0, 20, 30)
+def test_a_box_or_all() -> None:
+    assert box_or_all(Box(1, 2, 3, 7), 20, 30) == Box(1, 2, 3, 7)
+    assert box_or_all(None, 20, 30) == Box(0, 0, 20, 30)
     with pytest.raises(TypeError, match=r"rectangle is \(1, 2, 3, 7\), expected a vitc.data.Box"):
-        corners((1, 2, 3, 7), 20, 30)
+        box_or_all((1, 2, 3, 7), 20, 30)
 
 
 def test_all_functions_take_the_same_box() -> None:

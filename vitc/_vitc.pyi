@@ -243,7 +243,7 @@ def write_image(
     other: _Array | None = None,
     other_flip: bool = False,
     lam: float = 1.0,
-    box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, bottom, right
+    box: tuple[int, int, int, int] = (0, 0, 0, 0),  # top, left, height, width
     channels_first: bool = False,
 ) -> _Array: ...
 def erase(
@@ -263,7 +263,7 @@ def mix_batch(
     batch: _Array,  # (B, C, H, W)
     partners: _Array,  # (B,) int64
     lam: _Array,  # (B,) float64: the weight of an image itself
-    boxes: _Array,  # (B, 4) int64: top, left, bottom, right
+    boxes: _Array,  # (B, 4) int64: top, left, height, width
     /,
 ) -> _Array: ...
 def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params, attributes

@@ -1,5 +1,4 @@
-#include "image/elastic.h"
-
+/* Every pixel from elsewhere, each by its own displacement. */
 #include "base/scratch.h"
 #include "image/geometry.h"
 #include "image/kernels.h"

@@ -1,5 +1,5 @@
-#include "image/erase.h"
-
+/* Rectangles of an array overwritten in place. */
+#include "image/image.h"
 #include "image/random.h"
 
 static inline float cut(float x, float white) {
@@ -57,20 +57,11 @@ static void erase_channel(const vt_planes *to, const vt_rectangle *box, int64_t 
     }
 }
 
-static vt_status check(const vt_planes *to, const vt_rectangle *box, vt_error *error) {
-    if (box->top >= 0 && box->left >= 0 && box->height >= 0 && box->width >= 0 &&
-        box->top <= to->height && box->height <= to->height - box->top && box->left <= to->width &&
-        box->width <= to->width - box->left) {
-        return VT_OK;
-    }
-    return vt_fail(error, VT_VALUE, "box (%lld, %lld, %lld, %lld) is not within %lld x %lld pixels",
-                   (long long)box->top, (long long)box->left, (long long)box->height,
-                   (long long)box->width, (long long)to->height, (long long)to->width);
-}
-
 vt_status vt_erase(const vt_planes *planes, const vt_rectangle *box, int64_t count,
                    const vt_filling *filling, vt_error *error) {
-    for (int64_t i = 0; i < count; i++) VT_TRY(check(planes, &box[i], error));
+    for (int64_t i = 0; i < count; i++) {
+        VT_TRY(vt_image_check_box(&box[i], planes->height, planes->width, error));
+    }
     for (int64_t i = 0; i < count; i++) {
         const vt_stream stream = {{filling->key[0], filling->key[1]}, (uint32_t)i};
         for (int64_t c = 0; c < planes->channels; c++) {

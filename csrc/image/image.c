@@ -37,20 +37,22 @@ vt_status vt_image_check_alike(const vt_image *one, const vt_image *other, vt_er
                    "images to be mixed must be of one size, number of channels and type");
 }
 
-vt_status vt_image_check_box(const int64_t box[4], int64_t height, int64_t width, vt_error *error) {
-    if (box[0] >= 0 && box[0] <= box[2] && box[2] <= height && box[1] >= 0 && box[1] <= box[3] &&
-        box[3] <= width) {
+vt_status vt_image_check_box(const vt_rectangle *box, int64_t height, int64_t width,
+                             vt_error *error) {
+    if (box->top >= 0 && box->left >= 0 && box->height >= 0 && box->width >= 0 &&
+        box->top <= height && box->height <= height - box->top && box->left <= width &&
+        box->width <= width - box->left) {
         return VT_OK;
     }
     return vt_fail(error, VT_VALUE, "box (%lld, %lld, %lld, %lld) is not within %lld x %lld pixels",
-                   (long long)box[0], (long long)box[1], (long long)box[2], (long long)box[3],
-                   (long long)height, (long long)width);
+                   (long long)box->top, (long long)box->left, (long long)box->height,
+                   (long long)box->width, (long long)height, (long long)width);
 }
 
 vt_status vt_image_key(uint32_t key[2], const double *value, vt_error *error) {
     for (int i = 0; i < 2; i++) {
         if (!(value[i] >= 0 && value[i] <= UINT32_MAX && value[i] == floor(value[i]))) {
-            return vt_fail(error, VT_VALUE, "key is %.17g, expected a whole number of 32 bits",
+            return vt_fail(error, VT_VALUE, "key is %.17g, expected an unsigned integer of 32 bits",
                            value[i]);
         }
         key[i] = (uint32_t)value[i];

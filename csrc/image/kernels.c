@@ -26,7 +26,7 @@ const vt_image_kernels *vt_image_kernels_level(int isa) {
 
 const char *vt_image_slot_name(int index) {
     static const char *const names[] = {VT_IMAGE_SLOTS(VT_SLOT_NAME)};
-    return names[index];
+    return index < VT_IMAGE_SLOT_COUNT ? names[index] : NULL;
 }
 
 const char *vt_image_slot_level(int index) { return vt_isa_name(table_in_use()->level[index]); }

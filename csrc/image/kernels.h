@@ -125,9 +125,4 @@ const vt_image_kernels *vt_image_kernels_now(void);
 /* The table of one level, for tests that compare levels; NULL if the CPU lacks it. */
 const vt_image_kernels *vt_image_kernels_level(int isa);
 
-/* Slot `index` of the table in use: its name, and the level of the kernel that fills it ("ref",
- * "avx2", "avx512"). */
-const char *vt_image_slot_name(int index);
-const char *vt_image_slot_level(int index);
-
 #endif

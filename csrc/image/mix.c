@@ -1,5 +1,4 @@
-#include "image/mix.h"
-
+/* Sums of images, each times its weight; and batches whose images are mixed with each other. */
 #include <string.h>
 
 #include "image/colour.h"
@@ -103,26 +102,26 @@ static void fill(const vt_batch *out, const vt_batch *in, int64_t one, int64_t o
 
 static void mix_image(const vt_batch *out, const vt_batch *in, const vt_partners *partners,
                       int64_t i) {
-    const int64_t *box = partners->box[i], width = box[3] - box[1];
+    const vt_rectangle *box = &partners->box[i];
     const int64_t area = in->height * in->width, values = in->channels * area;
     const int64_t one = i * values, apart = (partners->index[i] - i) * values;
     const double lam = partners->lam[i];
-    if (box[2] - box[0] == in->height && width == in->width) {
+    if (box->height == in->height && box->width == in->width) {
         fill(out, in, one, one + apart, values, lam);
         return;
     }
     fill(out, in, one, one, values, 1);
     for (int64_t c = 0; c < in->channels; c++) {
-        for (int64_t y = box[0]; y < box[2]; y++) {
-            const int64_t at = one + c * area + y * in->width + box[1];
-            fill(out, in, at, at + apart, width, lam);
+        for (int64_t y = box->top; y < box->top + box->height; y++) {
+            const int64_t at = one + c * area + y * in->width + box->left;
+            fill(out, in, at, at + apart, box->width, lam);
         }
     }
 }
 
 static vt_status check(const vt_batch *in, const vt_partners *partners, int64_t i,
                        vt_error *error) {
-    const int64_t *box = partners->box[i], index = partners->index[i];
+    const int64_t index = partners->index[i];
     if (!(index >= 0 && index < in->images)) {
         return vt_fail(error, VT_VALUE, "partner %lld of a batch of %lld images", (long long)index,
                        (long long)in->images);
@@ -130,7 +129,7 @@ static vt_status check(const vt_batch *in, const vt_partners *partners, int64_t 
     if (!(partners->lam[i] >= 0 && partners->lam[i] <= 1)) {
         return vt_fail(error, VT_VALUE, "lam is %g, expected 0 to 1", partners->lam[i]);
     }
-    return vt_image_check_box(box, in->height, in->width, error);
+    return vt_image_check_box(&partners->box[i], in->height, in->width, error);
 }
 
 vt_status vt_batch_mix(const vt_batch *out, const vt_batch *in, const vt_partners *partners,

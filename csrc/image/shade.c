@@ -1,6 +1,6 @@
 /* Uneven light: the levels of each pixel times its own factor. */
 #include "base/scratch.h"
-#include "image/mix.h"
+#include "image/image.h"
 
 /* x / white * factor, clamped to 0 and 1, times white and rounded, ties to even. */
 static inline float shaded(float x, float factor, float white) {

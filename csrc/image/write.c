@@ -1,5 +1,5 @@
-#include "image/write.h"
-
+/* The last pass over an image: to planes of floats, standardised by channel. Flipping and the
+ * mixing of two images happen on the way. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -110,6 +110,7 @@ static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write
                        const work *w) {
     float *planes[VT_IMAGE_CHANNELS], *others[VT_IMAGE_CHANNELS];
     const int64_t area = one.image->height * w->width;
+    const vt_rectangle *box = &mix->box;
     set_planes(others, w->other, w->width, w->channels);
     for (int64_t y = 0; y < one.image->height; y++) {
         if (bf16) {
@@ -118,11 +119,11 @@ static void write_rows(void *out, bool bf16, vt_write_source one, const vt_write
             set_planes(planes, (float *)out + y * w->width, area, w->channels);
         }
         standard_row(planes, one, y, w);
-        if (mix->other.image != NULL && y >= mix->top && y < mix->bottom) {
+        if (mix->other.image != NULL && y >= box->top && y < box->top + box->height) {
             standard_row(others, mix->other, y, w);
             for (int64_t c = 0; c < w->channels; c++) {
-                float *row = planes[c] + mix->left;
-                w->kernels->mix_reals(row, row, others[c] + mix->left, mix->right - mix->left,
+                float *row = planes[c] + box->left;
+                w->kernels->mix_reals(row, row, others[c] + box->left, box->width,
                                       (float)mix->share, (float)(1 - mix->share));
             }
         }
@@ -146,8 +147,7 @@ static vt_status check(vt_write_source one, const float *std, const vt_write_mix
     if (!(mix->share >= 0 && mix->share <= 1)) {
         return vt_fail(error, VT_VALUE, "lam is %g, expected 0 to 1", mix->share);
     }
-    const int64_t box[4] = {mix->top, mix->left, mix->bottom, mix->right};
-    return vt_image_check_box(box, in->height, in->width, error);
+    return vt_image_check_box(&mix->box, in->height, in->width, error);
 }
 
 vt_status vt_image_write(void *out, bool bf16, vt_write_source one, const float *mean,

@@ -30,7 +30,7 @@ const vt_kernels *vt_kernels_level(vt_dtype dtype, int isa) {
 
 const char *vt_kernel_slot_name(int index) {
     static const char *const names[] = {VT_KERNEL_SLOTS(VT_SLOT_NAME)};
-    return names[index];
+    return index < VT_KERNEL_SLOT_COUNT ? names[index] : NULL;
 }
 
 const char *vt_kernel_slot_level(vt_dtype dtype, int index) {

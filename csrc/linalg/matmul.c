@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "base/memory.h"
 #include "linalg/engine.h"
+#include "vitc.h"
 
 /* In order of preference. The plain ones take whatever is left. */
 static const vt_engine *const engines[] = {&vt_engine_onednn,

@@ -70,14 +70,8 @@ bool vt_matmul_rows_alike(const vt_matmul *matmul);
 void *vt_matmul_c_row(const vt_matmul *matmul, void *c, int64_t row);
 const void *vt_matmul_a_row(const vt_matmul *matmul, const void *a, int64_t row);
 
-/* True if products of bfloat16 run on instructions made for them, and not in plain C. */
-bool vt_matmul_has_bf16(void);
-
 /* Which implementation runs: "plain", or oneDNN's own name, e.g. "brg:avx512_core". */
 const char *vt_matmul_implementation(const vt_matmul *matmul);
-
-/* "3.2.0 (OpenMP)" or "none": what the products run on, for show_config. */
-const char *vt_linalg_version(void);
 
 /* Open handles in the cache, for tests that look for leaks and for unbounded growth. */
 int64_t vt_matmul_cache_size(void);

@@ -1,4 +1,4 @@
-#include "ops/loss.h"
+#include "ops/op.h"
 
 #include <string.h>
 

@@ -19,72 +19,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/dtype.h"
-#include "base/rng.h"
-#include "base/status.h"
 #include "kernels/kernels.h"
 #include "linalg/tiles.h"
+#include "vitc.h"
 
-enum {
-    VT_MAX_INPUTS = 2,
-    VT_MAX_PARAMS = 4,
-    VT_MAX_ATTRIBUTES = 5,
-    VT_MAX_DIMS = 4,
-    VT_MAX_PRODUCTS = 6,
-    VT_MAX_PACKS = 2,
-    VT_MAX_NAME = 64
-};
+enum { VT_MAX_PRODUCTS = 6, VT_MAX_PACKS = 2 };
 
-/* ---------------------------------------------------------------- schema: what Python writes */
+/* ---------------------------------------------------------------- shapes */
 
-/* Dimensions of one image's value, without the batch, or of a parameter. */
-typedef struct vt_shape {
-    int ndim;
-    int64_t dim[VT_MAX_DIMS];
-} vt_shape;
-
-static inline int64_t vt_shape_elements(const vt_shape *shape) {
-    int64_t elements = 1;
-    for (int i = 0; i < shape->ndim; i++) elements *= shape->dim[i];
-    return elements;
-}
 /* A value as a matrix: the last dimension is the columns, all others together the rows. */
 static inline int64_t vt_shape_cols(const vt_shape *shape) { return shape->dim[shape->ndim - 1]; }
 static inline int64_t vt_shape_rows(const vt_shape *shape) {
     return vt_shape_elements(shape) / vt_shape_cols(shape);
 }
-
-typedef enum vt_attribute_type { VT_ATTR_INT, VT_ATTR_FLOAT, VT_ATTR_NAME } vt_attribute_type;
-
-typedef struct vt_attribute_spec {
-    const char *name;
-    vt_attribute_type type;
-    bool optional; /* an absent one is 0, 0.0 or "" */
-} vt_attribute_spec;
-
-typedef struct vt_param_spec {
-    const char *name;
-    bool optional;
-    bool int8; /* instead of the dtype of the values */
-} vt_param_spec;
-
-typedef union vt_attribute {
-    int64_t i;
-    double f;
-    char name[VT_MAX_NAME];
-} vt_attribute;
-
-struct vt_op;
-
-/* One line of a program. */
-typedef struct vt_node {
-    const struct vt_op *op;
-    int inputs[VT_MAX_INPUTS]; /* numbers of values */
-    int params[VT_MAX_PARAMS]; /* rows of the parameter table, -1 where left out */
-    vt_attribute attributes[VT_MAX_ATTRIBUTES];
-    vt_shape shape; /* of the output */
-    bool border;    /* kept for backward when the nodes between two borders are run again */
-} vt_node;
 
 /* The shapes around a node, as its functions see them. */
 typedef struct vt_signature {
@@ -168,7 +115,7 @@ typedef vt_status (*vt_tile_function)(const vt_tile *tile, vt_error *error);
 
 typedef enum vt_space { VT_STRIPS, VT_PARTS } vt_space;
 
-typedef struct vt_op {
+struct vt_op {
     const char *name;
     int inputs;
     vt_param_spec params[VT_MAX_PARAMS + 1]; /* ends with an empty one */
@@ -212,7 +159,7 @@ typedef struct vt_op {
      * reads as they are (`reads_bf16`), or it gets a widened copy of its strip. */
     bool takes_bf16, reads_bf16;
     bool writes_bf16; /* heeds `out_narrow`: only for an operation with parts */
-} vt_op;
+};
 
 /* ---------------------------------------------------------------- shared by the operations */
 
@@ -228,9 +175,6 @@ static inline const void *vt_const_at(const void *pointer, size_t element, int64
 
 /* All operations, ended by NULL. */
 extern const vt_op *const vt_op_table[];
-
-/* The record of a name, or NULL. */
-const vt_op *vt_op_find(const char *name);
 
 /* "(197, 768)" into text. */
 const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape);

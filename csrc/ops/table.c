@@ -18,6 +18,17 @@ const vt_op *vt_op_find(const char *name) {
     return NULL;
 }
 
+const vt_op *vt_op_at(int index) {
+    enum { COUNT = sizeof vt_op_table / sizeof *vt_op_table };
+    return index < COUNT ? vt_op_table[index] : NULL;
+}
+
+const char *vt_op_name(const vt_op *op) { return op->name; }
+int vt_op_inputs(const vt_op *op) { return op->inputs; }
+bool vt_op_differentiable(const vt_op *op) { return op->backward != NULL; }
+const vt_param_spec *vt_op_params(const vt_op *op) { return op->params; }
+const vt_attribute_spec *vt_op_attributes(const vt_op *op) { return op->attributes; }
+
 const char *vt_shape_text(char text[VT_MAX_NAME], const vt_shape *shape) {
     int used = snprintf(text, VT_MAX_NAME, "(");
     for (int i = 0; i < shape->ndim && used < VT_MAX_NAME; i++) {

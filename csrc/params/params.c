@@ -34,9 +34,21 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
     return vt_params_buffer(params, &params->data, error);
 }
 
+static vt_status check_size(const vt_shape *shape, const char *name, vt_error *error) {
+    double elements = 1;
+    for (int d = 0; d < shape->ndim; d++) {
+        if (shape->dim[d] < 1) elements = 0;
+        elements *= (double)shape->dim[d];
+    }
+    if (elements >= 1 && elements <= 1e12) return VT_OK;
+    return vt_fail(error, VT_VALUE, "parameter %.100s has a size out of range", name);
+}
+
 vt_status vt_params_open(vt_params **out, int count, const char *const *names,
                          const vt_shape *shapes, const bool *int8, vt_dtype dtype,
                          vt_error *error) {
+    *out = NULL;
+    for (int i = 0; i < count; i++) VT_TRY(check_size(&shapes[i], names[i], error));
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_params), error));
     vt_params *params = block;
@@ -50,11 +62,11 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
         params->count = count;
         status = fill(params, names, shapes, int8, error);
     }
-    if (status != VT_OK) {
+    if (status == VT_OK) {
+        *out = params;
+    } else {
         vt_params_close(params);
-        params = NULL;
     }
-    *out = params;
     return status;
 }
 
@@ -72,6 +84,56 @@ void vt_params_close(vt_params *params) {
 
 vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error) {
     return vt_alloc(buffer, params->bytes, error);
+}
+
+/* ---------------------------------------------------------------- what it is */
+
+int vt_params_count(const vt_params *params) { return params->count; }
+vt_dtype vt_params_dtype(const vt_params *params) { return params->dtype; }
+size_t vt_params_bytes(const vt_params *params) { return params->bytes; }
+size_t vt_params_all_bytes(const vt_params *params) {
+    return params->bytes * (params->gradient == NULL ? 1 : 2);
+}
+uint64_t vt_params_version(const vt_params *params) { return params->version; }
+
+const char *vt_params_name(const vt_params *params, int row) { return params->rows[row].name; }
+const vt_shape *vt_params_shape(const vt_params *params, int row) {
+    return &params->rows[row].shape;
+}
+vt_dtype vt_params_row_dtype(const vt_params *params, int row) { return params->rows[row].dtype; }
+
+bool vt_params_requires_grad(const vt_params *params, int row) {
+    return params->rows[row].requires_grad;
+}
+
+vt_status vt_params_set_requires_grad(vt_params *params, int row, bool flag, vt_error *error) {
+    vt_param_row *r = &params->rows[row];
+    if (flag && r->dtype == VT_S8) {
+        return vt_fail(error, VT_VALUE, "%.100s is quantised and cannot be trained", r->name);
+    }
+    r->requires_grad = flag;
+    return VT_OK;
+}
+
+bool vt_params_alike(const vt_params *a, const vt_params *b) {
+    if (a->count != b->count || a->dtype != b->dtype) return false;
+    for (int i = 0; i < a->count; i++) {
+        if (a->rows[i].elements != b->rows[i].elements) return false;
+        if (a->rows[i].dtype != b->rows[i].dtype) return false;
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------- values and gradients */
+
+void *vt_params_values(const vt_params *params) { return params->data; }
+
+void *vt_params_gradients(const vt_params *params, int row) {
+    return params->rows[row].has_gradient ? params->gradient : NULL;
+}
+
+void *vt_params_at(const vt_params *params, void *buffer, int row) {
+    return (char *)buffer + params->rows[row].offset;
 }
 
 void vt_params_write(vt_params *params, void *buffer, int row, const void *values) {

@@ -1,5 +1,4 @@
-/* The parameters of one model: rows of (name, shape) over one flat, 64-byte aligned buffer in the
- * order of the state dict. Gradients, and buffers of an optimizer, have the same layout. */
+/* What a table of parameters is inside, and passes over its rows. */
 #ifndef VT_PARAMS_PARAMS_H
 #define VT_PARAMS_PARAMS_H
 
@@ -16,7 +15,7 @@ typedef struct vt_param_row {
     _Atomic bool has_gradient; /* false: the gradient's bytes mean nothing yet */
 } vt_param_row;
 
-typedef struct vt_params {
+struct vt_params {
     vt_dtype dtype;
     int count;
     vt_param_row *rows;
@@ -29,28 +28,7 @@ typedef struct vt_params {
     /* Whoever takes both takes `values` first. Only what is atomic may be read without. */
     vt_lock values;    /* shared while `data` is read; alone while it or a buffer is written */
     vt_lock gradients; /* alone for the gradients, their flags, and `sums` */
-} vt_params;
-
-/* Copies names and shapes. All values are 0, all real rows require a gradient. int8: one flag per
- * row, or NULL. */
-vt_status vt_params_open(vt_params **params, int count, const char *const *names,
-                         const vt_shape *shapes, const bool *int8, vt_dtype dtype, vt_error *error);
-void vt_params_close(vt_params *params); /* NULL is allowed */
-
-/* The row's first element within a buffer of this layout. */
-static inline void *vt_params_at(const vt_params *params, void *buffer, int row) {
-    return (char *)buffer + params->rows[row].offset;
-}
-
-/* A zeroed buffer of this layout, to be freed with vt_free. */
-vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error);
-
-/* Overwrite one row of a buffer of this layout with `elements` values of the row's dtype; raises
- * the version if the buffer is the params' own `data`. */
-void vt_params_write(vt_params *params, void *buffer, int row, const void *values);
-
-/* Forget all gradients. Touches no memory. */
-void vt_params_zero_gradients(vt_params *params);
+};
 
 /* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
  * grid, so that sums do not depend on them. */
@@ -74,11 +52,5 @@ static inline void *vt_chunk_at(const vt_params *params, void *buffer, vt_chunk 
     return vt_at(vt_params_at(params, buffer, chunk.row), vt_dtype_size(params->dtype),
                  chunk.first);
 }
-
-/* Multiply the chosen gradients. */
-void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
-
-/* The L2 norm over the chosen gradients; the same bits for any number of threads. */
-double vt_params_gradient_norm(vt_params *params, const bool *chosen, int threads);
 
 #endif

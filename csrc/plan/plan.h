@@ -65,7 +65,7 @@ typedef struct vt_buffer {
     int first_phase, last_phase;
 } vt_buffer;
 
-typedef struct vt_plan {
+struct vt_plan {
     vt_program *lowered;
     vt_dtype dtype;
     bool training;
@@ -96,7 +96,7 @@ typedef struct vt_plan {
     void *packed;
     uint64_t packed_version; /* of the params, 0: not yet */
     vt_lock packing;         /* alone for the two above; taken by who shares the params' values */
-} vt_plan;
+};
 
 /* Bytes of an element of a buffer. */
 static inline size_t vt_buffer_element(const vt_plan *plan, int buffer) {
@@ -112,20 +112,5 @@ static inline size_t vt_plan_thread_bytes(const vt_plan *plan) {
 static inline bool vt_step_gathers(const vt_plan *plan, const vt_step *step) {
     return plan->lowered->nodes[step->node].op->gathers;
 }
-
-typedef struct vt_plan_options {
-    bool training;        /* record what backward needs; dropout and drop path are active */
-    bool input_gradients; /* also the gradients of the program's inputs */
-    bool bf16;            /* products of bfloat16, sums and all else in float */
-    bool checkpointing;   /* backward runs forward again from border to border of the program */
-    bool fuse;            /* false runs the plain list, so that a test can compare the two */
-    int64_t tile_rows;    /* for tests: instead of those of the machine; 0 = of the machine */
-} vt_plan_options;
-
-/* Which parameters want a gradient is read from `params` now; its shapes must be those that the
- * program was built with. Neither is kept. */
-vt_status vt_plan_open(vt_plan **plan, const vt_program *program, const vt_params *params,
-                       vt_plan_options options, vt_error *error);
-void vt_plan_close(vt_plan *plan); /* NULL is allowed */
 
 #endif

@@ -127,11 +127,11 @@ static vt_status build(lowering *l, vt_program **lowered, int *outputs, vt_error
         const int value = l->same_as[p->outputs[i]];
         outputs[i] = with_rows(l, value, all_rows(p, value));
     }
-    vt_program description = *p;
-    description.nodes = l->nodes;
-    description.node_count = l->count;
-    description.outputs = outputs;
-    return vt_program_open(lowered, &description, error);
+    vt_listing listing = vt_program_listing(p);
+    listing.nodes = l->nodes;
+    listing.node_count = l->count;
+    listing.outputs = outputs;
+    return vt_program_open(lowered, &listing, error);
 }
 
 static vt_status allocate(lowering *l, int **outputs, vt_error *error) {

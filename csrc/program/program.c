@@ -29,7 +29,7 @@ static vt_status copy(void **out, const void *from, int count, size_t size, vt_e
     return VT_OK;
 }
 
-static vt_status copy_lists(vt_program *p, const vt_program *d, vt_error *error) {
+static vt_status copy_lists(vt_program *p, const vt_listing *d, vt_error *error) {
     VT_TRY(copy((void **)&p->inputs, d->inputs, d->input_count, sizeof *p->inputs, error));
     VT_TRY(copy((void **)&p->params, d->params, d->param_count, sizeof *p->params, error));
     VT_TRY(copy((void **)&p->nodes, d->nodes, d->node_count, sizeof *p->nodes, error));
@@ -120,9 +120,8 @@ static vt_status check(vt_program *p, vt_error *error) {
     return check_params_used_once(p, error);
 }
 
-vt_status vt_program_open(vt_program **out, const vt_program *description, vt_error *error) {
+vt_status vt_program_open(vt_program **out, const vt_listing *d, vt_error *error) {
     *out = NULL;
-    const vt_program *d = description;
     if (d->input_count < 1 || d->output_count < 1 || d->node_count > MAX_NODES) {
         return vt_fail(error, VT_VALUE,
                        "a program has at least one input and one output and at most %d operations, "
@@ -146,6 +145,17 @@ vt_status vt_program_open(vt_program **out, const vt_program *description, vt_er
         vt_program_close(p);
     }
     return status;
+}
+
+vt_listing vt_program_listing(const vt_program *p) {
+    return (vt_listing){.input_count = p->input_count,
+                        .param_count = p->param_count,
+                        .node_count = p->node_count,
+                        .output_count = p->output_count,
+                        .inputs = p->inputs,
+                        .params = p->params,
+                        .nodes = p->nodes,
+                        .outputs = p->outputs};
 }
 
 void vt_program_close(vt_program *program) {

@@ -5,10 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <stdbool.h>
-
-#include "image/image.h"
-#include "ops/op.h"
+#include "vitc.h"
 
 /* To be called once, before anything else here. -1 with an exception set. */
 int vt_array_import(void);

@@ -1,49 +1,31 @@
 /* The functions of the module: softmax, and what there is to know about the core. */
-#include "base/cpu.h"
-#include "base/machine.h"
-#include "base/memory.h"
-#include "base/parallel.h"
-#include "image/kernels.h"
 #include "py/array.h"
 #include "py/state.h"
 
 /* ---------------------------------------------------------------- softmax */
 
-/* A new array like `x`, filled by `kernel` from x. */
-typedef void (*matrix_kernel)(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
-                              int64_t cols);
+typedef void (*matrix_function)(vt_dtype dtype, void *y, const void *x, int64_t rows, int64_t cols);
 
-static PyObject *map_matrix(PyObject *object, matrix_kernel kernel) {
+/* A new array like x, filled by `function` from x. */
+static PyObject *map_matrix(PyObject *object, matrix_function function) {
     vt_dtype dtype;
     PyObject *x;
     if (vt_parse_reals(object, "x", &dtype, &x) < 0) return NULL;
     const int64_t dims[2] = {vt_array_dim(x, 0), vt_array_dim(x, 1)};
     PyObject *y = vt_array_new(vt_array_type(dtype), 2, dims);
-    if (y != NULL)
-        kernel(vt_kernels_get(dtype), vt_array_data(y), vt_array_data(x), dims[0], dims[1]);
+    if (y != NULL) function(dtype, vt_array_data(y), vt_array_data(x), dims[0], dims[1]);
     Py_DECREF(x);
     return y;
 }
 
-static void softmax_kernel(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
-                           int64_t cols) {
-    kernels->scale_add(y, NULL, x, 1.0, rows * cols);
-    kernels->softmax_forward(y, 1.0, rows, cols, cols);
-}
-
-static void log_softmax_kernel(const vt_kernels *kernels, void *y, const void *x, int64_t rows,
-                               int64_t cols) {
-    kernels->log_softmax_forward(y, x, rows, cols);
-}
-
 static PyObject *softmax(PyObject *module, PyObject *x) {
     (void)module;
-    return map_matrix(x, softmax_kernel);
+    return map_matrix(x, vt_softmax);
 }
 
 static PyObject *log_softmax(PyObject *module, PyObject *x) {
     (void)module;
-    return map_matrix(x, log_softmax_kernel);
+    return map_matrix(x, vt_log_softmax);
 }
 
 static PyObject *log_softmax_backward(PyObject *module, PyObject *args) {
@@ -57,8 +39,8 @@ static PyObject *log_softmax_backward(PyObject *module, PyObject *args) {
     PyObject *dy = vt_array_expect(dy_object, &spec);
     if (dy != NULL) dx = vt_array_new(vt_array_type(dtype), 2, dims);
     if (dx != NULL) {
-        vt_kernels_get(dtype)->log_softmax_backward(vt_array_data(dx), NULL, vt_array_data(dy),
-                                                    vt_array_data(y), dims[0], dims[1]);
+        vt_log_softmax_backward(dtype, vt_array_data(dx), vt_array_data(dy), vt_array_data(y),
+                                dims[0], dims[1]);
     }
     Py_XDECREF(dy);
     Py_DECREF(y);
@@ -72,8 +54,7 @@ static PyObject *count_nonfinite(PyObject *module, PyObject *object) {
     const vt_dtype dtype = vt_array_is_double(object) ? VT_F64 : VT_F32;
     PyObject *array = vt_array_flat(object, vt_array_type(dtype));
     if (array == NULL) return NULL;
-    const int64_t count =
-        vt_kernels_get(dtype)->count_nonfinite(vt_array_data(array), vt_array_size(array));
+    const int64_t count = vt_count_nonfinite(dtype, vt_array_data(array), vt_array_size(array));
     Py_DECREF(array);
     return PyLong_FromLongLong(count);
 }
@@ -91,14 +72,7 @@ static PyObject *random_words(PyObject *module, PyObject *args) {
     const int64_t dims[1] = {count};
     PyObject *array = vt_array_new('I', 1, dims);
     if (array == NULL) return NULL;
-    uint32_t *words = vt_array_data(array), block[4];
-    for (int64_t i = 0; i < count; i++) {
-        if (i % 4 == 0) {
-            vt_rng_draw(block, (vt_rng_key){seed, step, forward}, row, vt_rng_site(site),
-                        (uint32_t)(i / 4));
-        }
-        words[i] = block[i % 4];
-    }
+    vt_random_words(vt_array_data(array), count, (vt_rng_key){seed, step, forward}, row, site);
     return array;
 }
 
@@ -126,16 +100,16 @@ static int append(PyObject *list, PyObject *item) {
 static PyObject *op_dict(const vt_op *op) {
     PyObject *params = PyList_New(0), *attributes = PyList_New(0), *dict = NULL;
     int result = params == NULL || attributes == NULL ? -1 : 0;
-    for (int i = 0; result == 0 && op->params[i].name != NULL; i++) {
-        result = append(params, param_dict(&op->params[i]));
+    for (const vt_param_spec *p = vt_op_params(op); result == 0 && p->name != NULL; p++) {
+        result = append(params, param_dict(p));
     }
-    for (int i = 0; result == 0 && op->attributes[i].name != NULL; i++) {
-        result = append(attributes, attribute_dict(&op->attributes[i]));
+    for (const vt_attribute_spec *a = vt_op_attributes(op); result == 0 && a->name != NULL; a++) {
+        result = append(attributes, attribute_dict(a));
     }
     if (result == 0) {
-        dict = Py_BuildValue("{s:s,s:i,s:O,s:O,s:O}", "name", op->name, "inputs", op->inputs,
-                             "params", params, "attributes", attributes, "differentiable",
-                             op->backward != NULL ? Py_True : Py_False);
+        dict = Py_BuildValue("{s:s,s:i,s:O,s:O,s:O}", "name", vt_op_name(op), "inputs",
+                             vt_op_inputs(op), "params", params, "attributes", attributes,
+                             "differentiable", vt_op_differentiable(op) ? Py_True : Py_False);
     }
     Py_XDECREF(params);
     Py_XDECREF(attributes);
@@ -151,8 +125,8 @@ static PyObject *list_to_tuple(PyObject *list) {
 static PyObject *operation_table(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     PyObject *list = PyList_New(0);
-    for (const vt_op *const *op = vt_op_table; list != NULL && *op != NULL; op++) {
-        if (append(list, op_dict(*op)) < 0) Py_CLEAR(list);
+    for (int i = 0; list != NULL && vt_op_at(i) != NULL; i++) {
+        if (append(list, op_dict(vt_op_at(i))) < 0) Py_CLEAR(list);
     }
     return list_to_tuple(list);
 }
@@ -167,9 +141,9 @@ static PyObject *available_isas(void) {
 }
 
 /* Slots of a table and the levels of their kernels. */
-static PyObject *slots(int count, const char *(*name)(int), const char *(*level)(int)) {
+static PyObject *slots(const char *(*name)(int), const char *(*level)(int)) {
     PyObject *dict = PyDict_New();
-    for (int i = 0; dict != NULL && i < count; i++) {
+    for (int i = 0; dict != NULL && name(i) != NULL; i++) {
         PyObject *text = PyUnicode_FromString(level(i));
         if (text == NULL || PyDict_SetItemString(dict, name(i), text) < 0) Py_CLEAR(dict);
         Py_XDECREF(text);
@@ -220,10 +194,8 @@ static PyObject *config(PyObject *module, PyObject *unused) {
                          "isas", available_isas(), "features", vt_cpu_features(), "onednn",
                          vt_linalg_version(), "bf16", vt_matmul_has_bf16() ? Py_True : Py_False,
                          "openmp", openmp, "threads", vt_default_threads(), "kernels",
-                         slots(VT_KERNEL_SLOT_COUNT, vt_kernel_slot_name, float_slot_level),
-                         "image_kernels",
-                         slots(VT_IMAGE_SLOT_COUNT, vt_image_slot_name, vt_image_slot_level),
-                         "machine", machine_dict());
+                         slots(vt_kernel_slot_name, float_slot_level), "image_kernels",
+                         slots(vt_image_slot_name, vt_image_slot_level), "machine", machine_dict());
 }
 
 static PyObject *default_threads(PyObject *module, PyObject *unused) {

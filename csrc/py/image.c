@@ -1,8 +1,6 @@
 /* Images: one function for all operations of image/, displacing, and the writing of planes. */
 #include <math.h>
 
-#include "image/elastic.h"
-#include "image/write.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -231,6 +229,6 @@ PyObject *vt_py_write_image(PyObject *module, PyObject *args, PyObject *kwargs) 
     }
     write_call call = {.flip = flip, .channels_first = channels_first, .bf16 = bf16};
     call.mix =
-        (vt_write_mix){{NULL, other_flip, channels_first}, lam, box[0], box[1], box[2], box[3]};
+        (vt_write_mix){{NULL, other_flip, channels_first}, lam, {box[0], box[1], box[2], box[3]}};
     return write_images(module, image, other, mean, std, out, &call);
 }

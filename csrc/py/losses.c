@@ -1,5 +1,4 @@
 /* The functions of the module that compute losses: one call gives value, weight and gradient. */
-#include "ops/loss.h"
 #include "py/array.h"
 #include "py/state.h"
 

@@ -1,6 +1,4 @@
-/* Arrays of pixels overwritten and mixed: image/erase.h and image/mix.h. */
-#include "image/erase.h"
-#include "image/mix.h"
+/* Arrays of pixels overwritten and mixed. */
 #include "py/array.h"
 #include "py/state.h"
 

@@ -1,8 +1,6 @@
 /* The extension module vitc._vitc: types, functions, and the way from a status to an exception. */
 #include <stdlib.h>
 
-#include "base/cpu.h"
-#include "base/machine.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -71,8 +69,9 @@ int vt_parse_dtype(const char *name, vt_dtype *dtype) {
 }
 
 int vt_check_row(const vt_params *params, Py_ssize_t row) {
-    if (row >= 0 && row < params->count) return 0;
-    PyErr_Format(PyExc_IndexError, "row %zd of a table with %d parameters", row, params->count);
+    const int count = vt_params_count(params);
+    if (row >= 0 && row < count) return 0;
+    PyErr_Format(PyExc_IndexError, "row %zd of a table with %d parameters", row, count);
     return -1;
 }
 

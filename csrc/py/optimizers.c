@@ -2,12 +2,10 @@
  */
 #include <math.h>
 
-#include "base/parallel.h"
-#include "optim/optim.h"
 #include "py/state.h"
 
 static bool *flags(const vt_params *params, PyObject *tuple) {
-    bool *chosen = PyMem_Calloc((size_t)params->count + 1, sizeof *chosen);
+    bool *chosen = PyMem_Calloc((size_t)vt_params_count(params) + 1, sizeof *chosen);
     if (chosen == NULL) PyErr_NoMemory();
     for (Py_ssize_t i = 0; chosen != NULL && i < PyTuple_GET_SIZE(tuple); i++) {
         const Py_ssize_t row = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
@@ -213,15 +211,6 @@ static PyObject *clip_adaptive(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static bool same_layout(const vt_params *a, const vt_params *b) {
-    if (a->count != b->count || a->dtype != b->dtype) return false;
-    for (int i = 0; i < a->count; i++) {
-        if (a->rows[i].elements != b->rows[i].elements) return false;
-        if (a->rows[i].dtype != b->rows[i].dtype) return false;
-    }
-    return true;
-}
-
 static PyObject *average(PyObject *module, PyObject *args) {
     vt_module_state *state = PyModule_GetState(module);
     PyObject *mean, *params;
@@ -230,7 +219,7 @@ static PyObject *average(PyObject *module, PyObject *args) {
                           &share)) {
         return NULL;
     }
-    if (!same_layout(params_in(mean), params_in(params))) {
+    if (!vt_params_alike(params_in(mean), params_in(params))) {
         return PyErr_Format(PyExc_ValueError, "the two tables differ in their rows");
     }
     Py_BEGIN_ALLOW_THREADS

@@ -1,6 +1,4 @@
 /* Params and Buffer. */
-#include "base/memory.h"
-#include "base/parallel.h"
 #include "py/array.h"
 #include "py/state.h"
 
@@ -40,20 +38,6 @@ static int parse_rows(PyObject *rows, const row_list *list) {
     return 0;
 }
 
-static int check_sizes(const vt_shape *shapes, const char *const *names, Py_ssize_t count) {
-    for (Py_ssize_t i = 0; i < count; i++) {
-        double elements = 1;
-        for (int d = 0; d < shapes[i].ndim; d++) {
-            if (shapes[i].dim[d] < 1) elements = 0;
-            elements *= (double)shapes[i].dim[d];
-        }
-        if (elements >= 1 && elements <= 1e12) continue;
-        PyErr_Format(PyExc_ValueError, "parameter %.100s has a size out of range", names[i]);
-        return -1;
-    }
-    return 0;
-}
-
 static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
     const Py_ssize_t count = PyTuple_GET_SIZE(rows);
     row_list list = {.names = PyMem_Calloc((size_t)count + 1, sizeof *list.names),
@@ -62,7 +46,7 @@ static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
     int result = -1;
     if (list.names == NULL || list.shapes == NULL || list.int8 == NULL) {
         PyErr_NoMemory();
-    } else if (parse_rows(rows, &list) == 0 && check_sizes(list.shapes, list.names, count) == 0) {
+    } else if (parse_rows(rows, &list) == 0) {
         vt_error error;
         const vt_status status = vt_params_open(&self->params, (int)count, list.names, list.shapes,
                                                 list.int8, dtype, &error);
@@ -109,27 +93,31 @@ static int parse_row(PyObject *self, PyObject *argument) {
 
 static PyObject *view_row(PyObject *owner, const vt_params *params, void *buffer, int row) {
     return vt_array_view(owner, vt_params_at(params, buffer, row),
-                         vt_array_type(params->rows[row].dtype), &params->rows[row].shape);
+                         vt_array_type(vt_params_row_dtype(params, row)),
+                         vt_params_shape(params, row));
 }
 
 static PyObject *params_view(PyObject *self, PyObject *index) {
     const int row = parse_row(self, index);
-    return row < 0 ? NULL : view_row(self, params_of(self), params_of(self)->data, row);
+    return row < 0 ? NULL : view_row(self, params_of(self), vt_params_values(params_of(self)), row);
 }
 
 static PyObject *params_gradient(PyObject *self, PyObject *index) {
     const int row = parse_row(self, index);
     if (row < 0) return NULL;
-    vt_params *params = params_of(self);
-    if (!params->rows[row].has_gradient) Py_RETURN_NONE;
-    return view_row(self, params, params->gradient, row);
+    void *gradients = vt_params_gradients(params_of(self), row);
+    if (gradients == NULL) Py_RETURN_NONE;
+    return view_row(self, params_of(self), gradients, row);
 }
 
 /* An array that fits row `row`, or NULL with an exception. */
 static PyObject *expect_row(const vt_params *params, int row, PyObject *object) {
-    const vt_param_row *r = &params->rows[row];
-    vt_array_spec spec = {r->name, vt_array_type(r->dtype), r->shape.ndim, {0}};
-    for (int i = 0; i < r->shape.ndim; i++) spec.dim[i] = r->shape.dim[i];
+    const vt_shape *shape = vt_params_shape(params, row);
+    vt_array_spec spec = {vt_params_name(params, row),
+                          vt_array_type(vt_params_row_dtype(params, row)),
+                          shape->ndim,
+                          {0}};
+    for (int i = 0; i < shape->ndim; i++) spec.dim[i] = shape->dim[i];
     return vt_array_expect(object, &spec);
 }
 
@@ -150,12 +138,12 @@ static PyObject *write_row(vt_params *params, void *buffer, PyObject *args) {
 }
 
 static PyObject *params_write(PyObject *self, PyObject *args) {
-    return write_row(params_of(self), params_of(self)->data, args);
+    return write_row(params_of(self), vt_params_values(params_of(self)), args);
 }
 
 static PyObject *params_requires_grad(PyObject *self, PyObject *index) {
     const int row = parse_row(self, index);
-    return row < 0 ? NULL : PyBool_FromLong(params_of(self)->rows[row].requires_grad);
+    return row < 0 ? NULL : PyBool_FromLong(vt_params_requires_grad(params_of(self), row));
 }
 
 static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
@@ -163,12 +151,10 @@ static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
     int flag;
     if (!PyArg_ParseTuple(args, "np:set_requires_grad", &row, &flag)) return NULL;
     if (vt_check_row(params_of(self), row) < 0) return NULL;
-    vt_param_row *r = &params_of(self)->rows[row];
-    if (flag && r->dtype == VT_S8) {
-        PyErr_Format(PyExc_ValueError, "%.100s is quantised and cannot be trained", r->name);
-        return NULL;
-    }
-    r->requires_grad = flag != 0;
+    vt_error error;
+    const vt_status status =
+        vt_params_set_requires_grad(params_of(self), (int)row, flag != 0, &error);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     Py_RETURN_NONE;
 }
 
@@ -223,30 +209,29 @@ static PyObject *params_new_buffer(PyObject *self, PyObject *unused) {
 
 /* ---------------------------------------------------------------- attributes */
 
-static Py_ssize_t params_length(PyObject *self) { return params_of(self)->count; }
+static Py_ssize_t params_length(PyObject *self) { return vt_params_count(params_of(self)); }
 
 static PyObject *params_dtype(PyObject *self, void *unused) {
     (void)unused;
-    return PyUnicode_FromString(vt_dtype_name(params_of(self)->dtype));
+    return PyUnicode_FromString(vt_dtype_name(vt_params_dtype(params_of(self))));
 }
 
 static PyObject *params_version(PyObject *self, void *unused) {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(params_of(self)->version);
+    return PyLong_FromUnsignedLongLong(vt_params_version(params_of(self)));
 }
 
 static PyObject *params_nbytes(PyObject *self, void *unused) {
     (void)unused;
-    const vt_params *params = params_of(self);
-    return PyLong_FromSize_t(params->bytes * (params->gradient == NULL ? 1 : 2));
+    return PyLong_FromSize_t(vt_params_all_bytes(params_of(self)));
 }
 
 /* A tuple with an item for each row. */
-static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_param_row *)) {
-    const vt_params *params = params_of(self);
-    PyObject *tuple = PyTuple_New(params->count);
-    for (int i = 0; tuple != NULL && i < params->count; i++) {
-        PyObject *object = item(&params->rows[i]);
+static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_params *params, int row)) {
+    const int count = vt_params_count(params_of(self));
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        PyObject *object = item(params_of(self), i);
         if (object == NULL) {
             Py_CLEAR(tuple);
             break;
@@ -256,10 +241,16 @@ static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_param_row *)
     return tuple;
 }
 
-static PyObject *name_item(const vt_param_row *row) { return PyUnicode_FromString(row->name); }
-static PyObject *shape_item(const vt_param_row *row) { return vt_shape_tuple(&row->shape); }
-static PyObject *dtype_item(const vt_param_row *row) {
-    return PyUnicode_FromString(vt_dtype_name(row->dtype));
+static PyObject *name_item(const vt_params *params, int row) {
+    return PyUnicode_FromString(vt_params_name(params, row));
+}
+
+static PyObject *shape_item(const vt_params *params, int row) {
+    return vt_shape_tuple(vt_params_shape(params, row));
+}
+
+static PyObject *dtype_item(const vt_params *params, int row) {
+    return PyUnicode_FromString(vt_dtype_name(vt_params_row_dtype(params, row)));
 }
 
 static PyObject *params_names(PyObject *self, void *unused) {
@@ -348,7 +339,7 @@ static PyObject *buffer_write(PyObject *self, PyObject *args) {
 
 static PyObject *buffer_nbytes(PyObject *self, void *unused) {
     (void)unused;
-    return PyLong_FromSize_t(((vt_buffer_object *)self)->owner->params->bytes);
+    return PyLong_FromSize_t(vt_params_bytes(((vt_buffer_object *)self)->owner->params));
 }
 
 static PyGetSetDef buffer_getset[] = {

@@ -69,96 +69,64 @@ static PyObject *plan_nbytes(PyObject *self, PyObject *args) {
 
 static PyObject *plan_training(PyObject *self, void *unused) {
     (void)unused;
-    return PyBool_FromLong(plan_of(self)->training);
+    return PyBool_FromLong(vt_plan_training(plan_of(self)));
 }
 
 static PyObject *plan_trained(PyObject *self, void *unused) {
     (void)unused;
-    const int count = plan_of(self)->lowered->param_count;
+    const int count = vt_plan_params(plan_of(self));
     PyObject *tuple = PyTuple_New(count);
     for (int i = 0; tuple != NULL && i < count; i++) {
-        PyTuple_SET_ITEM(tuple, i, PyBool_FromLong(plan_of(self)->trained[i]));
+        PyTuple_SET_ITEM(tuple, i, PyBool_FromLong(vt_plan_trains(plan_of(self), i)));
     }
     return tuple;
 }
 
 static PyObject *plan_size(PyObject *self, void *offset) {
-    const char *plan = (const char *)plan_of(self);
-    return PyLong_FromSize_t(*(const size_t *)(const void *)(plan + (size_t)offset));
-}
-
-static PyObject *plan_thread_bytes(PyObject *self, void *unused) {
-    (void)unused;
-    return PyLong_FromSize_t(vt_plan_thread_bytes(plan_of(self)));
+    const vt_costs costs = vt_plan_costs(plan_of(self));
+    size_t size;
+    memcpy(&size, (const char *)&costs + (size_t)offset, sizeof size);
+    return PyLong_FromSize_t(size);
 }
 
 static PyObject *plan_flops(PyObject *self, void *offset) {
-    const char *plan = (const char *)plan_of(self);
-    return PyLong_FromDouble(*(const double *)(const void *)(plan + (size_t)offset));
+    const vt_costs costs = vt_plan_costs(plan_of(self));
+    double flops;
+    memcpy(&flops, (const char *)&costs + (size_t)offset, sizeof flops);
+    return PyLong_FromDouble(flops);
 }
 
-static const char *const pass_name[] = {"forward", "backward", "accumulate", "pack"};
-static const char *const lane_name[] = {"strips", "parts", "panels"};
-static const char *const place_name[] = {"arena", "local", "fixed"};
-
-/* (number of the memory, place) of the buffer that a step writes, or None. */
-static PyObject *written_buffer(const vt_plan *plan, const vt_step *step) {
-    const int buffer = step->out != VT_NOTHING ? step->out : step->din[0];
-    if (buffer == VT_NOTHING) Py_RETURN_NONE;
-    const vt_buffer *b = &plan->buffers[buffer];
-    return Py_BuildValue("(is)", b->root, place_name[b->place]);
+/* (number of the memory, place) that a step writes, or None. */
+static PyObject *step_memory(const vt_step_report *step) {
+    if (step->place == NULL) Py_RETURN_NONE;
+    return Py_BuildValue("(is)", step->memory, step->place);
 }
 
-/* What multiplies in a step, each once: "brg:avx512_core, plain"; None where nothing does. */
-static PyObject *step_engines(const vt_kit *kit, vt_pass pass) {
-    static const unsigned functions[] = {[VT_FORWARD] = VT_IN_FORWARD,
-                                         [VT_BACKWARD] = VT_IN_BACKWARD,
-                                         [VT_ACCUMULATE] = VT_IN_ACCUMULATE,
-                                         [VT_PACK] = 0};
-    const char *names[VT_MAX_PRODUCTS];
-    char text[256] = "";
-    int count = 0;
-    for (int i = 0; i < VT_MAX_PRODUCTS; i++) {
-        if ((kit->runs_in[i] & functions[pass]) == 0) continue;
-        const char *name = vt_tiles_implementation(&kit->product[i]);
-        int known = 0;
-        while (known < count && strcmp(names[known], name) != 0) known++;
-        if (known < count) continue;
-        names[count++] = name;
-        const size_t used = strlen(text);
-        snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "", name);
-    }
-    if (count == 0) Py_RETURN_NONE;
-    return PyUnicode_FromString(text);
-}
-
-static PyObject *step_dict(const vt_plan *plan, const vt_lane *lane, const vt_step *step) {
-    return Py_BuildValue(
-        "{s:i,s:s,s:L,s:s,s:i,s:s,s:N,s:N}", "phase", lane->phase, "lane", lane_name[lane->kind],
-        "tile_rows", (long long)lane->strips.tile, "pass", pass_name[step->pass], "operation",
-        step->node, "kind", plan->lowered->nodes[step->node].op->name, "writes",
-        written_buffer(plan, step), "engine", step_engines(&plan->kits[step->node], step->pass));
+static PyObject *step_dict(const vt_step_report *step) {
+    return Py_BuildValue("{s:i,s:s,s:L,s:s,s:i,s:s,s:N,s:z}", "phase", step->phase, "lane",
+                         step->lane, "tile_rows", (long long)step->tile_rows, "pass", step->pass,
+                         "operation", step->node, "kind", step->op, "writes", step_memory(step),
+                         "engine", step->engine[0] == '\0' ? NULL : step->engine);
 }
 
 static PyObject *plan_steps(PyObject *self, void *unused) {
     (void)unused;
-    const vt_plan *plan = plan_of(self);
-    PyObject *list = PyList_New(0);
-    for (int l = 0; list != NULL && l < plan->lane_count; l++) {
-        const vt_lane *lane = &plan->lanes[l];
-        for (int i = 0; list != NULL && i < lane->step_count; i++) {
-            PyObject *step = step_dict(plan, lane, &plan->steps[lane->first_step + i]);
-            if (step == NULL || PyList_Append(list, step) < 0) Py_CLEAR(list);
-            Py_XDECREF(step);
+    const int count = vt_plan_steps(plan_of(self));
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        vt_step_report report;
+        vt_plan_step(plan_of(self), i, &report);
+        PyObject *step = step_dict(&report);
+        if (step == NULL) {
+            Py_CLEAR(tuple);
+            break;
         }
+        PyTuple_SET_ITEM(tuple, i, step);
     }
-    if (list == NULL) return NULL;
-    PyObject *tuple = PyList_AsTuple(list);
-    Py_DECREF(list);
     return tuple;
 }
 
-#define VT_OFFSET(field) ((void *)offsetof(vt_plan, field))
+#define VT_OFFSET(field) ((void *)offsetof(vt_costs, field))
 
 static PyGetSetDef plan_getset[] = {
     {"training", plan_training, NULL, "True if backward can follow", NULL},
@@ -167,7 +135,7 @@ static PyGetSetDef plan_getset[] = {
     {"image_bytes", plan_size, NULL, "arena bytes per image", VT_OFFSET(image_bytes)},
     {"fixed_bytes", plan_size, NULL,
      "bytes of packed weights: per run in training, else of the plan", VT_OFFSET(fixed_bytes)},
-    {"thread_bytes", plan_thread_bytes, NULL, "scratch bytes per thread", NULL},
+    {"thread_bytes", plan_size, NULL, "scratch bytes per thread", VT_OFFSET(thread_bytes)},
     {"forward_flops", plan_flops, NULL, "per image; a multiply-add is two",
      VT_OFFSET(forward_flops)},
     {"backward_flops", plan_flops, NULL, "per image", VT_OFFSET(backward_flops)},

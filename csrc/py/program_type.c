@@ -93,17 +93,18 @@ static int parse_attribute(PyObject *value, const vt_attribute_spec *spec, vt_at
 
 static int parse_attributes(PyObject *mapping, const vt_op *op, vt_node *node) {
     Py_ssize_t known = 0;
-    for (int i = 0; op->attributes[i].name != NULL; i++) {
-        PyObject *value = PyMapping_GetItemString(mapping, op->attributes[i].name);
+    const vt_attribute_spec *spec = vt_op_attributes(op);
+    for (int i = 0; spec[i].name != NULL; i++) {
+        PyObject *value = PyMapping_GetItemString(mapping, spec[i].name);
         if (value == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
             PyErr_Clear();
-            if (op->attributes[i].optional) continue;
-            PyErr_Format(PyExc_ValueError, "%s lacks the attribute %s", op->name,
-                         op->attributes[i].name);
+            if (spec[i].optional) continue;
+            PyErr_Format(PyExc_ValueError, "%s lacks the attribute %s", vt_op_name(op),
+                         spec[i].name);
             return -1;
         }
         if (value == NULL) return -1;
-        const int result = parse_attribute(value, &op->attributes[i], &node->attributes[i]);
+        const int result = parse_attribute(value, &spec[i], &node->attributes[i]);
         Py_DECREF(value);
         if (result < 0) return -1;
         known++;
@@ -111,15 +112,15 @@ static int parse_attributes(PyObject *mapping, const vt_op *op, vt_node *node) {
     const Py_ssize_t given = PyMapping_Size(mapping);
     if (given == known) return 0;
     if (given >= 0) {
-        PyErr_Format(PyExc_ValueError, "%s got %zd attributes, of which it knows %zd", op->name,
-                     given, known);
+        PyErr_Format(PyExc_ValueError, "%s got %zd attributes, of which it knows %zd",
+                     vt_op_name(op), given, known);
     }
     return -1;
 }
 
 static int param_count(const vt_op *op) {
     int count = 0;
-    while (op->params[count].name != NULL) count++;
+    while (vt_op_params(op)[count].name != NULL) count++;
     return count;
 }
 
@@ -140,7 +141,8 @@ static int parse_node(PyObject *row, vt_node *node) {
         return -1;
     }
     for (int i = 0; i < VT_MAX_PARAMS; i++) node->params[i] = -1;
-    if (parse_indices(inputs, node->inputs, node->op->inputs, true, "inputs", kind) < 0) return -1;
+    if (parse_indices(inputs, node->inputs, vt_op_inputs(node->op), true, "inputs", kind) < 0)
+        return -1;
     if (parse_indices(params, node->params, param_count(node->op), false, "parameters", kind) < 0) {
         return -1;
     }
@@ -173,24 +175,31 @@ static PyObject *wrap(PyTypeObject *type, vt_program *program) {
     return (PyObject *)self;
 }
 
-static PyObject *open_program(PyTypeObject *type, const vt_program *description) {
+static PyObject *open_program(PyTypeObject *type, const vt_listing *listing) {
     vt_program *program;
     vt_error error;
-    const vt_status status = vt_program_open(&program, description, &error);
+    const vt_status status = vt_program_open(&program, listing, &error);
     if (status != VT_OK) return vt_raise(vt_state_of_type(type), status, &error);
     return wrap(type, program);
 }
 
-static int mark_borders(PyObject *object, const vt_program *d) {
+/* What a listing points to, while it is parsed. */
+typedef struct parts {
+    vt_shape *inputs, *params;
+    vt_node *nodes;
+    int *outputs;
+} parts;
+
+static int mark_borders(PyObject *object, const vt_listing *l, vt_node *nodes) {
     int *borders = NULL, count = 0, result = parse_values(object, &borders, &count);
     for (int i = 0; result == 0 && i < count; i++) {
-        const int node = borders[i] - d->input_count;
-        if (node >= d->node_count || borders[i] < 0) {
+        const int node = borders[i] - l->input_count;
+        if (node >= l->node_count || borders[i] < 0) {
             PyErr_Format(PyExc_ValueError, "border %d is value %d of %d", i, borders[i],
-                         d->input_count + d->node_count);
+                         l->input_count + l->node_count);
             result = -1;
         } else if (node >= 0) {
-            d->nodes[node].border = true;
+            nodes[node].border = true;
         }
     }
     PyMem_Free(borders);
@@ -204,18 +213,23 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      &nodes, &outputs, &borders)) {
         return NULL;
     }
-    vt_program d = {0};
-    if (parse_shapes(inputs, &d.inputs, &d.input_count) == 0 &&
-        parse_shapes(params, &d.params, &d.param_count) == 0 &&
-        parse_nodes(nodes, &d.nodes, &d.node_count) == 0 &&
-        parse_values(outputs, &d.outputs, &d.output_count) == 0 &&
-        (borders == NULL || mark_borders(borders, &d) == 0)) {
-        self = open_program(type, &d);
+    parts p = {NULL};
+    vt_listing l = {0};
+    if (parse_shapes(inputs, &p.inputs, &l.input_count) == 0 &&
+        parse_shapes(params, &p.params, &l.param_count) == 0 &&
+        parse_nodes(nodes, &p.nodes, &l.node_count) == 0 &&
+        parse_values(outputs, &p.outputs, &l.output_count) == 0 &&
+        (borders == NULL || mark_borders(borders, &l, p.nodes) == 0)) {
+        l.inputs = p.inputs;
+        l.params = p.params;
+        l.nodes = p.nodes;
+        l.outputs = p.outputs;
+        self = open_program(type, &l);
     }
-    PyMem_Free(d.inputs);
-    PyMem_Free(d.params);
-    PyMem_Free(d.nodes);
-    PyMem_Free(d.outputs);
+    PyMem_Free(p.inputs);
+    PyMem_Free(p.params);
+    PyMem_Free(p.nodes);
+    PyMem_Free(p.outputs);
     return self;
 }
 
@@ -225,6 +239,7 @@ static void program_dealloc(PyObject *self) {
 }
 
 static vt_program *program_of(PyObject *self) { return ((vt_program_object *)self)->program; }
+static vt_listing listing_of(PyObject *self) { return vt_program_listing(program_of(self)); }
 
 /* ---------------------------------------------------------------- showing */
 
@@ -264,10 +279,11 @@ static PyObject *attribute_object(const vt_attribute_spec *spec, const vt_attrib
 }
 
 static PyObject *attributes_dict(const vt_node *node) {
+    const vt_attribute_spec *spec = vt_op_attributes(node->op);
     PyObject *dict = PyDict_New();
-    for (int i = 0; dict != NULL && node->op->attributes[i].name != NULL; i++) {
-        PyObject *value = attribute_object(&node->op->attributes[i], &node->attributes[i]);
-        if (value == NULL || PyDict_SetItemString(dict, node->op->attributes[i].name, value) < 0) {
+    for (int i = 0; dict != NULL && spec[i].name != NULL; i++) {
+        PyObject *value = attribute_object(&spec[i], &node->attributes[i]);
+        if (value == NULL || PyDict_SetItemString(dict, spec[i].name, value) < 0) {
             Py_CLEAR(dict);
         }
         Py_XDECREF(value);
@@ -275,21 +291,21 @@ static PyObject *attributes_dict(const vt_node *node) {
     return dict;
 }
 
-static PyObject *node_dict(const vt_program *program, int index) {
-    const vt_node *node = &program->nodes[index];
-    return Py_BuildValue("{s:s,s:N,s:N,s:N,s:i,s:N}", "kind", node->op->name, "inputs",
-                         index_tuple(node->inputs, node->op->inputs), "params",
+static PyObject *node_dict(const vt_listing *listing, int index) {
+    const vt_node *node = &listing->nodes[index];
+    return Py_BuildValue("{s:s,s:N,s:N,s:N,s:i,s:N}", "kind", vt_op_name(node->op), "inputs",
+                         index_tuple(node->inputs, vt_op_inputs(node->op)), "params",
                          index_tuple(node->params, param_count(node->op)), "attributes",
-                         attributes_dict(node), "output", program->input_count + index, "shape",
+                         attributes_dict(node), "output", listing->input_count + index, "shape",
                          vt_shape_tuple(&node->shape));
 }
 
 static PyObject *program_operations(PyObject *self, void *unused) {
     (void)unused;
-    const vt_program *program = program_of(self);
-    PyObject *tuple = PyTuple_New(program->node_count);
-    for (int i = 0; tuple != NULL && i < program->node_count; i++) {
-        PyObject *node = node_dict(program, i);
+    const vt_listing listing = listing_of(self);
+    PyObject *tuple = PyTuple_New(listing.node_count);
+    for (int i = 0; tuple != NULL && i < listing.node_count; i++) {
+        PyObject *node = node_dict(&listing, i);
         if (node == NULL) {
             Py_CLEAR(tuple);
             break;
@@ -301,26 +317,29 @@ static PyObject *program_operations(PyObject *self, void *unused) {
 
 static PyObject *program_inputs(PyObject *self, void *unused) {
     (void)unused;
-    return shapes_tuple(program_of(self)->inputs, program_of(self)->input_count);
+    const vt_listing listing = listing_of(self);
+    return shapes_tuple(listing.inputs, listing.input_count);
 }
 
 static PyObject *program_params(PyObject *self, void *unused) {
     (void)unused;
-    return shapes_tuple(program_of(self)->params, program_of(self)->param_count);
+    const vt_listing listing = listing_of(self);
+    return shapes_tuple(listing.params, listing.param_count);
 }
 
 static PyObject *program_outputs(PyObject *self, void *unused) {
     (void)unused;
-    return index_tuple(program_of(self)->outputs, program_of(self)->output_count);
+    const vt_listing listing = listing_of(self);
+    return index_tuple(listing.outputs, listing.output_count);
 }
 
 static PyObject *program_borders(PyObject *self, void *unused) {
     (void)unused;
-    const vt_program *program = program_of(self);
+    const vt_listing listing = listing_of(self);
     PyObject *list = PyList_New(0);
-    for (int n = 0; list != NULL && n < program->node_count; n++) {
-        if (!program->nodes[n].border) continue;
-        PyObject *value = PyLong_FromLong(program->input_count + n);
+    for (int n = 0; list != NULL && n < listing.node_count; n++) {
+        if (!listing.nodes[n].border) continue;
+        PyObject *value = PyLong_FromLong(listing.input_count + n);
         if (value == NULL || PyList_Append(list, value) < 0) Py_CLEAR(list);
         Py_XDECREF(value);
     }

@@ -1,9 +1,9 @@
 /* Run: forward and backward on arrays. The GIL is released while the core works. */
-#include "base/parallel.h"
 #include "py/array.h"
 #include "py/state.h"
 
 static vt_run *run_of(PyObject *self) { return ((vt_run_object *)self)->run; }
+static const vt_plan *plan_of(PyObject *self) { return ((vt_run_object *)self)->plan->plan; }
 
 static PyObject *run_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *keywords[] = {"plan", "capacity", "threads", NULL};
@@ -34,40 +34,6 @@ static void run_dealloc(PyObject *self) {
 
 /* ---------------------------------------------------------------- arrays of values */
 
-/* (images, *shape) of a value; images -1: any. */
-static vt_array_spec value_spec(const vt_run *run, int value, int64_t images, const char *name) {
-    const vt_shape *shape = vt_program_shape(run->plan->lowered, value);
-    vt_array_spec spec = {name, vt_array_type(run->plan->dtype), shape->ndim + 1, {images}};
-    for (int i = 0; i < shape->ndim; i++) spec.dim[i + 1] = shape->dim[i];
-    return spec;
-}
-
-static PyObject *new_value(const vt_run *run, int value) {
-    const vt_array_spec spec = value_spec(run, value, run->images, "output");
-    return vt_array_new(spec.type, spec.ndim, spec.dim);
-}
-
-/* Contiguous arrays for `count` values. None gives NULL where `optional`. If *images is -1, it
- * becomes what the first array has. -1 with an exception. */
-static int expect_values(const vt_run *run, PyObject *sequence, const int *values, int count,
-                         int64_t *images, bool optional, PyObject **arrays) {
-    if (PyTuple_GET_SIZE(sequence) != count) {
-        PyErr_Format(PyExc_ValueError, "got %zd arrays, expected %d", PyTuple_GET_SIZE(sequence),
-                     count);
-        return -1;
-    }
-    for (int i = 0; i < count; i++) {
-        PyObject *object = PyTuple_GET_ITEM(sequence, i);
-        if (optional && object == Py_None) continue;
-        const vt_array_spec spec = value_spec(run, values == NULL ? i : values[i], *images,
-                                              values == NULL ? "input" : "gradient");
-        arrays[i] = vt_array_expect(object, &spec);
-        if (arrays[i] == NULL) return -1;
-        if (*images < 0) *images = vt_array_dim(arrays[i], 0);
-    }
-    return 0;
-}
-
 /* Room for the arrays of all inputs or outputs, and the pointers to their data. */
 typedef struct array_list {
     PyObject *tuple;
@@ -94,10 +60,42 @@ static void array_list_close(array_list *list) {
     Py_XDECREF(list->tuple);
 }
 
-static void array_list_point(array_list *list) {
-    for (int i = 0; i < list->count; i++) {
-        list->data[i] = list->arrays[i] == NULL ? NULL : vt_array_data(list->arrays[i]);
+/* (images, *shape) of a value; images -1: any. */
+static vt_array_spec value_spec(const vt_plan *plan, const vt_shape *shape, int64_t images,
+                                const char *name) {
+    vt_array_spec spec = {name, vt_array_type(vt_plan_dtype(plan)), shape->ndim + 1, {images}};
+    for (int i = 0; i < shape->ndim; i++) spec.dim[i + 1] = shape->dim[i];
+    return spec;
+}
+
+static PyObject *new_value(PyObject *self, const vt_shape *shape) {
+    const vt_array_spec spec =
+        value_spec(plan_of(self), shape, vt_run_images(run_of(self)), "output");
+    return vt_array_new(spec.type, spec.ndim, spec.dim);
+}
+
+/* The shape of a value at the border. */
+typedef const vt_shape *(*shape_of)(const vt_plan *plan, int index);
+
+/* Contiguous arrays for `count` values. None gives NULL where `optional`. If *images is -1, it
+ * becomes what the first array has. -1 with an exception. */
+static int expect_values(const vt_plan *plan, array_list *list, shape_of shape, const char *name,
+                         int64_t *images, bool optional) {
+    if (PyTuple_GET_SIZE(list->tuple) != list->count) {
+        PyErr_Format(PyExc_ValueError, "got %zd arrays, expected %d", PyTuple_GET_SIZE(list->tuple),
+                     list->count);
+        return -1;
     }
+    for (int i = 0; i < list->count; i++) {
+        PyObject *object = PyTuple_GET_ITEM(list->tuple, i);
+        if (optional && object == Py_None) continue;
+        const vt_array_spec spec = value_spec(plan, shape(plan, i), *images, name);
+        list->arrays[i] = vt_array_expect(object, &spec);
+        if (list->arrays[i] == NULL) return -1;
+        list->data[i] = vt_array_data(list->arrays[i]);
+        if (*images < 0) *images = vt_array_dim(list->arrays[i], 0);
+    }
+    return 0;
 }
 
 /* A run serves one thread at a time. -1 with an exception if it is in use. */
@@ -117,16 +115,16 @@ static void release(PyObject *self) { ((vt_run_object *)self)->busy = 0; }
 
 /* ---------------------------------------------------------------- forward */
 
-static PyObject *outputs_tuple(const vt_run *run) {
-    const vt_program *program = run->plan->lowered;
-    PyObject *tuple = PyTuple_New(program->output_count);
-    for (int i = 0; tuple != NULL && i < program->output_count; i++) {
-        PyObject *array = new_value(run, program->outputs[i]);
+static PyObject *outputs_tuple(PyObject *self) {
+    const vt_plan *plan = plan_of(self);
+    PyObject *tuple = PyTuple_New(vt_plan_outputs(plan));
+    for (int i = 0; tuple != NULL && i < vt_plan_outputs(plan); i++) {
+        PyObject *array = new_value(self, vt_plan_output_shape(plan, i));
         if (array == NULL) {
             Py_CLEAR(tuple);
             break;
         }
-        vt_run_output(run, i, vt_array_data(array));
+        vt_run_output(run_of(self), i, vt_array_data(array));
         PyTuple_SET_ITEM(tuple, i, array);
     }
     return tuple;
@@ -134,20 +132,18 @@ static PyObject *outputs_tuple(const vt_run *run) {
 
 static PyObject *forward_arrays(PyObject *self, array_list *inputs, vt_rng_key key,
                                 unsigned long long row) {
-    vt_run *run = run_of(self);
     int64_t images = -1;
-    if (expect_values(run, inputs->tuple, NULL, inputs->count, &images, false, inputs->arrays) <
-        0) {
+    if (expect_values(plan_of(self), inputs, vt_plan_input_shape, "input", &images, false) < 0) {
         return NULL;
     }
-    array_list_point(inputs);
+    vt_run *run = run_of(self);
     vt_error error;
     vt_status status;
     Py_BEGIN_ALLOW_THREADS
     status = vt_run_forward(run, images, inputs->data, key, row, &error);
     Py_END_ALLOW_THREADS
     if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
-    return outputs_tuple(run);
+    return outputs_tuple(self);
 }
 
 static PyObject *run_forward(PyObject *self, PyObject *args, PyObject *kwargs) {
@@ -161,7 +157,7 @@ static PyObject *run_forward(PyObject *self, PyObject *args, PyObject *kwargs) {
     }
     array_list inputs = {0};
     PyObject *outputs = NULL;
-    if (array_list_open(&inputs, sequence, run_of(self)->plan->lowered->input_count) == 0 &&
+    if (array_list_open(&inputs, sequence, vt_plan_inputs(plan_of(self))) == 0 &&
         claim(self) == 0) {
         outputs = forward_arrays(self, &inputs, (vt_rng_key){seed, step, forward}, row);
         release(self);
@@ -172,18 +168,18 @@ static PyObject *run_forward(PyObject *self, PyObject *args, PyObject *kwargs) {
 
 /* ---------------------------------------------------------------- backward */
 
-static PyObject *input_gradients_tuple(const vt_run *run) {
-    const int count = run->plan->lowered->input_count;
-    PyObject *tuple = PyTuple_New(count);
-    for (int i = 0; tuple != NULL && i < count; i++) {
+static PyObject *input_gradients_tuple(PyObject *self) {
+    const vt_plan *plan = plan_of(self);
+    PyObject *tuple = PyTuple_New(vt_plan_inputs(plan));
+    for (int i = 0; tuple != NULL && i < vt_plan_inputs(plan); i++) {
         PyObject *item = Py_NewRef(Py_None);
-        if (run->plan->input_gradients[i] != VT_NOTHING) {
-            Py_SETREF(item, new_value(run, i));
+        if (vt_plan_has_input_gradient(plan, i)) {
+            Py_SETREF(item, new_value(self, vt_plan_input_shape(plan, i)));
             if (item == NULL) {
                 Py_CLEAR(tuple);
                 break;
             }
-            vt_run_input_gradient(run, i, vt_array_data(item));
+            vt_run_input_gradient(run_of(self), i, vt_array_data(item));
         }
         PyTuple_SET_ITEM(tuple, i, item);
     }
@@ -192,25 +188,24 @@ static PyObject *input_gradients_tuple(const vt_run *run) {
 
 static PyObject *backward_arrays(PyObject *self, array_list *gradients) {
     vt_run *run = run_of(self);
-    int64_t images = run->images;
-    if (expect_values(run, gradients->tuple, run->plan->lowered->outputs, gradients->count, &images,
-                      true, gradients->arrays) < 0) {
+    int64_t images = vt_run_images(run);
+    if (expect_values(plan_of(self), gradients, vt_plan_output_shape, "gradient", &images, true) <
+        0) {
         return NULL;
     }
-    array_list_point(gradients);
     vt_error error;
     vt_status status;
     Py_BEGIN_ALLOW_THREADS
     status = vt_run_backward(run, gradients->data, &error);
     Py_END_ALLOW_THREADS
     if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
-    return input_gradients_tuple(run);
+    return input_gradients_tuple(self);
 }
 
 static PyObject *run_backward(PyObject *self, PyObject *sequence) {
     array_list gradients = {0};
     PyObject *result = NULL;
-    if (array_list_open(&gradients, sequence, run_of(self)->plan->lowered->output_count) == 0 &&
+    if (array_list_open(&gradients, sequence, vt_plan_outputs(plan_of(self))) == 0 &&
         claim(self) == 0) {
         result = backward_arrays(self, &gradients);
         release(self);
@@ -223,13 +218,14 @@ static PyObject *run_backward(PyObject *self, PyObject *sequence) {
 
 static PyObject *run_capacity(PyObject *self, void *unused) {
     (void)unused;
-    return PyLong_FromLongLong(run_of(self)->capacity);
+    return PyLong_FromLongLong(vt_run_capacity(run_of(self)));
 }
 
 static PyObject *run_nbytes(PyObject *self, void *unused) {
     (void)unused;
     const vt_run *run = run_of(self);
-    return PyLong_FromSize_t(vt_run_bytes(run->plan, run->capacity, run->threads));
+    return PyLong_FromSize_t(
+        vt_run_bytes(plan_of(self), vt_run_capacity(run), vt_run_threads(run)));
 }
 
 static PyGetSetDef run_getset[] = {

@@ -6,7 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "run/run.h"
+#include "vitc.h"
 
 typedef struct vt_module_state {
     PyTypeObject *buffer, *params, *program, *plan, *run;

@@ -65,6 +65,10 @@ void vt_run_close(vt_run *run) {
     vt_free(run);
 }
 
+int64_t vt_run_capacity(const vt_run *run) { return run->capacity; }
+int vt_run_threads(const vt_run *run) { return run->threads; }
+int64_t vt_run_images(const vt_run *run) { return run->images; }
+
 /* Bytes from one image of a buffer to the next. */
 static size_t image_stride(const vt_plan *plan, int buffer) { return plan->buffers[buffer].bytes; }
 

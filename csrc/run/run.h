@@ -4,7 +4,7 @@
 
 #include "plan/plan.h"
 
-typedef struct vt_run {
+struct vt_run {
     vt_plan *plan;
     vt_params *params;
     int64_t capacity; /* images */
@@ -18,34 +18,6 @@ typedef struct vt_run {
     bool recorded;    /* that pass waits for its backward */
     vt_rng_key key;
     uint64_t first_row;
-} vt_run;
-
-/* VT_VALUE for a capacity or a number of threads out of range, VT_MEMORY if the bytes cannot even
- * be counted. */
-vt_status vt_run_check(const vt_plan *plan, int64_t capacity, int threads, vt_error *error);
-
-/* Bytes that vt_run_open allocates, exactly, for sizes that vt_run_check accepts. */
-size_t vt_run_bytes(const vt_plan *plan, int64_t capacity, int threads);
-
-/* Plan and params are borrowed and must outlive the run. */
-vt_status vt_run_open(vt_run **run, vt_plan *plan, vt_params *params, int64_t capacity, int threads,
-                      vt_error *error);
-void vt_run_close(vt_run *run); /* NULL is allowed */
-
-/* Run forward on `images` <= capacity; inputs[i] holds images x elements of input i and is copied.
- */
-vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs, vt_rng_key key,
-                         uint64_t first_row, vt_error *error);
-
-/* Copy output `index` out: images x elements. */
-void vt_run_output(const vt_run *run, int index, void *output);
-
-/* Run backward from the gradients of the outputs (NULL: zero), once per forward. Gradients of
- * parameters are added to those there are (vt_param_row.has_gradient). VT_MISUSE if the parameters
- * were written since the forward pass. */
-vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_error *error);
-
-/* Copy the gradient of input `index` out, images x elements; false if the plan has none. */
-bool vt_run_input_gradient(const vt_run *run, int index, void *gradient);
+};
 
 #endif

@@ -268,17 +268,17 @@ static void test_hostile_programs(void) {
         for (int i = 0; i < 3; i++) random_operation(&b, i);
         vt_shape input = {2 + (int)pick(2), {4, 12, pick(2) == 0 ? 4 : 1, 1}};
         int output = (int)pick(5);
-        const vt_program description = {.input_count = 1,
-                                        .inputs = &input,
-                                        .param_count = b.param_count,
-                                        .params = b.params,
-                                        .node_count = b.node_count,
-                                        .nodes = b.nodes,
-                                        .output_count = 1,
-                                        .outputs = &output};
+        const vt_listing listing = {.input_count = 1,
+                                    .inputs = &input,
+                                    .param_count = b.param_count,
+                                    .params = b.params,
+                                    .node_count = b.node_count,
+                                    .nodes = b.nodes,
+                                    .output_count = 1,
+                                    .outputs = &output};
         vt_program *program;
         vt_error error = {.message = ""};
-        const vt_status status = vt_program_open(&program, &description, &error);
+        const vt_status status = vt_program_open(&program, &listing, &error);
         VT_CHECK(status == VT_OK || (status == VT_VALUE && error.message[0] != '\0'));
         if (status != VT_OK) continue;
         accepted++;

@@ -8,12 +8,8 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/scratch.h"
-#include "image/erase.h"
-#include "image/elastic.h"
 #include "image/image.h"
 #include "image/kernels.h"
-#include "image/mix.h"
-#include "image/write.h"
 #include "tools/check.h"
 #include "tools/numbers.h"
 
@@ -350,7 +346,7 @@ static void run_write(const vt_image *in) {
     float mean[8] = {0}, std[8] = {1, 1, 1, 1, 1, 1, 1, 1};
     const size_t count = (size_t)(in->height * in->width * in->channels);
     float *out = take(count * sizeof *out);
-    const vt_write_mix mix = {{in, true, false}, 0.3, 0, 0, in->height, in->width};
+    const vt_write_mix mix = {{in, true, false}, 0.3, {0, 0, in->height, in->width}};
     vt_error error;
     VT_CHECK(vt_image_write(out, false, (vt_write_source){in, true, false}, mean, std, &mix,
                             &error) == VT_OK);
@@ -440,7 +436,8 @@ static void run_mix_batch(const vt_image *in) {
     const vt_batch from = {one.data, 2, in->channels, height, width, in->sample};
     const vt_batch to = {two.data, 2, in->channels, height, width, in->sample};
     int64_t index[2] = {1, 0};
-    const int64_t box[2][4] = {{0, 0, height, width}, {height / 2, width / 2, height, width}};
+    const vt_rectangle box[2] = {{0, 0, height, width},
+                                 {height / 2, width / 2, height - height / 2, width - width / 2}};
     const double lam[2] = {0.3, 0.7};
     vt_error error;
     VT_CHECK(vt_batch_mix(&to, &from, &(vt_partners){index, lam, box}, &error) == VT_OK);

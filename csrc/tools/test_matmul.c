@@ -15,6 +15,7 @@
 #include "tools/check.h"
 #include "tools/numbers.h"
 #include "tools/take.h"
+#include "vitc.h"
 
 /* ---------------------------------------------------------------- small tools */
 

@@ -83,16 +83,16 @@ static inline vt_status build(vt_program **program, vt_params **params, vt_dtype
     attribute(&b, 1)->i = 1;
     int output = linear(&b, x, CLASSES, DIM);
     vt_shape image = {3, {CHANNELS, IMAGE, IMAGE}};
-    const vt_program description = {.input_count = 1,
-                                    .inputs = &image,
-                                    .param_count = b.param_count,
-                                    .params = b.params,
-                                    .node_count = b.node_count,
-                                    .nodes = b.nodes,
-                                    .output_count = 1,
-                                    .outputs = &output};
+    const vt_listing listing = {.input_count = 1,
+                                .inputs = &image,
+                                .param_count = b.param_count,
+                                .params = b.params,
+                                .node_count = b.node_count,
+                                .nodes = b.nodes,
+                                .output_count = 1,
+                                .outputs = &output};
     *params = NULL;
-    VT_TRY(vt_program_open(program, &description, error));
+    VT_TRY(vt_program_open(program, &listing, error));
     const vt_status status =
         vt_params_open(params, b.param_count, b.names, b.params, NULL, dtype, error);
     if (status == VT_OK) return VT_OK;

@@ -1,4 +1,4 @@
-"""Rectangles of an image in one order, whatever order a dialect or the core counts in."""
+"""Rectangles of an image in one order, that of the core, whatever order a dialect counts in."""
 
 from typing import NamedTuple, Self
 
@@ -33,13 +33,13 @@ class Box(NamedTuple):
         return self.height * self.width / (height * width)
 
 
-def corners(box: Box | None, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of a box, or of an image of this size for None.
+def box_or_all(box: Box | None, height: int, width: int) -> Box:
+    """The box, or all of an image of this size for None.
 
     Raises `TypeError` for another tuple, whose order is not known.
     """
     if box is None:
-        return 0, 0, height, width
+        return Box(0, 0, height, width)
     if not isinstance(box, Box):
         raise TypeError(f"the rectangle is {shown(box)}, expected a vitc.data.Box or None")
-    return box.top, box.left, box.bottom, box.right
+    return box

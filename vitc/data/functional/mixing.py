@@ -8,7 +8,7 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array
 from vitc.data import images
-from vitc.data.box import Box, corners
+from vitc.data.box import Box, box_or_all
 
 
 def mix(imgs: Sequence[Any], weights: Sequence[float]) -> Any:
@@ -43,7 +43,7 @@ def mix_batch(
     partners that are not there, a lam that is not 0 to 1 and a rectangle that sticks out.
     """
     count, (height, width) = len(batch), batch.shape[-2:]
-    places = [corners(box, height, width) for box in boxes or [None] * count]
+    places = [box_or_all(box, height, width) for box in boxes or [None] * count]
     return _vitc.mix_batch(
         batch,
         np.asarray(partners, np.int64),

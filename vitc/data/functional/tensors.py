@@ -8,7 +8,7 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array
 from vitc.data import images
-from vitc.data.box import Box, corners
+from vitc.data.box import Box, box_or_all
 from vitc.data.functional.arguments import dimensions, get_image_num_channels, per_channel
 
 
@@ -71,7 +71,7 @@ def to_normalized_tensor(
         other=other,
         other_flip=other_hflip,
         lam=lam,
-        box=corners(box, height, width),
+        box=box_or_all(box, height, width),
         channels_first=channels_first,
     )
 
