@@ -95,7 +95,7 @@ def other(rng: random.Random, old: Any) -> Any:
 
 KINDS = [
     *("linear", "norm", "rms_norm", "attention", "differential", "tokens", "parameter", "select"),
-    *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "others"),
+    *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "rope", "others"),
 ]
 
 
@@ -111,7 +111,8 @@ def writable(rng: random.Random) -> list[Any]:
         params.append(list(shape))
         return len(params) - 1
 
-    for last in range(1, rng.randrange(2, 9)):
+    for _ in range(rng.randrange(1, 8)):
+        last = len(operations)
         kind = rng.choice(KINDS)
         if kind == "linear":
             out = rng.choice([1, 5, 12, 24])
@@ -139,6 +140,20 @@ def writable(rng: random.Random) -> list[Any]:
         elif kind == "parameter":
             rows, cols = rng.choice([(1, 6), (70, 2)])
             operations.append([kind, [], [row(1, rows, cols)], {}])
+        elif kind == "rope" and cols % 12 == 0:
+            heads = rng.choice([1, cols // 12])
+            size, grid = cols // 3 // heads, {"prefix": rows - 1, "height": 1, "width": 1}
+            if rng.random() < 0.5:
+                at = {"y_start": 0.5, "y_step": math.pi, "x_start": -1.0, "x_step": 1.0}
+                at |= {"size": size, "temperature": 100.0}
+                operations.append(["rope_table", [], [], grid | at])
+            else:
+                operations.append(["parameter", [], [row(2, 1, heads, size // 2)], {}])
+                operations.append(
+                    ["rope_mixed", [len(operations)], [], grid | {"heads": heads, "block": 0}]
+                )
+            table = len(operations)
+            operations.append(["rope", [last, table], [], {"heads": heads, "halves": 1}])
         elif kind == "columns":
             count = rng.randrange(1, cols + 1)
             start = rng.randrange(cols - count + 1)

@@ -343,6 +343,21 @@ def resampled(b: Builder) -> Program:
     return b.finish(larger, b.resample(x, 0, (2, 3), (1, 2)))
 
 
+def turned(b: Builder) -> Program:
+    """Pairs of both kinds, by a table of places in either order."""
+    x = b.input((7, 24))
+    table = b.rope_table(1, (2, 3), 4, 10.0, (-0.5, 1.0), (0.5, 0.25))
+    other = b.rope_table(0, (1, 7), 8, 100.0, (0.0, 1.0), (0.5, 1.5), swapped=True)
+    return b.finish(b.rope(x, table, 2, halves=True), b.rope(x, other, 1))
+
+
+def turned_by_parameters(b: Builder) -> Program:
+    x, frequencies = b.input((7, 24)), b.parameter("rope.freqs")
+    first = b.rope_mixed(frequencies, 1, (2, 3), 2, 1)
+    second = b.rope_mixed(frequencies, 1, (2, 3), 2, 0, swapped=True)
+    return b.finish(b.rope(x, first, 2), b.rope(x, second, 2, halves=True))
+
+
 def normed(b: Builder) -> Program:
     return b.finish(b.norm(b.input((5, 8)), "norm", eps=0.5))
 
@@ -356,6 +371,8 @@ def normed(b: Builder) -> Program:
         (patches, (2, 7, 9), dict(pos_embed=(1, 8, 12))),
         (packed, (5, 24), dict(fc__weight=(8, 24))),
         (resampled, (6, 8), dict(unused=(1,))),
+        (turned, (7, 24), dict(unused=(1,))),
+        (turned_by_parameters, (7, 24), dict(rope__freqs=(2, 3, 2, 2))),
         (looked_at, (5, 8), dict(fc__weight=(24, 8), fc__bias=(24,))),
         (kept, (5, 8), dict(fc__weight=(24, 8))),
     ],

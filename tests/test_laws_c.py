@@ -65,7 +65,7 @@ OUTSIDE = {
         sqrtf""",
     "linalg": "pthread_atfork snprintf",
     "linalg/onednn.c": "dnnl_* pthread_once strncmp",
-    "ops": "exp fabs snprintf sqrt strcmp",
+    "ops": "cos exp fabs pow sin snprintf sqrt strcmp",
     "params": "sqrt strcpy strlen",
     "optim": "sqrt",
     "plan": "qsort snprintf strcmp",

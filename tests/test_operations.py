@@ -69,6 +69,32 @@ CASES = {
     "differential of two strips": Case(
         "differential", (66, 4), ((2,),) * 4, dict(heads=1, init=0.8)
     ),
+    "rope": Case("rope", ((5, 24), (5, 4)), (), dict(heads=2)),
+    "rope of halves": Case("rope", ((5, 24), (5, 4)), (), dict(heads=2, halves=1)),
+    "rope of a table per head": Case("rope", ((5, 24), (5, 8)), (), dict(heads=2)),
+    "rope of halves, a table per head, of two strips": Case(
+        "rope", ((66, 24), (66, 8)), (), dict(heads=2, halves=1)
+    ),
+    "rope_table": Case(
+        "rope_table",
+        (2, 2),
+        (),
+        dict(prefix=2, height=2, width=3, size=8, temperature=100.0)
+        | dict(y_start=-0.5, y_step=1.0, x_start=0.25, x_step=0.75),
+    ),
+    "rope_table of two strips, swapped": Case(
+        "rope_table",
+        (2, 2),
+        (),
+        dict(prefix=1, height=13, width=5, size=4, temperature=10.0, swapped=1)
+        | dict(y_start=1.0, y_step=0.5, x_start=0.0, x_step=1.0),
+    ),
+    "rope_mixed": Case(
+        "rope_mixed", (12, 2), (), dict(prefix=1, height=2, width=3, heads=2, block=1)
+    ),
+    "rope_mixed, swapped": Case(
+        "rope_mixed", (4, 3), (), dict(prefix=0, height=1, width=4, heads=2, block=0, swapped=1)
+    ),
     "tokens": Case("tokens", (4, 3), ((1, 1, 3), (1, 1, 3), None, (1, 6, 3))),
     "tokens without distillation": Case("tokens", (4, 3), ((1, 1, 3), None, None, (1, 5, 3))),
     "tokens without positions": Case("tokens", (4, 3), ((1, 1, 3), None, None, None)),
@@ -78,6 +104,7 @@ CASES = {
         "tokens", (80, 2), ((1, 1, 2), None, (1, 70, 2), (1, 80, 2))
     ),
     "parameter": Case("parameter", (3, 3), ((1, 4, 3),)),
+    "parameter of four dimensions": Case("parameter", (3, 3), ((2, 2, 3, 4),)),
     "pool": Case("pool", (5, 3)),
     "pool of one row": Case("pool", (1, 3)),
     "pool of two strips": Case("pool", (66, 2)),

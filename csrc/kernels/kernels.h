@@ -167,6 +167,18 @@ typedef struct vt_dropout {
     X(multiply_add, void, (void *y, const void *base, const void *a, const void *b, int64_t n))      \
     /* The sum of x * y, accumulated in double in order. */                                          \
     X(dot, double, (const void *x, const void *y, int64_t n))                                        \
+    /* Rotary positions (Su et al. 2021; timm apply_rot_embed): each of `pieces` rows of `size`         \
+     * elements, an even number, is pairs (u, v): i and size / 2 + i with `halves`, else 2 i and        \
+     * 2 i + 1. The table is cos[0:size / 2] | sin[0:size / 2]; with s = sign * sin                      \
+     * y = base + (u cos - v s, v cos + u s). base may be NULL or y. In place on x. */                  \
+    X(rotate, void,                                                                                 \
+      (void *y, const void *base, const void *x, const void *table, bool halves, double sign,        \
+       int64_t pieces, int64_t size))                                                                \
+    /* The gradient of the table of rotate with a sign of 1: base + sum over the pieces of             \
+     * (dyu u + dyv v) | (dyv u - dyu v). base may be NULL or dtable. */                                \
+    X(rotate_slope, void,                                                                           \
+      (void *dtable, const void *base, const void *dy, const void *x, bool halves, int64_t pieces,   \
+       int64_t size))                                                                                \
     /* Dynamic quantisation of each row to 8 bits (as ONNX's DynamicQuantizeLinear, but by row):     \
      * lo = min(x, 0), hi = max(x, 0), scale = (hi - lo) / 255, zero = round(-lo / scale),           \
      * q = round(x / scale) + zero. A row of zeros, or so small that 1 / scale overflows, has scale 1; \

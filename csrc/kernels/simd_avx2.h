@@ -50,6 +50,22 @@ static inline vf vf_abs(vf v) { return _mm256_andnot_ps(vf_set(-0.0f), v); }
 /* a where v has its sign bit set, else b */
 static inline vf vf_if_negative(vf v, vf a, vf b) { return _mm256_blendv_ps(b, a, v); }
 
+/* k <= LANES / 2 elements, each of them twice; the other lanes are 0 */
+static inline vf vf_load_twice(const float *p, int64_t k) {
+    const __m128 half =
+        2 * k == LANES ? _mm_loadu_ps(p) : _mm_maskload_ps(p, _mm256_castsi256_si128(vf_lanes(k)));
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(half), twice);
+}
+
+/* Lanes 2 i and 2 i + 1 in each other's place. */
+static inline vf vf_swapped(vf v) { return _mm256_permute_ps(v, 0xB1); }
+
+/* -v in the even lanes, v in the odd ones. */
+static inline vf vf_minus_plus(vf v) {
+    return _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0));
+}
+
 /* The lowest 9 bits of each lane become sign and exponent. */
 static inline vf vf_bits_to_exponent(vf v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));

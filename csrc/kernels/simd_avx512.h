@@ -48,6 +48,18 @@ static inline vf vf_if_negative(vf v, vf a, vf b) {
     return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(v)), b, a);
 }
 
+/* k <= LANES / 2 elements, each of them twice; the other lanes are 0 */
+static inline vf vf_load_twice(const float *p, int64_t k) {
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(vf_lanes(k), p));
+}
+
+/* Lanes 2 i and 2 i + 1 in each other's place. */
+static inline vf vf_swapped(vf v) { return _mm512_permute_ps(v, 0xB1); }
+
+/* -v in the even lanes, v in the odd ones. */
+static inline vf vf_minus_plus(vf v) { return _mm512_mask_xor_ps(v, 0x5555, v, vf_set(-0.0f)); }
+
 /* The lowest 9 bits of each lane become sign and exponent. */
 static inline vf vf_bits_to_exponent(vf v) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));

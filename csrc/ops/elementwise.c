@@ -104,6 +104,7 @@ const vt_op vt_op_multiply = {
     .cheap = true,
     .in_place = true,
     .backward_reads_input = true,
+    .bilinear = true,
 };
 
 /* ---------------------------------------------------------------- add */

@@ -154,6 +154,7 @@ struct vt_op {
     bool cheap;           /* backward computes the output again instead of keeping it */
     bool in_place;        /* out may be an input; din may be dout */
     bool backward_reads_input;
+    bool bilinear; /* what it reads in backward of one input is for the gradient of the other */
     bool params_read_input; /* accumulate does */
     /* Inputs may be kept in bfloat16 when products are: they are operands of products, which it
      * reads as they are (`reads_bf16`), or it gets a widened copy of its strip. */

@@ -80,17 +80,17 @@ const vt_op vt_op_pool_max = {
 
 /* ---------------------------------------------------------------- parameter */
 
-/* -> (M, D), the weight (1, M, D) as a value. */
+/* -> (M, D), the weight (..., D) as a value. */
 enum { WEIGHT };
 
 static vt_status parameter_infer(vt_signature *s, vt_error *error) {
     const vt_shape *weight = &s->param[WEIGHT];
-    if (weight->ndim != 3 || weight->dim[0] != 1) {
+    if (weight->ndim < 2) {
         char text[VT_MAX_NAME];
-        return vt_fail(error, VT_VALUE, "weight has shape %s, expected (1, rows, cols)",
+        return vt_fail(error, VT_VALUE, "weight has shape %s, expected (..., rows, cols)",
                        vt_shape_text(text, weight));
     }
-    s->node->shape = (vt_shape){2, {weight->dim[1], weight->dim[2]}};
+    s->node->shape = (vt_shape){2, {vt_shape_rows(weight), vt_shape_cols(weight)}};
     return VT_OK;
 }
 

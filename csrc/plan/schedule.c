@@ -300,6 +300,12 @@ static double backward_flops(const scheduler *s, int n, bool inputs, bool params
     return factor * op->flops(&s->program->signatures[n]);
 }
 
+/* Whether backward of a node needs its input i. */
+static bool reads_in_backward(const scheduler *s, const vt_node *node, int i) {
+    if (!node->op->backward_reads_input) return false;
+    return !node->op->bilinear || s->wants[node->inputs[1 - i]];
+}
+
 static void schedule_gradients(scheduler *s, int n, int dout) {
     const vt_node *node = &s->program->nodes[n];
     const vt_kit *kit = &s->plan->kits[n];
@@ -309,7 +315,7 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
     bool inputs = false;
     for (int i = 0; i < node->op->inputs; i++) {
         const int value = node->inputs[i];
-        if (node->op->backward_reads_input) step.in[i] = value_again(s, value);
+        if (reads_in_backward(s, node, i)) step.in[i] = value_again(s, value);
         if (trained && node->op->params_read_input) sums.in[i] = value_again(s, value);
         if (s->wants[value]) {
             contribute(s, &step, i, value);

@@ -172,6 +172,27 @@ static void run_multiply_add(const vt_kernels *k, call *c) {
 static void run_dot(const vt_kernels *k, call *c) {
     c->result = k->dot(c->in[0], c->in[1], c->rows * c->cols);
 }
+/* Pieces of an even number of elements. Of an odd one the rest is multiplied, so that every element
+ * counts. */
+static void run_turned(const vt_kernels *k, call *c, bool halves) {
+    const int64_t size = c->cols - c->cols % 2, element = (int64_t)vt_dtype_size(k->dtype);
+    const char *base = c->in[0], *x = c->in[1], *table = c->in[2];
+    for (int64_t at = c->rows * size * element; at < c->rows * c->cols * element; at += element) {
+        k->multiply_add((char *)c->out[0] + at, base == NULL ? NULL : base + at, x + at,
+                        table + size * element, 1);
+    }
+    k->rotate(c->out[0], base, x, table, halves, -1.0, c->rows, size);
+}
+static void run_rotate(const vt_kernels *k, call *c) { run_turned(k, c, c->rows != 2); }
+static void run_rotate_slope(const vt_kernels *k, call *c) {
+    const int64_t size = c->cols - c->cols % 2;
+    const size_t rest = (size_t)size * vt_dtype_size(k->dtype);
+    const char *base = c->in[0], *dy = c->in[1], *x = c->in[2];
+    k->multiply_add((char *)c->out[0] + rest, base == NULL ? NULL : base + rest, dy + rest,
+                    x + rest, c->cols - size);
+    k->rotate_slope(c->out[0], base, dy, x, true, c->rows, size);
+    k->rotate_slope(c->out[0], c->out[0], dy, x, false, c->rows, size);
+}
 
 static const spec specs[] = {
     {"norm_forward", run_norm_forward, {"m-"}, {"mn", "vn", "vn"}, 3e-7, .alias = 0},
@@ -283,6 +304,22 @@ static const spec specs[] = {
      .base = true,
      .elementwise = true},
     {"dot", run_dot, {NULL}, {"mn", "mn"}, 1e-7, .alias = -1},
+    {"rotate",
+     run_rotate,
+     {"m-"},
+     {"mn", "mn", "vn"},
+     2e-7,
+     .alias = 1,
+     .base = true,
+     .mixes_rows = true},
+    {"rotate_slope",
+     run_rotate_slope,
+     {"v-"},
+     {"vn", "mn", "mn"},
+     4e-7,
+     .alias = -1,
+     .base = true,
+     .mixes_rows = true},
 };
 /* The last slots turn rows into small numbers and back: test_small.c. */
 enum { SPECS = sizeof specs / sizeof *specs, SMALL = 4 };

@@ -25,7 +25,7 @@ enum { MAGNITUDES = sizeof magnitudes / sizeof *magnitudes };
 /* Where it stands in the array. */
 typedef enum place { FIRST, LAST, ALTERNATING, PLACES } place;
 
-/* ---------------------------------------------------------------- another swish */
+/* ---------------------------------------------------------------- other specs */
 
 /* Of quick GELU, without the x^3 of the spec. */
 static void run_quick_forward(const vt_kernels *k, call *c) {
@@ -34,11 +34,15 @@ static void run_quick_forward(const vt_kernels *k, call *c) {
 static void run_quick_backward(const vt_kernels *k, call *c) {
     k->swish_backward(c->out[0], c->in[0], c->in[1], c->in[2], 1.702, 0, c->rows * c->cols);
 }
+/* Of neighbours; one row is turned as halves by the spec. */
+static void run_neighbours(const vt_kernels *k, call *c) { run_turned(k, c, false); }
 
-static const spec quick[] = {
+static const spec others[] = {
     {"swish_forward", run_quick_forward, {"m-"}, {"mn"}, .elementwise = true},
     {"swish_backward", run_quick_backward, {"m-"}, {"mn", "mn", "mn"}, .elementwise = true},
+    {"rotate", run_neighbours, {"m-"}, {"mn", "mn", "vn"}},
 };
+enum { OTHERS = sizeof others / sizeof *others };
 
 /* ---------------------------------------------------------------- differences with a reason */
 
@@ -62,6 +66,10 @@ static struct reason {
     {"sgd", 0, "g of 3e38: g and the momentum together overflow", false},
     {"lamb_moments", 1, "g of 3e38: v is infinite, and the direction 0", false},
     {"lamb_moments", INPUTS, "m of 3e38: divided by 1 - beta1^t it overflows", false},
+    {"rotate", 1, "x of 3e38: a term overflows, and the sum would not", false},
+    {"rotate", 2, "cosines of 3e38, which are at most 1", false},
+    {"rotate_slope", 1, "dy of 3e38: their sum overflows", false},
+    {"rotate_slope", 2, "x of 3e38: the sum of dy x overflows", false},
     {"lamb_apply", 0, "m of 3e38: divided by 1 - beta1^t it overflows", false},
 };
 enum { REASONS = sizeof reasons / sizeof *reasons };
@@ -231,7 +239,7 @@ int main(void) {
     for (int isa = VT_ISA_REF; isa < VT_ISA_NATIVE; isa++) {
         if (!vt_isa_available((vt_isa)isa)) continue;
         for (int i = 0; i < SPECS; i++) check_spec(&specs[i], (vt_isa)isa);
-        for (int i = 0; i < 2; i++) check_spec(&quick[i], (vt_isa)isa);
+        for (int i = 0; i < OTHERS; i++) check_spec(&others[i], (vt_isa)isa);
         check_small((vt_isa)isa);
     }
     for (int i = 0; i < REASONS; i++) {

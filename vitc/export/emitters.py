@@ -214,6 +214,66 @@ def differential(g: Graph, op: Op) -> str:
     return g.reshape(x, 0, 0, dim)
 
 
+def rope(g: Graph, op: Op) -> str:
+    """(N, 3D), (N, d) or (N, D) -> (N, 3D): q and k turned pair by pair."""
+    count, cols = op.attributes["heads"], op.shape[-1]
+    angles, channels = cols // 6 // count, cols // 3
+    x = g.value(op.inputs[0])
+    pairs, axis = ((2, angles), 4) if op.attributes["halves"] else ((angles, 2), 5)
+    turned = g.reshape(g.rows(x, 0, 2 * channels, axis=2), 0, 0, 2, count, *pairs)
+    u, v = (g.rows(turned, i, i + 1, axis=axis) for i in range(2))
+    cos, sin = cosines_and_sines(g, op, angles, axis)
+    left = g.node("Sub", g.node("Mul", u, cos), g.node("Mul", v, sin))
+    right = g.node("Add", g.node("Mul", v, cos), g.node("Mul", u, sin))
+    turned = g.reshape(g.node("Concat", left, right, axis=axis), 0, 0, 2 * channels)
+    return g.node("Concat", turned, g.rows(x, 2 * channels, cols, axis=2), axis=2)
+
+
+def cosines_and_sines(g: Graph, op: Op, angles: int, axis: int) -> tuple[str, str]:
+    """Of the table of `rope`, each (1, N, 1, H or 1, ...) with the angles beside the given axis."""
+    rows, cols = g.shape(op.inputs[1])
+    table = g.value(op.inputs[1])
+    table = g.reshape(table, 0, rows, 1, cols // (2 * angles), 2 * angles)
+    shape = (1, angles) if axis == 4 else (angles, 1)
+    cos, sin = (
+        g.reshape(g.rows(table, i * angles, (i + 1) * angles, axis=4), 0, 0, 0, 0, *shape)
+        for i in range(2)
+    )
+    return cos, sin
+
+
+def rope_table(g: Graph, op: Op) -> str:
+    """-> (N, d), with a batch of 1: what works with it repeats it for each image."""
+    names = ("prefix", "height", "width", "size", "temperature", "swapped")
+    prefix, height, width, size, temperature, swapped = (op.attributes[name] for name in names)
+    start, step = ([op.attributes[f"{axis}_{name}"] for axis in "yx"] for name in ("start", "step"))
+    places = np.indices((height, width)).reshape(2, -1).T * step + start
+    places = places[:, ::-1] if swapped else places
+    slowness = temperature ** (np.arange(size // 4) / (size // 4))
+    angles = (places[:, :, None] / slowness).reshape(len(places), size // 2)
+    angles = np.concatenate([np.zeros((prefix, size // 2)), angles])
+    table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    return g.constant(f"{op.kind}_{op.output}", table[None].astype(np.float32))
+
+
+def rope_mixed(g: Graph, op: Op) -> str:
+    """(2 depth heads, f) -> (N, heads 2f): places times frequencies, their cosines and sines."""
+    names = ("prefix", "height", "width", "heads", "block", "swapped")
+    prefix, height, width, count, block, swapped = (op.attributes[name] for name in names)
+    rows, angles = g.shape(op.inputs[0])
+    places = np.indices((height, width)).reshape(2, -1)[:: -1 if swapped else 1]
+    places = np.concatenate([np.zeros((2, prefix), int), places], axis=1).astype(np.float32)
+    terms = []
+    for axis in range(2):
+        first = axis * rows // 2 + block * count
+        own = g.reshape(g.rows(g.value(op.inputs[0]), first, first + count), 0, 1, count, angles)
+        name = f"rope_{prefix}_{height}_{width}.{'yx'[axis ^ swapped]}"
+        terms.append(g.node("Mul", own, g.constant(name, places[axis][:, None, None])))
+    angle = g.node("Add", *terms)  # (1, N, heads, f)
+    both = g.node("Concat", g.node("Cos", angle), g.node("Sin", angle), axis=3)
+    return g.reshape(both, 0, 0, 2 * count * angles)
+
+
 def map_count(op: Op) -> int:
     """Attention maps per head."""
     return max(int(op.attributes["maps"]), 1)
@@ -292,7 +352,8 @@ def select(g: Graph, op: Op) -> str:
 
 def parameter(g: Graph, op: Op) -> str:
     """-> (M, D), with a batch of 1: what works with it repeats it for each image."""
-    return g.parameter(op.params[0])
+    name = g.parameter(op.params[0])
+    return name if g.weight(op.params[0]).ndim == 3 else g.reshape(name, 1, *op.shape)
 
 
 def resample(g: Graph, op: Op) -> str:
@@ -366,6 +427,9 @@ EMITTERS: dict[str, Emitter] = {
     "cross_attention": cross_attention,
     "attention_probs": attention_probs,
     "differential": differential,
+    "rope": rope,
+    "rope_table": rope_table,
+    "rope_mixed": rope_mixed,
     "resample": resample,
     "select": select,
     "pool": pool,

@@ -97,6 +97,74 @@ class Builder:
         rows = [f"{layer}.lambda_{name}" for name in ("q1", "k1", "q2", "k2")]
         return self._add("differential", [x], rows, heads=heads, init=init)
 
+    def rope(self, qkv: Value, table: Value, heads: int, *, halves: bool = False) -> Value:
+        """(N, 3D), (N, d) or (N, D) -> (N, 3D): the queries and keys of each head of d = D/heads
+        columns turned by the angles of the table (Su et al. 2021), the values left as they are.
+
+        A row of the table, for all heads or for one after another, is cos | sin of d/2 angles. The
+        columns that angle i turns are i and d/2 + i with halves, else 2i and 2i + 1.
+        """
+        return self._add("rope", [qkv, table], heads=heads, halves=int(halves))
+
+    def rope_table(
+        self,
+        prefix: int,
+        grid: tuple[int, int],
+        size: int,
+        temperature: float,
+        start: tuple[float, float],
+        step: tuple[float, float],
+        *,
+        swapped: bool = False,
+    ) -> Value:
+        """-> (prefix + h w, size): the table of `rope` for a grid of patches behind a prefix that
+        is not turned.
+
+        Row and column of a patch give the places start + step * index, and each place size/4
+        angles place * temperature^(-4i / size), those of the row first unless swapped.
+        """
+        return self._add(
+            "rope_table",
+            [],
+            prefix=prefix,
+            height=grid[0],
+            width=grid[1],
+            swapped=int(swapped),
+            size=size,
+            temperature=temperature,
+            y_start=start[0],
+            y_step=step[0],
+            x_start=start[1],
+            x_step=step[1],
+        )
+
+    def rope_mixed(
+        self,
+        frequencies: Value,
+        prefix: int,
+        grid: tuple[int, int],
+        heads: int,
+        block: int,
+        *,
+        swapped: bool = False,
+    ) -> Value:
+        """(2 depth heads, f) -> (prefix + h w, heads 2f): the table of `rope` for one block from
+        learned frequencies [axis, block, head, i] (Heo et al. 2024).
+
+        Angle i of a head is row * frequencies[0] + column * frequencies[1], or with swapped the
+        other way round.
+        """
+        return self._add(
+            "rope_mixed",
+            [frequencies],
+            prefix=prefix,
+            height=grid[0],
+            width=grid[1],
+            swapped=int(swapped),
+            heads=heads,
+            block=block,
+        )
+
     def tokens(self, x: Value, positions: bool = True) -> Value:
         """(N, D) -> (P+N, D): cls_token, dist_token and reg_token, those that exist, then x; plus
         pos_embed, which has P+N rows, or N for the patches alone, if it exists and positions."""
@@ -104,7 +172,7 @@ class Builder:
         return self._add("tokens", [x], [], rows)
 
     def parameter(self, name: str) -> Value:
-        """-> (M, D): a parameter (1, M, D), the same for every image."""
+        """-> (M, D): a parameter (..., D) of M rows, the same for every image."""
         return self._add("parameter", [], [name])
 
     def resample(self, x: Value, prefix: int, grid: tuple[int, int], new: tuple[int, int]) -> Value:
