@@ -95,7 +95,8 @@ def other(rng: random.Random, old: Any) -> Any:
 
 KINDS = [
     *("linear", "norm", "rms_norm", "attention", "differential", "tokens", "parameter", "select"),
-    *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "rope", "others"),
+    *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "rope", "qv_bias"),
+    "others",
 ]
 
 
@@ -154,6 +155,8 @@ def writable(rng: random.Random) -> list[Any]:
                 )
             table = len(operations)
             operations.append(["rope", [last, table], [], {"heads": heads, "halves": 1}])
+        elif kind == "qv_bias" and cols % 3 == 0:
+            operations.append([kind, [last], [row(cols // 3), row(cols // 3)], {}])
         elif kind == "columns":
             count = rng.randrange(1, cols + 1)
             start = rng.randrange(cols - count + 1)

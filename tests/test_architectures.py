@@ -237,9 +237,10 @@ def test_the_double_build_equals_timm_in_float64(name: str) -> None:
     torch.nn.functional.cross_entropy(theirs(double(x)), torch.tensor([1, 3])).backward()
     errors = gradient_errors(ours, theirs)
     worst = max(errors, key=lambda key: errors[key])
-    # timm computes the lambda of differential attention in float32, whatever the model is in.
-    differential = any("lambda" in key for key in errors)
-    assert errors[worst] <= (1e-6 if differential else DOUBLE), (worst, errors[worst])
+    # timm computes the lambda of differential attention and the tables of rotary positions in
+    # float32, whatever the model is in.
+    narrow = any("lambda" in key for key in errors) or getattr(theirs, "rope", None)
+    assert errors[worst] <= (1e-6 if narrow else DOUBLE), (worst, errors[worst])
 
 
 @pytest.mark.parametrize("name", families())

@@ -117,6 +117,8 @@ CASES = {
     "affine of two strips": Case("affine", (66, 2), ((2,), (2,))),
     "affine without shift": Case("affine", (5, 3), ((3,), None)),
     "affine without factor": Case("affine", (5, 3), (None, (3,))),
+    "qv_bias": Case("qv_bias", (5, 6), ((2,), (2,))),
+    "qv_bias of two strips": Case("qv_bias", (66, 3), ((1,), (1,))),
     "select": Case("select", (5, 3), (), dict(start=1, count=3)),
     "select the last": Case("select", (5, 3), (), dict(start=4, count=1)),
     "select all": Case("select", (5, 3), (), dict(start=0, count=5)),

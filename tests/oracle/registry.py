@@ -11,18 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.models import _registry, deit, vision_transformer
+from timm.models import _registry, deit, eva, vision_transformer
 
 from oracle import timm
 
 FILE = Path(__file__).parents[2] / "vitc/models/timm.json"
-MODULES = {"vision_transformer": vision_transformer, "deit": deit}
+MODULES = {"vision_transformer": vision_transformer, "deit": deit, "eva": eva}
+# Patterns of names that vitc does not know: attention of grouped queries.
+UNKNOWN = ["*sapiens2*"]
 
 STATISTICS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "satellite": ((0.43, 0.411, 0.296), (0.213, 0.156, 0.143)),
 }
 # Fields of a tag with the values that are not written down.
 USUAL = {
@@ -65,7 +68,8 @@ def architecture(name: str, module: Any) -> tuple[str, dict[str, Any]]:
     for key, value in caught["arguments"].items():
         if not key.startswith("pretrained_") and key not in LEFT_OUT:
             found |= dict(_plain(key, value))
-    return caught["cls"], found
+    plain: dict[str, Any] = json.loads(json.dumps(found))  # lists for tuples
+    return caught["cls"], plain
 
 
 def _plain(key: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -107,7 +111,7 @@ def _tag(name: str, tag: str) -> dict[str, Any]:
 def described() -> dict[str, Any]:
     models: dict[str, Any] = {}
     for module_name, module in MODULES.items():
-        for name in timm.list_models(module=module_name):
+        for name in timm.list_models(module=module_name, exclude_filters=UNKNOWN):
             cls, arguments = architecture(name, module)
             models[name] = {"model": cls, "arguments": arguments, "tags": tags(name)}
     deprecated = {

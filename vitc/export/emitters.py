@@ -175,6 +175,18 @@ def affine(g: Graph, op: Op) -> str:
     return g.node("Add", x, g.parameter(bias)) if bias >= 0 else x
 
 
+def qv_bias(g: Graph, op: Op) -> str:
+    """(N, 3D) -> (N, 3D)."""
+    q, v = map(g.weight, op.params)
+    bias = g.constant(g.weight_name(op.params[0])[: -len("q_bias")] + "qkv.bias", joined(q, v))
+    return g.node("Add", g.value(op.inputs[0]), bias)
+
+
+def joined(q: Array, v: Array) -> Array:
+    """The bias of q, k and v where k has none."""
+    return np.concatenate([q, np.zeros_like(q), v])
+
+
 # ------------------------------------------------------------------------------------- attention
 
 
@@ -422,6 +434,7 @@ EMITTERS: dict[str, Emitter] = {
     "rms_norm": rms_norm,
     "activation": activation,
     "affine": affine,
+    "qv_bias": qv_bias,
     "attention": attention,
     "masked_attention": attention,
     "cross_attention": cross_attention,

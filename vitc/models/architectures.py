@@ -10,9 +10,10 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from vitc.models.deit import VisionTransformerDistilled
+from vitc.models.eva import Eva
 from vitc.models.vision_transformer import VisionTransformer
 
-_CLASSES = {cls.__name__: cls for cls in (VisionTransformer, VisionTransformerDistilled)}
+_CLASSES = {cls.__name__: cls for cls in (VisionTransformer, VisionTransformerDistilled, Eva)}
 
 # Mean and std per channel.
 _STATISTICS = {
@@ -20,6 +21,7 @@ _STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "satellite": ((0.43, 0.411, 0.296), (0.213, 0.156, 0.143)),
 }
 _USUAL = {
     "interpolation": "bicubic",

@@ -1,8 +1,10 @@
 """The blocks of Vision Transformers, under timm's names: parameters and forward pass of each."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from vitc.models import eva_blocks
 from vitc.models.config import Config
 from vitc.models.init import Row, constant
 from vitc.models.layers import (
@@ -157,10 +159,19 @@ def things(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
 
 
 class BlockType(NamedTuple):
-    """name: with the dot at its end."""
+    """What a kind of block has, name being with the dot at its end.
 
-    rows: Callable[[str, Config], Iterator[Row]]
-    forward: Callable[[Builder, Value, int, str, Config], Value]
+    shared: what all blocks of a program read, made once and given to forward under this name.
+    """
+
+    rows: Callable[[str, Any], Iterator[Row]]
+    forward: Callable[..., Value]
+    shared_rows: Callable[[Any], Iterator[Row]] | None = None
+    shared: Callable[[Builder, Any], Any] | None = None
+
+    def steps(self, b: Builder, c: Config) -> Callable[..., Value]:
+        """The blocks of one program: forward, with what they share."""
+        return partial(self.forward, shared=self.shared(b, c)) if self.shared else self.forward
 
 
 BLOCK_TYPES = {
@@ -169,4 +180,10 @@ BLOCK_TYPES = {
     "ParallelScalingBlock": BlockType(parallel_rows, parallel),
     "DiffParallelScalingBlock": BlockType(diff_parallel_rows, diff_parallel),
     "ParallelThingsBlock": BlockType(things_rows, things),
+    "EvaBlock": BlockType(
+        eva_blocks.block_rows, eva_blocks.block, eva_blocks.rope_rows, eva_blocks.turning
+    ),
+    "EvaBlockPostNorm": BlockType(
+        eva_blocks.post_norm_rows, eva_blocks.post_norm, eva_blocks.rope_rows, eva_blocks.turning
+    ),
 }

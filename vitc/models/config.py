@@ -1,7 +1,7 @@
 """The arguments of a Vision Transformer, under timm's names."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 from vitc import checks
 from vitc.models.init import MODES
@@ -30,6 +30,10 @@ class Config:
     What timm takes as a class (norm_layer, block_fn, ...) is its name here, and norm_eps replaces
     the argument that timm binds to a norm_layer.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ()  # fields of a subclass that are none of its arguments
+    blocks: ClassVar[tuple[str, ...]] = BLOCKS
+    pools: ClassVar[tuple[str, ...]] = POOLS
 
     img_size: int | tuple[int, int] = 224
     patch_size: int | tuple[int, int] = 16
@@ -82,12 +86,12 @@ class Config:
 
     def _check_names(self) -> None:
         choices = dict(
-            global_pool=POOLS,
+            global_pool=self.pools,
             pos_embed=("learn", "none", ""),
             norm_layer=NORMS,
             embed_norm_layer=(None, *NORMS),
             act_layer=ACTIVATIONS,
-            block_fn=BLOCKS,
+            block_fn=self.blocks,
             mlp_layer=MLPS,
             attn_layer=ATTENTIONS,
             weight_init=MODES,
@@ -118,6 +122,11 @@ class Config:
             raise ValueError(
                 f"img_size {self.img_size} is smaller than patch_size {self.patch_size}"
             )
+
+    @classmethod
+    def arguments(cls) -> tuple[str, ...]:
+        """The names of all arguments."""
+        return tuple(field.name for field in fields(cls) if field.name not in cls.derived)
 
     @property
     def image(self) -> tuple[int, int]:
@@ -163,10 +172,33 @@ class Config:
         return self.global_pool in REDUCTIONS if self.fc_norm is None else self.fc_norm
 
     @property
+    def has_norm(self) -> bool:
+        """Whether there is a norm behind the blocks."""
+        return self.final_norm and not self.norm_after_pooling
+
+    @property
+    def has_fc_norm(self) -> bool:
+        """Whether there is a norm in front of the head."""
+        return self.final_norm and self.norm_after_pooling
+
+    @property
+    def pool_heads(self) -> int:
+        """Of the attention pool "map"; also its `pool_hidden` and `pool_act`."""
+        return self.num_heads
+
+    @property
+    def pool_hidden(self) -> int:
+        return self.hidden
+
+    @property
+    def pool_act(self) -> str:
+        return self.act_layer
+
+    @property
     def draws(self) -> bool:
         """Whether anything is dropped in training mode."""
         return self != self.without_dropout()
 
-    def without_dropout(self) -> "Config":
+    def without_dropout(self) -> Self:
         nothing: dict[str, Any] = dict.fromkeys(RATES, 0.0)
         return replace(self, **nothing)

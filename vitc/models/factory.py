@@ -1,7 +1,7 @@
 """`create_model`: a model from a name, a folder or a hub."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,8 +12,6 @@ from vitc.models.config import Config
 from vitc.models.features import FeatureGetterNet
 from vitc.models.sources import check_path, load_adapted, resolve, weights_of
 from vitc.models.vision_transformer import VisionTransformer
-
-_ARGUMENTS = tuple(field.name for field in fields(Config))
 
 
 @overload
@@ -111,24 +109,24 @@ def architecture_config(
 
     cfg: that of a tag, from which the size of the images and the number of classes come.
     """
+    kind = architecture.model.config_type
     for name in arguments:
-        if name not in _ARGUMENTS:
-            hint = nearest(name, _ARGUMENTS)
+        if name not in kind.arguments():
+            hint = nearest(name, kind.arguments())
             raise TypeError(f"create_model has no argument {shown(name)} in this version; {hint}")
     cfg = cfg or architecture.pretrained_cfg
     own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
-    return Config(**{**own, **architecture.arguments, **arguments})
+    return kind(**{**own, **architecture.arguments, **arguments})
 
 
 def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
     """The arguments, besides num_classes, in which a model differs from its architecture."""
     known = ARCHITECTURES.get(model.name)
-    default = architecture_config(known, {}) if known else Config()
+    default = architecture_config(known, {}) if known else model.config_type()
     given, own = _plain(model.config), _plain(default)
     return {name: value for name, value in given.items() if value != own[name]}
 
 
 def _plain(config: Config) -> dict[str, Any]:
     values = {**asdict(config), "img_size": config.image, "patch_size": config.patch}
-    del values["num_classes"]
-    return values
+    return {name: values[name] for name in config.arguments() if name != "num_classes"}

@@ -147,16 +147,16 @@ def attention_pool_rows(c: Config) -> Iterator[Row]:
     yield from linear_rows(f"{name}.kv", dim, 2 * dim)
     yield from linear_rows(f"{name}.proj", dim, dim)
     yield from norm_rows(f"{name}.norm", dim, c)
-    yield from linear_rows(f"{name}.mlp.fc1", dim, c.hidden)
-    yield from linear_rows(f"{name}.mlp.fc2", c.hidden, dim)
+    yield from linear_rows(f"{name}.mlp.fc1", dim, c.pool_hidden)
+    yield from linear_rows(f"{name}.mlp.fc2", c.pool_hidden, dim)
 
 
 def attention_pool(b: Builder, x: Value, c: Config) -> Value:
     """(N, D) -> (1, D): what a learned query finds in the tokens (Zhai et al. 2022)."""
     name = "attn_pool"
     q, kv = b.linear(b.parameter(f"{name}.latent"), f"{name}.q"), b.linear(x, f"{name}.kv")
-    x = b.linear(b.cross_attention(q, kv, c.num_heads), f"{name}.proj")
-    y = b.activation(b.linear(norm(b, x, f"{name}.norm", c), f"{name}.mlp.fc1"), c.act_layer)
+    x = b.linear(b.cross_attention(q, kv, c.pool_heads), f"{name}.proj")
+    y = b.activation(b.linear(norm(b, x, f"{name}.norm", c), f"{name}.mlp.fc1"), c.pool_act)
     return b.add(x, b.linear(y, f"{name}.mlp.fc2"))
 
 

@@ -41,9 +41,13 @@ def trunk_rows(c: Config, distilled: bool = False) -> Iterator[Row]:
     yield Row("patch_embed.proj.weight", (dim, c.in_chans, ph, pw), uniform(fan_in))
     if not c.pre_norm:
         yield Row("patch_embed.proj.bias", (dim,), uniform(fan_in))
-    yield from outer_norm_rows(c, "patch_embed.norm", "norm_pre")
+    yield from outer_norm_rows(c, "patch_embed.norm")
+    block = BLOCK_TYPES[c.block_fn]
+    if block.shared_rows:
+        yield from block.shared_rows(c)
+    yield from outer_norm_rows(c, "norm_pre")
     for i in range(c.depth):
-        yield from BLOCK_TYPES[c.block_fn].rows(f"blocks.{i}.", c)
+        yield from block.rows(f"blocks.{i}.", c)
     yield from outer_norm_rows(c, "norm")
     yield from attention_pool_rows(c)
     yield from outer_norm_rows(c, "fc_norm")
@@ -55,8 +59,8 @@ def outer_norms(c: Config) -> dict[str, Config | None]:
     return {
         "patch_embed.norm": embed or None,
         "norm_pre": c if c.pre_norm else None,
-        "norm": c if c.final_norm and not c.norm_after_pooling else None,
-        "fc_norm": c if c.final_norm and c.norm_after_pooling else None,
+        "norm": c if c.has_norm else None,
+        "fc_norm": c if c.has_fc_norm else None,
     }
 
 
@@ -103,8 +107,9 @@ def positioned(b: Builder, x: Value, c: Config, stored: Grid) -> Value:
 def blocks(b: Builder, x: Value, c: Config) -> Iterator[Value]:
     """(P+N, D): the tokens after each block."""
     b.border(x)
+    step = BLOCK_TYPES[c.block_fn].steps(b, c)
     for i in range(c.depth):
-        x = BLOCK_TYPES[c.block_fn].forward(b, x, i, f"blocks.{i}.", c)
+        x = step(b, x, i, f"blocks.{i}.", c)
         b.border(x)
         yield x
 
@@ -150,6 +155,7 @@ class VisionTransformer(Model):
     image size. dtype, draw: of `Model`.
     """
 
+    config_type: type[Config] = Config
     heads: tuple[str, ...] = ("head",)
     distilled = False  # a second token, for distillation
 
@@ -494,13 +500,16 @@ class VisionTransformer(Model):
         c, taken = self.config, list(chosen_blocks(self.config.depth, indices))
         rate = c.drop_path_rate * taken[-1] / max(c.depth - 1, 1)
         c = replace(c, depth=taken[-1] + 1, drop_path_rate=rate)
+        self.config = c = self._pruned(c, prune_norm, prune_head)
+        self._adopt(self.rows(c), self.params.dtype, dict(self.named_parameters()))
+        return taken
+
+    def _pruned(self, c: Config, prune_norm: bool, prune_head: bool) -> Config:
         if prune_norm or (prune_head and c.norm_after_pooling):
             c = replace(c, final_norm=False)
         if prune_head:
             c = replace(c, num_classes=0, global_pool="", fc_norm=False)
-        self.config = c
-        self._adopt(self.rows(c), self.params.dtype, dict(self.named_parameters()))
-        return taken
+        return c
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; None without classes."""

@@ -227,6 +227,11 @@ class Builder:
         """(N, D) -> (N, D): x * weight + bias, parameters (D,) of which one may be left out."""
         return self._add("affine", [x], [], [weight, bias])
 
+    def qv_bias(self, qkv: Value, layer: str) -> Value:
+        """(N, 3D) -> (N, 3D): the parameters q_bias and v_bias (D,) added to the queries and to the
+        values."""
+        return self._add("qv_bias", [qkv], [f"{layer}.q_bias", f"{layer}.v_bias"])
+
     def add(self, a: Value, b: Value) -> Value:
         """a + b, of equal shapes."""
         return self._add("add", [a, b])

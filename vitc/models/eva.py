@@ -1,0 +1,71 @@
+"""timm's class Eva: EVA (Fang et al. 2023), EVA-02 (Fang et al. 2024), DINOv3 (Siméoni et al.
+2025), the Perception Encoder (Bolya et al. 2025), and Vision Transformers with rotary positions
+(Heo et al. 2024)."""
+
+from collections.abc import Set
+from dataclasses import replace
+from typing import Any
+
+from vitc.arrays import Array
+from vitc.errors import shown
+from vitc.models.config import Config
+from vitc.models.eva_config import EvaConfig
+from vitc.models.init import Draw, Row, in_mode, normal
+from vitc.models.vision_transformer import VisionTransformer
+
+
+def scaled(draw: Draw, factor: float) -> Draw:
+    def scaled_draw(*arguments: Any) -> Array:
+        return factor * draw(*arguments)
+
+    return scaled_draw
+
+
+class Eva(VisionTransformer):
+    """A Vision Transformer with rotary positions, a gated mlp, or norms at other places."""
+
+    config: EvaConfig
+    config_type = EvaConfig
+
+    @classmethod
+    def rows(cls, c: Config) -> list[Row]:
+        assert isinstance(c, EvaConfig)
+        return [_as_eva(row, c) for row in in_mode(super().rows(c), "", c.num_classes, True)]
+
+    def no_weight_decay(self) -> Set[str]:
+        return super().no_weight_decay() | ({"rope.freqs"} & set(self.shapes))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        stem = r"^cls_token|reg_token|pos_embed|patch_embed|norm_pre"
+        return {**super().group_matcher(coarse), "stem": stem}
+
+    def _repooled(self, global_pool: str | None, num_classes: int) -> Config:
+        c = self.config
+        if global_pool is None or global_pool == c.global_pool:
+            return replace(c, num_classes=num_classes)
+        if global_pool == "map":
+            raise ValueError(f"an attention pool {shown(global_pool)} cannot be added to a model")
+        return replace(_settled(c), num_classes=num_classes, global_pool=global_pool)
+
+    def _pruned(self, c: Config, prune_norm: bool, prune_head: bool) -> Config:
+        assert isinstance(c, EvaConfig)
+        c = _settled(c)
+        if prune_norm:
+            c = replace(c, use_post_transformer_norm=False)
+        if prune_head:
+            c = replace(c, num_classes=0, global_pool="", use_fc_norm=False)
+        return c
+
+
+def _settled(c: EvaConfig) -> EvaConfig:
+    """The norms stay where they are, whatever the pooling becomes."""
+    return replace(c, use_fc_norm=c.has_fc_norm, use_post_transformer_norm=c.has_norm)
+
+
+def _as_eva(row: Row, c: EvaConfig) -> Row:
+    """The row with its start in timm's Eva: no gate is opened, and the head is near zero."""
+    if row.name in ("cls_token", "reg_token"):
+        return row._replace(draw=normal(0.02))
+    if row.name == "head.weight" and c.head_init_scale:
+        return row._replace(draw=scaled(row.draw, c.head_init_scale))
+    return row._replace(gate=0)
