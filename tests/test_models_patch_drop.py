@@ -40,9 +40,9 @@ def kept(row: int, rows: int, count: int) -> list[int]:
 class Kept(torch.nn.Module):
     """timm's PatchDropout with the patches that vitc keeps."""
 
-    def __init__(self, prefix: int) -> None:
+    def __init__(self, prefix: int, indices: bool) -> None:
         super().__init__()
-        self.prefix = prefix
+        self.prefix, self.indices = prefix, indices
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         patches = x.shape[1] - self.prefix
@@ -50,7 +50,8 @@ class Kept(torch.nn.Module):
         index = torch.tensor(
             [[*range(self.prefix), *(self.prefix + r for r in row)] for row in rows]
         )
-        return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+        tokens = x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))
+        return (tokens, index[:, self.prefix :] - self.prefix) if self.indices else tokens
 
 
 @pytest.mark.parametrize(
@@ -61,12 +62,15 @@ class Kept(torch.nn.Module):
         "vit_base_patch16_siglip_gap_224",  # no prefix, pooled by the mean
         "vit_base_patch16_clip_224",  # a norm behind the dropout
         "deit_tiny_distilled_patch16_224",
+        "vit_small_patch16_dinov3",  # turned by the places of the patches
+        "vit_small_patch16_rope_mixed_224",  # by learned frequencies
     ],
 )
 def test_outputs_and_gradients_equal_timms_with_the_same_patches(name: str) -> None:
     ours, theirs = pair(name, **SMALL)
-    assert type(theirs.patch_drop).__name__ == "PatchDropout"
-    theirs.patch_drop = Kept(ours.num_prefix_tokens)
+    kind = type(theirs.patch_drop).__name__
+    assert kind in ("PatchDropout", "PatchDropoutWithIndices")
+    theirs.patch_drop = Kept(ours.num_prefix_tokens, kind.endswith("Indices"))
     x, labels = images(3, ours), [1, 2, 3]
     logits, expected = ours.train()(x), theirs(double(x))
     assert relative(logits, expected.detach()) <= 1e-5

@@ -5,6 +5,7 @@ the bit elsewhere.
 """
 
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from oracle import redrawn, timm
 from vitc.models import create_model
 
 State = dict[str, torch.Tensor]
-vision_transformer, deit = timm.models.vision_transformer, timm.models.deit
+deit = timm.models.deit
 
 
 def renamed(state: State, *rules: tuple[str, str], prefix: str = "") -> State:
@@ -120,6 +121,68 @@ def gammas(state: State) -> State:
     return renamed(state, (r"ls([12])\.gamma", r"gamma_\1"))
 
 
+def perception(state: State, prefix: str) -> State:
+    """CLIP's names, layer scales, and an attention pool with one matrix for q, k and v."""
+    own = {k: v for k, v in state.items() if not k.startswith("head.")}
+    for kind in ("weight", "bias"):
+        if f"attn_pool.q.{kind}" in own:
+            parts = [own.pop(f"attn_pool.{part}.{kind}") for part in ("q", "kv")]
+            own[f"attn_pool.attn.in_proj_{kind}"] = torch.cat(parts)
+    out = renamed(own, (r"^blocks\.(\d+)\.", r"transformer.resblocks.\1."),
+                  ("norm_pre", "ln_pre"), (r"^norm\.", "ln_post."), (r"(\d)\.norm", r"\1.ln_"),
+                  (r"patch_embed\.proj", "conv1"), (r"\.qkv\.", ".in_proj_"),
+                  (r"blocks(.*)attn\.proj", r"blocks\1attn.out_proj"), ("fc1", "c_fc"),
+                  ("fc2", "c_proj"), (r"gamma_(\d)", r"ls_\1.gamma"),
+                  (r"attn_pool\.proj", "attn_pool.attn.out_proj"),
+                  (r"attn_pool\.norm", "attn_pool.layernorm"),
+                  (r"attn_pool\.latent", "attn_pool.probe"),
+                  ("cls_token", "class_embedding"),
+                  ("pos_embed", "positional_embedding"), prefix=prefix)  # fmt: skip
+    if "cls_token" in state:
+        out[f"{prefix}class_embedding"] = state["cls_token"][0, 0]
+    out[f"{prefix}positional_embedding"] = state["pos_embed"][0]
+    if "head.weight" in state:
+        out[f"{prefix}proj"] = state["head.weight"].T
+    return out | ({"token_embedding.weight": torch.ones(3, 4)} if prefix else {})
+
+
+def dinov3(state: State, bias: float) -> State:
+    """q, k and v have one bias, in the model too if that is not 0."""
+    own = {k: v for k, v in state.items() if not k.endswith("_bias")}
+    out = renamed(own, ("reg_token", "storage_tokens"), (r"gamma_(\d)", r"ls\1.gamma"),
+                  ("fc1_g", "w1"), ("fc1_x", "w2"), (r"fc2(?=.*)", "w3" if "blocks.0.mlp.fc1_g.bias"
+                   in own else "fc2"))  # fmt: skip
+    for i in range(2):
+        name, dim = f"blocks.{i}.attn.qkv", state["cls_token"].shape[-1]
+        parts = [state.get(f"blocks.{i}.attn.{part}_bias", torch.zeros(dim)) for part in "qv"]
+        out[f"{name}.bias"] = torch.cat([parts[0], torch.full((dim,), 7.0), parts[1]])
+        out[f"{name}.bias_mask"] = torch.ones(3 * dim)
+    return out | {
+        "rope_embed.periods": torch.ones(4),
+        "mask_token": torch.zeros(1, 8),
+        "projectors.0.weight": torch.ones(1),
+        "local_cls_norm.weight": torch.ones(1),
+    }
+
+
+def eva02(state: State) -> State:
+    out = renamed(state, ("mlp.norm", "mlp.ffn_ln"), ("attn.norm", "attn.inner_attn_ln"),
+                  ("fc1_g", "w1"), ("fc1_x", "w2"), ("fc2", "w3"),
+                  (r"([qv])_proj\.bias", r"\1_bias"), prefix="visual.")  # fmt: skip
+    return out | {"visual.rope.freqs_cos": torch.ones(4), "visual.blocks.0.attn.rope.freqs_sin":
+                  torch.ones(4), "text.token_embedding.weight": torch.ones(3)}  # fmt: skip
+
+
+def eva02_pretrained(state: State) -> State:
+    """By masked patches: without a head, and the last norm in front of the mean."""
+    own = {k: v for k, v in state.items() if not k.startswith("head.")}
+    out = renamed(own, (r"^fc_norm", "norm"), ("fc1_g", "w1"), ("fc1_x", "w2"),
+                  (r"([qv])_proj\.bias", r"\1_bias"), ("mlp.norm", "mlp.ffn_ln"),
+                  ("fc2", "w3"))  # fmt: skip
+    heads = {"lm_head.weight": torch.ones(4, 8), "lm_head.bias": torch.ones(4)}
+    return {"model": out | heads | {"mask_token": torch.ones(1, 1, 8)}}
+
+
 SMALL = dict(embed_dim=32, depth=2, num_heads=2, img_size=64)
 CASES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "OpenAI": ("vit_base_patch32_clip_224", lambda s: clip(s, "visual.")),
@@ -141,8 +204,26 @@ CASES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "RADIO v4": ("vit_so400m_patch16_radio_v4", radio),
     "DeiT-3": ("deit3_small_patch16_224", gammas),
     "FlexiViT": ("flexivit_small", dict),
+    "Perception Encoder": (
+        "vit_pe_core_base_patch16_224",
+        lambda s: perception(s, "visual."),
+    ),
+    "Perception Encoder without class token": (
+        "vit_pe_core_gigantic_patch14_448",
+        lambda s: perception(s, "visual."),
+    ),
+    "Perception Encoder, spatial": (
+        "vit_pe_spatial_gigantic_patch14_448",
+        lambda s: perception(s, ""),
+    ),
+    "DINOv3": ("vit_small_patch16_dinov3", lambda s: dinov3(s, 0)),
+    "DINOv3 with biases": ("vit_small_patch16_dinov3_qkvb", lambda s: dinov3(s, 1)),
+    "DINOv3, gated": ("vit_small_plus_patch16_dinov3_qkvb", lambda s: dinov3(s, 1)),
+    "EVA-02": ("eva02_base_patch16_clip_224", eva02),
+    "EVA-02, pretrained": ("eva02_base_patch14_224", eva02_pretrained),
 }
 HEADS = {"OpenAI", "OpenCLIP", "OpenCLIP with a trunk of timm", "BEiT-3", "DeiT-3", "FlexiViT"}
+HEADS |= {"Perception Encoder", "Perception Encoder without class token", "EVA-02"}
 SIZES: dict[str, dict[str, Any]] = {
     "same": {},
     "larger": dict(img_size=96),
@@ -162,10 +243,15 @@ def test_a_file_is_read_as_timm_reads_it(tmp_path: Path, case: str, size: str) -
     overlay = dict(input_size=(3, 64, 64), **classes)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        if case == "EVA-02, pretrained":
+            warnings.filterwarnings("ignore", "the weights have norm, the model has fc_norm")
         ours = create_model(
             name, True, pretrained_cfg_overlay={**overlay, "file": tmp_path / "m.pth"},
             **arguments, **classes,
         )  # fmt: skip
+    if "Perception" in case and arguments["img_size"] != SMALL["img_size"]:
+        assert ours.pos_embed.shape[1] == ours.num_positions  # timm takes the size it has
+        return
     expected = filtered(name, arguments | classes, overlay, torch.load(tmp_path / "m.pth"))
     assert sorted(ours.shapes) == sorted(expected)
     for key, value in ours.state_dict().items():
@@ -182,6 +268,8 @@ def filtered(name: str, arguments: Any, overlay: Any, foreign: Any) -> State:
         options = dict(interpolation="bilinear", antialias=False)
     if name == "vit_base_patch16_radio_v3":
         options["align_corners"] = True
-    module = deit if name.startswith("deit") else vision_transformer
+    module = sys.modules[type(model).__module__]
+    if name.startswith("deit"):
+        module = deit
     out: State = module.checkpoint_filter_fn(foreign, model, **options)
     return out

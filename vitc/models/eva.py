@@ -4,7 +4,7 @@
 
 from collections.abc import Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from vitc.arrays import Array
 from vitc.errors import shown
@@ -19,6 +19,13 @@ def scaled(draw: Draw, factor: float) -> Draw:
         return factor * draw(*arguments)
 
     return scaled_draw
+
+
+class Kept(NamedTuple):
+    """What is left of a parameter."""
+
+    data: Array
+    requires_grad: bool
 
 
 class Eva(VisionTransformer):
@@ -55,6 +62,12 @@ class Eva(VisionTransformer):
         if prune_head:
             c = replace(c, num_classes=0, global_pool="", use_fc_norm=False)
         return c
+
+    def _remaining(self) -> dict[str, Any]:
+        old = super()._remaining()
+        if learned := old.get("rope.freqs"):
+            old["rope.freqs"] = Kept(learned.data[:, : self.config.depth], learned.requires_grad)
+        return old
 
 
 def _settled(c: EvaConfig) -> EvaConfig:

@@ -501,7 +501,7 @@ class VisionTransformer(Model):
         rate = c.drop_path_rate * taken[-1] / max(c.depth - 1, 1)
         c = replace(c, depth=taken[-1] + 1, drop_path_rate=rate)
         self.config = c = self._pruned(c, prune_norm, prune_head)
-        self._adopt(self.rows(c), self.params.dtype, dict(self.named_parameters()))
+        self._adopt(self.rows(c), self.params.dtype, self._remaining())
         return taken
 
     def _pruned(self, c: Config, prune_norm: bool, prune_head: bool) -> Config:
@@ -510,6 +510,10 @@ class VisionTransformer(Model):
         if prune_head:
             c = replace(c, num_classes=0, global_pool="", fc_norm=False)
         return c
+
+    def _remaining(self) -> dict[str, Any]:
+        """The parameters, as far as they are of blocks that are still there."""
+        return dict(self.named_parameters())
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; None without classes."""

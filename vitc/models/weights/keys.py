@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from vitc.arrays import Array
+from vitc.models.weights.eva_writers import without_zero_biases
 from vitc.models.weights.writers import converted
 
 # Where a training script keeps the weights, the preferred place first; ema: averaged ones.
@@ -33,6 +34,13 @@ KEY_MAPS = (
     KeyMap(r"(?:projection_)?head\.(?:mlp|last_layer).*", None, "DINO: the projection"),
     KeyMap(r"(blocks\.\d+\.mlp\.)w12(\..*)", r"\1fc1\2", "DINOv2: packed SwiGLU"),
     KeyMap(r"(blocks\.\d+\.mlp\.)w3(\..*)", r"\1fc2\2", "DINOv2: packed SwiGLU"),
+    KeyMap(r"(?:.*\.)?rope(?!\.freqs$).*", None, "EVA-02: tables of angles"),
+    KeyMap(r"lm_head\..*", None, "EVA: the head for masked patches"),
+    KeyMap(r"(blocks\.\d+\.mlp\.)w1(\..*)", r"\1fc1_g\2", "EVA-02, DINOv3: SwiGLU"),
+    KeyMap(r"(blocks\.\d+\.mlp\.)w2(\..*)", r"\1fc1_x\2", "EVA-02, DINOv3: SwiGLU"),
+    KeyMap(r"(blocks\.\d+\.mlp\.)ffn_ln(\..*)", r"\1norm\2", "EVA-02"),
+    KeyMap(r"(blocks\.\d+\.attn\.)inner_attn_ln(\..*)", r"\1norm\2", "EVA-02"),
+    KeyMap(r"(blocks\.\d+\.attn\.[qv])_bias", r"\1_proj.bias", "EVA-02: q, k and v apart"),
     KeyMap(r"(blocks\.\d+\.)gamma_(\d)", r"\1ls\2.gamma", "DeiT-3"),
     KeyMap(r"distillation_head\.(\w+)", r"head_dist.\1", "DeiT, early files"),
 )
@@ -73,7 +81,7 @@ def renamed(state: Mapping[str, Array], names: Collection[str]) -> dict[str, Arr
         new = key if key in names else _mapped(key)
         if new is not None:
             out[new] = value
-    return _norm_of_the_mean(out, names)
+    return _norm_of_the_mean(without_zero_biases(out, names), names)
 
 
 def _trunk(state: Mapping[str, Array], names: Collection[str]) -> Mapping[str, Array]:

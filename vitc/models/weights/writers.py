@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.models.weights.eva_writers import dinov3, perception_encoder
 
 State = Mapping[str, Array]
 Rules = Sequence[tuple[str, str]]
@@ -156,6 +157,12 @@ def _radio(state: State) -> dict[str, Array]:
 
 
 WRITERS = (
+    Writer(
+        "the Perception Encoder",
+        r"(module\.)?(visual\.attn_pool\.probe|conv1\.weight)",
+        perception_encoder,
+    ),
+    Writer("DINOv3", r"(.*\.)?storage_tokens", dinov3),
     Writer("OpenAI's CLIP and OpenCLIP", r"(module\.)?visual\.class_embedding", _clip),
     Writer("OpenCLIP", r"(module\.)?visual\.trunk\.patch_embed\.proj\.weight", _clip_trunk),
     Writer("AIMv2", r"preprocessor\.patchifier\.proj\.weight", _aimv2),
