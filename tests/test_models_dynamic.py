@@ -72,6 +72,22 @@ def test_images_are_padded_as_timm_does(size: tuple[int, int]) -> None:
     assert relative(ours(x), theirs(double(x)).detach()) <= OUTPUTS
 
 
+@pytest.mark.parametrize("own", [(30, 32), (33, 47)])
+def test_images_of_the_models_own_size_are_padded_too(own: tuple[int, int]) -> None:
+    arguments = {**SMALL, "img_size": own, "dynamic_img_pad": True}
+    ours, theirs = pair("test_vit", **arguments)
+    x = drawn(own)
+    tokens = theirs.forward_features(double(x)).detach()
+    assert relative(ours.forward_features(x), tokens) <= OUTPUTS
+    assert relative(ours(x), theirs(double(x)).detach()) <= OUTPUTS
+    rows, columns = (-(-side // 16) for side in own)
+    (port,) = ours.program().inputs
+    assert port.outer == (3, 16 * rows, 16 * columns) and tokens.shape[1] == rows * columns + 1
+    unpadded = create_model("test_vit", **{**arguments, "dynamic_img_pad": False})
+    with pytest.raises(ValueError, match=f"images of {own[0]} x {own[1]}, expected multiples"):
+        unpadded(x)  # timm raises an AssertionError
+
+
 def test_the_size_of_the_model_is_the_plain_program() -> None:
     plain = create_model("test_vit", **{**SMALL, "dynamic_img_size": False}).eval()
     dynamic = create_model("test_vit", **SMALL).eval()

@@ -260,7 +260,7 @@ def test_bf16_is_near_float32(name: str) -> None:
 
 def test_precisions_are_checked() -> None:
     model = vitc.create_model("test_vit", num_classes=2, img_size=32)
-    with pytest.raises(ValueError, match="'fp8', expected float32 or bf16"):
+    with pytest.raises(ValueError, match="'fp8', expected one of float32, bf16"):
         model.precision = "fp8"
     wide = vitc.create_model("test_vit", num_classes=2, img_size=32, dtype="float64")
     with pytest.raises(ValueError, match="float32"):

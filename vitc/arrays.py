@@ -12,7 +12,12 @@ Array = NDArray[Any]
 
 
 def as_array(x: Any) -> Array:
-    """x (array, list, image, torch tensor) as a NumPy array, without a copy where possible."""
+    """x (array, list, image, torch tensor) as a NumPy array, without a copy where possible; what
+    NumPy has no dtype for, bfloat16, as float32. The gradient of a tensor is left behind."""
+    if hasattr(x, "detach") and not isinstance(x, np.ndarray):
+        x = x.detach()
+        if str(getattr(x, "dtype", "")) == "torch.bfloat16":
+            x = x.float()
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)

@@ -37,6 +37,13 @@ def _integer(name: str, value: Any) -> int:
     raise TypeError(f"{name} is {shown(value)}, expected an integer")
 
 
+def flag(name: str, value: Any) -> bool:
+    """value, True or False of Python or NumPy, as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {shown(value)}, expected True or False")
+    return bool(value)
+
+
 def optional(
     check: Callable[..., Checked], name: str, value: Any, *limits: float
 ) -> Checked | None:

@@ -1,14 +1,30 @@
 """Parameters as objects, and the tree of layers their names spell."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 
 from vitc import _vitc
-from vitc.arrays import Array
+from vitc.arrays import Array, as_array
 from vitc.errors import nearest, shown
+from vitc.program import Shape
 from vitc.tape import Window
+
+
+def fault(array: Array, shape: Shape, dtype: str, allow_nonfinite: bool) -> str | None:
+    """Why these cannot be the values of a parameter; None if they can."""
+    if array.shape != shape:
+        return f"shape {array.shape}, expected {shape}"
+    if dtype == "int8":
+        return None if array.dtype == np.int8 else f"dtype {shown(array.dtype)}, expected int8"
+    if array.dtype.kind != "f":
+        return f"dtype {shown(array.dtype)}, expected floating point numbers"
+    wide = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
+    bad = 0 if allow_nonfinite else _vitc.count_nonfinite(wide)
+    return (
+        f"{bad} of {array.size} values are infinite or NaN (allow_nonfinite=True)" if bad else None
+    )
 
 
 class Parameter:
@@ -25,8 +41,16 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """A read-only view of the values; write with `model.edit()` or `load_state_dict`."""
+        """A read-only view of the values. Assign an array of this shape to write them; many at a
+        time: `model.edit()` or `load_state_dict`. Raises `ValueError` for what does not fit."""
         return self.owner.view(self.index)
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        array, dtype = as_array(values), self.owner.dtypes[self.index]
+        if wrong := fault(array, self.shape, dtype, allow_nonfinite=False):
+            raise ValueError(f"{self.name}: {wrong}")
+        self.owner.write(self.index, np.ascontiguousarray(array, dtype=dtype))
 
     @property
     def grad(self) -> Array | None:
@@ -72,15 +96,31 @@ class Parameter:
         return f"Parameter({self.name!r}, shape={self.shape}, requires_grad={self.requires_grad})"
 
 
+Facts = Callable[[str], Mapping[str, Any]]
+
+
+def no_facts(name: str) -> Mapping[str, Any]:
+    return {}
+
+
 class Layer:
     """The parameters below one dotted name: `model.head`, `model.blocks[3].attn.qkv`.
 
     Numbered layers are a sequence: `len(model.blocks)`, `model.blocks[:6]`, `for b in
-    model.blocks`.
+    model.blocks`. What is assigned to a parameter is written into it; nothing else is assigned.
+
+    facts: what else is known of a layer by its dotted name, such as `num_heads`; sizes of linear
+    layers and convolutions are read from their weights.
     """
 
-    def __init__(self, name: str, members: Mapping[str, Parameter]) -> None:
-        self._name, self._members = name, members
+    _name: str
+    _members: Mapping[str, Parameter]
+    _facts: Facts
+
+    def __init__(
+        self, name: str, members: Mapping[str, Parameter], facts: Facts = no_facts
+    ) -> None:
+        vars(self).update(_name=name, _members=members, _facts=facts)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         yield from self._members.items()
@@ -100,19 +140,64 @@ class Layer:
         if name in self._members:
             return self._members[name]
         below = {k: p for k, p in self._members.items() if k.startswith(name + ".")}
-        return Layer(name, below) if below else None
+        return Layer(name, below, self._facts) if below else None
 
     def parts(self) -> list[str]:
         """The names one step below, in order."""
         skip = len(self._name) + 1 if self._name else 0
         return list(dict.fromkeys(name[skip:].split(".")[0] for name in self._members))
 
-    def __getattr__(self, part: str) -> "Parameter | Layer":
-        found = None if part.startswith("_") else self.child(part)
-        if found is None:
+    def __getattr__(self, part: str) -> Any:
+        if part.startswith("_"):
+            raise AttributeError(part)
+        if (found := self.child(part)) is not None:
+            return found
+        known = self._known()
+        if part not in known:
             where = f"layer {shown(self._name)}" if self._name else "model"
-            raise AttributeError(f"the {where} has no {shown(part)}; {nearest(part, self.parts())}")
-        return found
+            names = [*self.parts(), *known]
+            raise AttributeError(f"the {where} has no {shown(part)}; {nearest(part, names)}")
+        return known[part]
+
+    def _known(self) -> dict[str, Any]:
+        """What is known of the layer besides its parameters."""
+        weight = self._members.get(f"{self._name}.weight")
+        return {**(_sizes(weight.shape) if weight else {}), **self._facts(self._name)}
+
+    def __setattr__(self, part: str, value: Any) -> None:
+        found = self.child(part)
+        if not isinstance(found, Parameter):
+            raise AttributeError(
+                f"{self._name}.{part} cannot be set: only parameters can, to arrays of their shape"
+                + ("; freeze with requires_grad_(False)" if part == "requires_grad" else "")
+            )
+        found.data = value
+
+    def __delattr__(self, part: str) -> None:
+        raise AttributeError(f"{self._name}.{part} cannot be deleted")
+
+    def named_children(self) -> Iterator[tuple[str, "Layer"]]:
+        """The layers one step below, by the last part of their name."""
+        for part in self.parts():
+            if isinstance(child := self.child(part), Layer):
+                yield part, child
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """This layer and all below it by their dotted names, outer ones first."""
+        yield self._name, self
+        for _, child in self.named_children():
+            yield from child.named_modules()
+
+    def modules(self) -> Iterator[Any]:
+        for _, layer in self.named_modules():
+            yield layer
+
+    def apply(self, function: Callable[[Any], Any]) -> Self:
+        """Calls function with every layer, inner ones first."""
+        for _, child in self.named_children():
+            child.apply(function)
+        function(self)
+        return self
 
     def _numbered(self) -> list[str]:
         return [part for part in self.parts() if part.isdigit()]
@@ -135,3 +220,29 @@ class Layer:
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())
         return f"Layer({self._name!r}, {', '.join(self.parts())}: {count:,} parameters)"
+
+
+class Identity(Layer):
+    """A layer that is not there: it gives back what it is given, and has no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__("", {})
+
+    def __call__(self, x: Any) -> Any:
+        return x
+
+    def __repr__(self) -> str:
+        return "Identity()"
+
+
+def _sizes(shape: Shape) -> dict[str, Any]:
+    """What torch's layers tell of themselves, by the shape of their weight; bias: if there is
+    none."""
+    if len(shape) == 1:
+        return dict(normalized_shape=shape, bias=None)
+    if len(shape) == 2:
+        return dict(in_features=shape[1], out_features=shape[0], bias=None)
+    kernel = shape[2:]
+    return dict(
+        in_channels=shape[1], out_channels=shape[0], kernel_size=kernel, stride=kernel, bias=None
+    )

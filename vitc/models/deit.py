@@ -1,5 +1,8 @@
 """DeiT (Touvron et al. 2021): a Vision Transformer with a token and head for distillation."""
 
+from dataclasses import replace
+
+from vitc import checks
 from vitc.models.config import Config
 from vitc.models.init import Row
 from vitc.models.vision_transformer import VisionTransformer
@@ -41,10 +44,14 @@ class VisionTransformerDistilled(VisionTransformer):
         return super().rows(c)
 
     def set_distilled_training(self, enable: bool = True) -> None:
-        self.distilled_training = bool(enable)
+        self.distilled_training = checks.flag("enable", enable)
 
     def _head_mode(self) -> bool:
         return self.distilled_training and self.training
+
+    def _headless(self, c: Config) -> Config:
+        """It pools by its two tokens in any case."""
+        return replace(c, num_classes=0)
 
     def _head(self, b: Builder, x: Value, c: Config, pre_logits: bool) -> tuple[Value, ...]:
         return distilled_head(b, x, c, pre_logits, self._head_mode())

@@ -2,15 +2,16 @@
 2025), the Perception Encoder (Bolya et al. 2025), and Vision Transformers with rotary positions
 (Heo et al. 2024)."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
 from vitc.models.init import Draw, Row, in_mode, normal
+from vitc.models.model import Start
 from vitc.models.vision_transformer import VisionTransformer
 
 
@@ -19,13 +20,6 @@ def scaled(draw: Draw, factor: float) -> Draw:
         return factor * draw(*arguments)
 
     return scaled_draw
-
-
-class Kept(NamedTuple):
-    """What is left of a parameter."""
-
-    data: Array
-    requires_grad: bool
 
 
 class Eva(VisionTransformer):
@@ -63,10 +57,10 @@ class Eva(VisionTransformer):
             c = replace(c, num_classes=0, global_pool="", use_fc_norm=False)
         return c
 
-    def _remaining(self) -> dict[str, Any]:
-        old = super()._remaining()
+    def _remaining(self, depth: int) -> Mapping[str, Any]:
+        old = dict(super()._remaining(depth))
         if learned := old.get("rope.freqs"):
-            old["rope.freqs"] = Kept(learned.data[:, : self.config.depth], learned.requires_grad)
+            old["rope.freqs"] = Start(learned.data[:, :depth], learned.requires_grad)
         return old
 
 

@@ -1,7 +1,8 @@
 """Initial values of parameters, drawn per parameter from (seed, name), so that nothing depends on
 order.
 
-The distributions are those of timm in each of its modes. Its normal distributions are cut at +-2
+A draw is a `partial` of a function of this module, so that a model can be pickled. The
+distributions are those of timm in each of its modes. Its normal distributions are cut at +-2
 absolute, 100 standard deviations away, which no draw of ours reaches; so they are plain normal
 here.
 """
@@ -9,6 +10,7 @@ here.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,14 +37,14 @@ class Row(NamedTuple):
 
 def normal(std: float, cut: float = np.inf) -> Draw:
     """N(0, std); values beyond `cut` standard deviations are drawn again."""
+    return partial(_normal, std, cut)
 
-    def draw(generator: np.random.Generator, shape: Shape) -> Array:
-        values = generator.standard_normal(shape, dtype=np.float32)
-        while (far := np.abs(values) > cut).any():
-            values[far] = generator.standard_normal(int(far.sum()), dtype=np.float32)
-        return std * values
 
-    return draw
+def _normal(std: float, cut: float, generator: np.random.Generator, shape: Shape) -> Array:
+    values = generator.standard_normal(shape, dtype=np.float32)
+    while (far := np.abs(values) > cut).any():
+        values[far] = generator.standard_normal(int(far.sum()), dtype=np.float32)
+    return std * values
 
 
 def uniform(fan_in: int) -> Draw:
@@ -52,11 +54,19 @@ def uniform(fan_in: int) -> Draw:
 
 def _between(bound: float) -> Draw:
     """U(-bound, bound)."""
-    return lambda generator, shape: bound * (2 * generator.random(shape, dtype=np.float32) - 1)
+    return partial(_uniform, bound)
+
+
+def _uniform(bound: float, generator: np.random.Generator, shape: Shape) -> Array:
+    return bound * (2 * generator.random(shape, dtype=np.float32) - 1)
 
 
 def constant(value: float) -> Draw:
-    return lambda generator, shape: np.full(shape, value, dtype=np.float32)
+    return partial(_constant, value)
+
+
+def _constant(value: float, generator: np.random.Generator, shape: Shape) -> Array:
+    return np.full(shape, value, dtype=np.float32)
 
 
 def initial(row: Row, seed: int, dtype: str) -> Array:
@@ -124,4 +134,8 @@ def _fixed(row: Row) -> Row:
     if not match:
         return row
     scale = math.sqrt(2 * (int(match[1]) + 1))
-    return row._replace(draw=lambda generator, shape: row.draw(generator, shape) / scale)
+    return row._replace(draw=partial(_divided, scale, row.draw))
+
+
+def _divided(scale: float, draw: Draw, generator: np.random.Generator, shape: Shape) -> Array:
+    return draw(generator, shape) / scale

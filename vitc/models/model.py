@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from os import PathLike
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -17,11 +17,33 @@ from vitc.models.init import Row, initial
 from vitc.models.int8 import inner_linears, int8_rows
 from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
 from vitc.models.weights.keys import renamed
-from vitc.parameters import Layer, Parameter
-from vitc.program import Program, with_int8
+from vitc.parameters import Facts, Layer, Parameter, no_facts
+from vitc.program import Program, Shape, with_int8
 from vitc.tape import Output, Window, clock, no_grad
 
+
+class Start(NamedTuple):
+    """What a parameter starts as."""
+
+    data: Array
+    requires_grad: bool
+
+
+class _Starting(Protocol):
+    """A `Start`, or a parameter of another table."""
+
+    @property
+    def data(self) -> Array: ...
+    @property
+    def requires_grad(self) -> bool: ...
+
+
+NOTHING: Mapping[str, _Starting] = {}
+# What is built from the rows and the values.
+_BUILT = ("_rows", "shapes", "params", "window", "_parameters", "_layers", "_pool", "_programs",
+          "_int8", "_prefix")  # fmt: skip
 DTYPES = ("float32", "float64")
+Number = float  # which is a method below
 _PROGRAMS = 32  # of one model: a few parts, of a few image sizes each
 PRECISIONS = ("float32", "bf16")
 
@@ -36,45 +58,191 @@ class Model:
 
     name = "model"
     _precision = "float32"
-    grad_checkpointing = False
+    _checkpointing = False
+    _layers: Layer | None = None  # none until there is a table
+    training: bool
+    shapes: dict[str, Shape]
+    params: _vitc.Params
+    window: Window
+    _rows: tuple[Row, ...]
+    _parameters: dict[str, Parameter]
+    _pool: engine.Pool
+    _programs: dict[tuple[Any, ...], Program]
+    _int8: frozenset[int]  # rows in 8 bits
+    _prefix: str  # of the names that its parameters have in the table of a larger model
 
     def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
         checks.one_of("dtype", dtype, DTYPES)
         self.training = True
-        self._adopt(rows, dtype, {}, draw)
+        self._adopt(rows, dtype, draw=draw)
 
     def _adopt(
-        self, rows: Sequence[Row], dtype: str, old: Mapping[str, Parameter], draw: bool = True
+        self,
+        rows: Sequence[Row],
+        dtype: str,
+        old: Mapping[str, _Starting] = NOTHING,
+        *,
+        draw: bool = True,
+        **attributes: Any,
     ) -> None:
-        """Makes the table. Rows start as the old parameters of their name, else from their draw, or
-        from zero; those of a quantised model start frozen, since nothing is trained through it."""
+        """Makes the table, and gives the model these attributes with it: all or, if it raises,
+        nothing. Rows start as in old, else from their draw, or from zero; those of a quantised
+        model start frozen, since nothing is trained through it."""
         quantized = any(row.int8 for row in rows)
-        self._rows = tuple(rows)
-        self.shapes = {row.name: row.shape for row in rows}
-        self.params = _vitc.Params(
+        params = _vitc.Params(
             [(row.name, row.shape, "int8" if row.int8 else None) for row in rows], dtype
         )
         for i, row in enumerate(rows):
             before = old.get(row.name)
             if before or draw:
-                self.params.write(i, before.data if before else initial(row, clock.seed, dtype))
-            self.params.set_requires_grad(i, before.requires_grad if before else not quantized)
-        self.window = Window(self.params)
-        self._parameters = {
-            row.name: Parameter(row.name, self.params, i, self.window) for i, row in enumerate(rows)
+                params.write(i, before.data if before else initial(row, clock.seed, dtype))
+            params.set_requires_grad(i, before.requires_grad if before else not quantized)
+        window = Window(params)
+        parameters = {
+            row.name: Parameter(row.name, params, i, window) for i, row in enumerate(rows)
         }
-        self._layers = Layer("", self._parameters)
-        self._pool = engine.Pool(self.params)
-        self._pool.checkpointing = self.grad_checkpointing
-        self._pool.bf16 = self.precision == "bf16"
-        self._programs: dict[tuple[Any, ...], Program] = {}
-        self._int8 = frozenset(i for i, row in enumerate(rows) if row.int8)
+        pool = engine.Pool(params)
+        pool.checkpointing, pool.bf16 = self._checkpointing, self._precision == "bf16"
+        vars(self).update(
+            attributes,
+            _rows=tuple(rows),
+            shapes={row.name: row.shape for row in rows},
+            params=params,
+            window=window,
+            _parameters=parameters,
+            _pool=pool,
+            _programs={},
+            _int8=frozenset(i for i, row in enumerate(rows) if row.int8),
+            _prefix="",
+        )
+        self._layers = Layer("", parameters, self._facts())
+
+    def __copy__(self) -> Self:
+        """Another model over the same parameters."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """An independent model with the same weights and settings, without the gradients."""
-        twin = copy(self)
+        memo[id(self)] = twin = object.__new__(type(self))
+        vars(twin).update(deepcopy(self._own(), memo))
         twin._adopt(self._rows, self.params.dtype, self._parameters)
         return twin
+
+    def _own(self) -> dict[str, Any]:
+        """The attributes that are not built from rows and values."""
+        return {name: value for name, value in vars(self).items() if name not in _BUILT}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `pickle` keeps: settings and values, as of a deep copy."""
+        values = {n: Start(np.array(p.data), p.requires_grad) for n, p in self.named_parameters()}
+        return dict(own=self._own(), rows=self._rows, dtype=self.params.dtype, values=values)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["own"])
+        self._adopt(state["rows"], state["dtype"], state["values"])
+
+    # ------------------------------------------------------------------------------- its parts
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._layers, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Attributes are set as ever, but a part of the model only where that has a meaning."""
+        if self._layers is None or not self._is_part(name):
+            object.__setattr__(self, name, value)
+        elif isinstance(parameter := self._layers.child(name), Parameter) and value is not None:
+            parameter.data = value
+        else:
+            self._replace(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._layers is not None and self._is_part(name):
+            raise AttributeError(f"{name} cannot be deleted; {self._instead(name)}")
+        object.__delattr__(self, name)
+
+    def _is_part(self, name: str) -> bool:
+        """Whether an attribute of this name is computed from the parameters or the settings."""
+        return name in self._layers.parts() if self._layers else False
+
+    def _replace(self, name: str, value: Any) -> None:
+        """Puts a value in place of a part, or raises `AttributeError`."""
+        raise AttributeError(f"{name} cannot be replaced; {self._instead(name)}")
+
+    def _instead(self, name: str) -> str:
+        """What to do instead."""
+        return "values of parameters are written by load_state_dict, edit() or an assignment"
+
+    def _facts(self) -> Facts:
+        """What is known of layers by their names, besides their parameters."""
+        return no_facts
+
+    def named_children(self) -> Iterator[tuple[str, Any]]:
+        """The outermost layers, by name."""
+        return self._table.named_children()
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """The model, as "", and all its layers by their dotted names, outer ones first."""
+        yield "", self
+        for _, child in self.named_children():
+            yield from child.named_modules()
+
+    def children(self) -> Iterator[Any]:
+        for _, child in self.named_children():
+            yield child
+
+    def modules(self) -> Iterator[Any]:
+        for _, layer in self.named_modules():
+            yield layer
+
+    def apply(self, function: Callable[[Any], Any]) -> Self:
+        """Calls function with every layer, inner ones first, and then with the model."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    @property
+    def _table(self) -> Layer:
+        assert self._layers is not None
+        return self._layers
+
+    # ------------------------------------------------------------------------------- where it is
+
+    def to(self, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Self:
+        """The model, for "cpu" and the dtype that it has, in torch's words; nothing is done.
+
+        Raises `ValueError` for another device or dtype, saying what to do.
+        """
+        for word in (_word(device), _word(dtype)):
+            if word.split(":")[0] not in ("cpu", "", self.params.dtype):
+                raise ValueError(
+                    f"the model is on the CPU in {self.params.dtype}, it cannot move to "
+                    f"{shown(word)}: create_model(dtype='float64') makes one in double precision, "
+                    "model.precision = 'bf16' computes in bfloat16, and there is no other device"
+                )
+        return self
+
+    def cpu(self) -> Self:
+        return self
+
+    def float(self) -> Self:
+        return self.to("float32")
+
+    def double(self) -> Self:
+        return self.to("float64")
+
+    def half(self) -> Self:
+        return self.to("float16")
+
+    def bfloat16(self) -> Self:
+        return self.to("bfloat16")
+
+    def cuda(self, device: Any = None) -> Self:
+        return self.to("cuda")
 
     # ------------------------------------------------------------------------------- running
 
@@ -112,14 +280,24 @@ class Model:
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keeps for backward only what is between two blocks, and recomputes the rest: less
         memory, a quarter more time, the same bits. timm's name."""
-        self.grad_checkpointing = self._pool.checkpointing = bool(enable)
+        enable = checks.flag("enable", enable)
+        self._checkpointing = self._pool.checkpointing = enable
 
-    def run_flops(self, *, training: bool, mode: bool) -> tuple[float, float]:
+    @property
+    def grad_checkpointing(self) -> bool:
+        """Whether `set_grad_checkpointing` is on; may be assigned."""
+        return self._checkpointing
+
+    @grad_checkpointing.setter
+    def grad_checkpointing(self, enable: bool) -> None:
+        self.set_grad_checkpointing(enable)
+
+    def run_flops(self, *, training: bool, mode: bool) -> tuple[Number, Number]:
         """Operations of `forward` and of its backward per image, a multiply-add being two; the
         arguments are those of `run_bytes`."""
         return self._pool.flops(self._forward_program(mode), keep=training)
 
-    def measured_speed(self, images: int = 2) -> float:
+    def measured_speed(self, images: int = 2) -> Number:
         """Operations per second of a pass in evaluation mode, after one that plans and packs. It
         leaves nothing behind, neither memory nor a draw."""
         program, pool = self.program(), engine.Pool(self.params)
@@ -137,7 +315,7 @@ class Model:
 
     def train(self, mode: bool = True) -> Self:
         """Dropout and drop path act from now on (or not)."""
-        self.training = bool(mode)
+        self.training = checks.flag("mode", mode)
         return self
 
     def eval(self) -> Self:
@@ -156,17 +334,21 @@ class Model:
 
     @precision.setter
     def precision(self, precision: str) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is {shown(precision)}, expected {' or '.join(PRECISIONS)}")
+        precision = self._possible(precision)
+        self._precision = precision
+        self._pool.bf16 = precision == "bf16"
+
+    def _possible(self, precision: str) -> str:
+        """The precision that such a model can have here. Raises `ValueError` for none."""
+        checks.one_of("precision", precision, PRECISIONS)
         if precision == "bf16" and self.params.dtype != "float32":
             raise ValueError("bf16 is for models of float32")
         if precision == "bf16" and not _vitc.config()["bf16"]:
             warnings.warn(
-                "this processor (or VITC_ISA) has no bfloat16: computing in float32", stacklevel=2
+                "this processor (or VITC_ISA) has no bfloat16: computing in float32", stacklevel=3
             )
             precision = "float32"
-        self._precision = precision
-        self._pool.bf16 = precision == "bf16"
+        return precision
 
     @property
     def quantized(self) -> bool:
@@ -183,18 +365,13 @@ class Model:
 
     def requires_grad_(self, flag: bool = True) -> Self:
         """Freezes or unfreezes every parameter."""
-        self._layers.requires_grad_(flag)
+        self._table.requires_grad_(flag)
         return self
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
         with self.window.lock:
             self.params.zero_gradients()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._layers, name)
 
     # ------------------------------------------------------------------------------- weights
 
@@ -210,13 +387,24 @@ class Model:
         Raises `ValueError` listing the faults by name: missing and unexpected keys (unless
         strict=False), wrong shapes, and infinite or NaN values (unless allow_nonfinite=True).
         """
-        dtypes = dict(zip(self.params.names, self.params.dtypes, strict=True))
-        ready, keys = check_state(
+        ready, keys = self.checked_state(state, strict, allow_nonfinite=allow_nonfinite)
+        self.write(ready)
+        return keys
+
+    def checked_state(
+        self, state: Mapping[str, Any], strict: bool = True, *, allow_nonfinite: bool = False
+    ) -> tuple[dict[str, Array], IncompatibleKeys]:
+        """What `load_state_dict` writes, and what it returns; it raises the same."""
+        dtypes = {name: str(p.dtype) for name, p in self.named_parameters()}
+        return check_state(
             state, self.shapes, dtypes, strict=strict, allow_nonfinite=allow_nonfinite
         )
+
+    def write(self, ready: Mapping[str, Array]) -> None:
+        """Writes what `checked_state` gave."""
         for name, value in ready.items():
-            self.params.write(self._parameters[name].index, value)
-        return keys
+            parameter = self._parameters[name]
+            parameter.owner.write(parameter.index, value)
 
     @contextmanager
     def edit(self) -> Iterator[dict[str, Array]]:
@@ -254,16 +442,17 @@ class Model:
         self, source: object, weights: Weights, strict: bool = True, allow_nonfinite: bool = False
     ) -> IncompatibleKeys:
         """Takes what a file held; source: where that was, for the errors."""
-        state, metadata = weights.state, weights.metadata
-        if metadata.get("quantization") and not self.quantized:
-            self.hold_int8(self.int8_weights(), draw=not strict)
+        twin, metadata = copy(self), weights.metadata
         try:
-            state = renamed(state, self.shapes)
-            keys = self.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
+            precision = self._possible(metadata.get("precision", self.precision))
+            if metadata.get("quantization") and not self.quantized:
+                twin.hold_int8(self.int8_weights(), draw=not strict)
+            state = renamed(weights.state, twin.shapes)
+            keys = twin.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
-        if metadata.get("precision") == "bf16":
-            self.precision = "bf16"
+        twin.precision = precision
+        vars(self).update(vars(twin))
         return keys
 
     def int8_weights(self) -> list[str]:
@@ -273,9 +462,10 @@ class Model:
     def hold_int8(self, names: Collection[str], *, draw: bool = False) -> None:
         """Makes room for 8 bits and a scale per output channel in place of the named weights.
 
-        The parameters have no values then, unless they are drawn: load a state dict.
+        These have no values then, unless they are drawn: load a state dict.
         """
-        self._adopt(int8_rows(self._rows, names), self.params.dtype, {}, draw=draw)
+        kept = {n: Start(p.data, False) for n, p in self.named_parameters() if n not in names}
+        self._adopt(int8_rows(self._rows, names), self.params.dtype, kept, draw=draw)
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())
@@ -283,3 +473,15 @@ class Model:
 
     def _described(self) -> str:
         return self.name
+
+
+def _word(place: Any) -> str:
+    """A device or dtype, or its name, as a word, whatever library it is of; "" for None."""
+    if place is None:
+        return ""
+    if isinstance(place, type):
+        return place.__name__
+    kinds = ("device", "dtype")
+    named = isinstance(place, np.dtype) or type(place).__name__ in kinds
+    word = str(place) if named else place if isinstance(place, str) else shown(place)
+    return word.removeprefix("torch.")

@@ -1,21 +1,27 @@
 """The Vision Transformer (Dosovitskiy et al. 2021), with timm's parameter names and arguments."""
 
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import fields, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Self
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.errors import shown
 from vitc.models.adapt import adapted
 from vitc.models.blocks import BLOCK_TYPES
-from vitc.models.config import Config
+from vitc.models.config import POOLS, Config
 from vitc.models.init import Row, in_mode, initial, normal, uniform
+from vitc.models.int8 import int8_rows
 from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows, pool
+from vitc.models.linear import Linear
 from vitc.models.masks import NO_MASK, Masking, masked, masking
-from vitc.models.model import Model
+from vitc.models.model import Model, Start
+from vitc.parameters import Facts, Identity, Layer, Parameter
 from vitc.program import Builder, Program, Value, with_attention_probs
 from vitc.tape import clock, no_grad
 
@@ -131,20 +137,55 @@ def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int,
     """The blocks that timm's `indices` means, counted from 0: all, the last n, or these."""
     if indices is None:
         return tuple(range(depth))
-    if isinstance(indices, int):
-        if not 0 < indices <= depth:
-            raise ValueError(f"indices is {shown(indices)}, expected 1 to the {depth} blocks")
-        return tuple(range(depth - indices, depth))
-    if not indices or not all(-depth <= i < depth for i in indices):
-        raise ValueError(
-            f"indices is {shown(indices)}, expected blocks from {-depth} to {depth - 1}"
-        )
-    return tuple(sorted({i % depth for i in indices}))
+    if not isinstance(indices, Iterable):
+        count = checks.integer("indices", indices, 1, depth)
+        return tuple(range(depth - count, depth))
+    chosen = [checks.integer("indices", i, -depth, depth - 1) for i in indices]
+    if not chosen:
+        raise ValueError(f"indices is {shown(indices)}, expected one block or more")
+    return tuple(sorted({i % depth for i in chosen}))
 
 
 # ------------------------------------------------------------------------------------- the model
 
 Part = str | tuple[Any, ...]  # of the forward pass: what a program computes
+
+# What timm's models have in the place of a layer or token that a model is without.
+ABSENT: dict[str, type[Identity] | None] = {
+    **dict.fromkeys(("norm_pre", "norm", "fc_norm", "head"), Identity),
+    **dict.fromkeys(("attn_pool", "cls_token", "reg_token", "pos_embed"), None),
+}
+# What changes a part of a model, in place of an assignment.
+_HEAD = (
+    "reset_classifier() gives another head and pooling, a vitc.nn.Linear can be assigned to head"
+)
+_DEPTH = "prune_intermediate_layers() removes blocks and norms"
+_SIZE = "set_input_size() changes the size of images and patches"
+_SELF = "override it in a subclass"
+INSTEAD = {
+    **dict.fromkeys(("head", "head_dist", "num_classes", "global_pool", "attn_pool"), _HEAD),
+    **dict.fromkeys(("blocks", "depth", "norm", "norm_pre", "fc_norm", "final_norm"), _DEPTH),
+    **dict.fromkeys(("patch_embed", "img_size", "patch_size", "grid_size", "pos_embed"), _SIZE),
+    **dict.fromkeys(("forward_features", "forward_head", "pool"), _SELF),
+    **dict.fromkeys(("head_drop", "pos_drop", "patch_drop"), "create_model takes their rates"),
+    **dict.fromkeys(("cls_token", "reg_token", "dist_token"), "the model has them or has not"),
+    **dict.fromkeys(("config", "default_cfg"), "create_model makes a model of other arguments"),
+}
+ARGUMENTS = frozenset(field.name for field in fields(Config))
+
+
+def layer_facts(c: Config, name: str) -> dict[str, Any]:
+    """What timm's layers tell of themselves, besides the sizes of their weights."""
+    if name == "patch_embed":
+        return dict(
+            img_size=c.image, patch_size=c.patch, grid_size=c.grid, num_patches=c.num_patches
+        )
+    scaling = "Scaling" in c.block_fn and re.fullmatch(r"blocks\.\d+", name)
+    if scaling or re.fullmatch(r"blocks\.\d+\.(attns\.\d+\.)?attn", name):
+        return dict(num_heads=c.num_heads, head_dim=c.head_dim, scale=c.head_dim**-0.5)
+    if re.search(r"(^|[._])norm[^.]*$", name):
+        return dict(eps=c.norm_eps)
+    return {}
 
 
 class VisionTransformer(Model):
@@ -167,7 +208,7 @@ class VisionTransformer(Model):
         dtype: str = "float32",
         draw: bool = True,
     ) -> None:
-        self.name, self.config = name, config
+        self.name, self._config = name, config
         self.pretrained_cfg = dict(pretrained_cfg or {})
         super().__init__(self.rows(config), dtype, draw)
 
@@ -298,18 +339,24 @@ class VisionTransformer(Model):
         is dynamic. Raises `ValueError` for a size that is not a number of whole patches."""
         c = self.config
         shape: tuple[int, ...] = np.shape(x) if c.dynamic_img_size else ()
-        if len(shape) != 4 or shape[1] != c.in_chans or shape[2:] == c.image:
+        if len(shape) != 4 or shape[1] != c.in_chans:
             return x, c.image  # what is wrong with it is reported where it is run
-        height, width = shape[2:]
-        below, beside = -height % c.patch[0], -width % c.patch[1]
-        if below or beside:
-            if not c.dynamic_img_pad:
-                raise ValueError(
-                    f"images of {height} x {width}, expected multiples of the patch "
-                    f"{c.patch[0]} x {c.patch[1]} (dynamic_img_pad=True pads them)"
-                )
-            x = np.pad(as_array(x), [(0, 0), (0, 0), (0, below), (0, beside)])
-        return x, (height + below, width + beside)
+        image = (shape[2], shape[3])
+        padded = self._padded(image)
+        if padded == image:
+            return x, image
+        if not c.dynamic_img_pad:
+            raise ValueError(
+                f"images of {image[0]} x {image[1]}, expected multiples of the patch "
+                f"{c.patch[0]} x {c.patch[1]} (dynamic_img_pad=True pads them)"
+            )
+        rest = [(0, new - old) for old, new in zip(image, padded, strict=True)]
+        return np.pad(as_array(x), [(0, 0), (0, 0), *rest]), padded
+
+    def _padded(self, image: Grid) -> Grid:
+        """The next size of whole patches."""
+        height, width = (-side % p for side, p in zip(image, self.config.patch, strict=True))
+        return image[0] + height, image[1] + width
 
     def _image_of(self, tokens: Any) -> Grid:
         """A size of image that has as many patches as there are tokens."""
@@ -343,7 +390,9 @@ class VisionTransformer(Model):
         return self._program(key, lambda: masked(self._build(part, draws, image), masking))
 
     def _forward_program(self, training: bool) -> Program:
-        return self._part("forward", training and self.config.draws, self.config.image)
+        c = self.config
+        image = self._padded(c.image) if c.dynamic_img_pad else c.image
+        return self._part("forward", training and c.draws, image)
 
     def _head_mode(self) -> bool:
         """What else, besides dropout, the head depends on."""
@@ -354,7 +403,8 @@ class VisionTransformer(Model):
         c = replace(self.config if draws else self.config.without_dropout(), img_size=image)
         b = Builder(self.shapes)
         if isinstance(part, tuple):
-            return b.finish(*self._inner(b, part, c))
+            vector = part[0] == "pool" and part[1] != ""
+            return b.finish(*self._inner(b, part, c), vector=vector)
         if part in ("forward", "features"):
             x = features(b, b.input((c.in_chans, *c.image)), c, self.grid_size)
         else:
@@ -369,7 +419,8 @@ class VisionTransformer(Model):
 
     def _inner(self, b: Builder, part: tuple[Any, ...], c: Config) -> list[Value]:
         """("blocks", *indices): the tokens after these blocks, of which the last is the greatest.
-        ("split", norm): the patches of a block's tokens, and the others if there are any."""
+        ("split", norm): the patches of a block's tokens, and the others if there are any.
+        ("pool", global_pool): the pooled tokens."""
         if part[0] == "blocks":
             image = b.input((c.in_chans, *c.image))
             first = embedded(b, image, c, self.grid_size)
@@ -377,6 +428,8 @@ class VisionTransformer(Model):
             return [tokens[i] for i in part[1:]]
         prefix = self.num_prefix_tokens
         x = b.input((prefix + c.num_patches, c.embed_dim))
+        if part[0] == "pool":
+            return [pool(b, x, prefix, c.num_patches, replace(c, global_pool=part[1]))]
         x = outer_norm(b, x, "norm", c) if part[1] else x
         rest = [b.select(x, 0, prefix)] if prefix else []
         return [b.select(x, prefix, c.num_patches), *rest]
@@ -384,7 +437,89 @@ class VisionTransformer(Model):
     def _head(self, b: Builder, x: Value, c: Config, pre_logits: bool) -> tuple[Value, ...]:
         return head(b, x, self.num_prefix_tokens, c, pre_logits)
 
+    # ------------------------------------------------------------------------------- its parts
+
+    @property
+    def config(self) -> Config:
+        """The arguments as they are now."""
+        return self._config
+
+    def __getattr__(self, name: str) -> Any:
+        """Parameters and layers; of those that timm has as well and this model does not, what timm
+        has in their place."""
+        if name in ABSENT and self._layers is not None and self._layers.child(name) is None:
+            kind = ABSENT[name]
+            return kind and kind()
+        return super().__getattr__(name)
+
+    def _facts(self) -> Facts:
+        return partial(layer_facts, self.config)
+
+    def _is_part(self, name: str) -> bool:
+        return name in INSTEAD or name in ARGUMENTS or super()._is_part(name)
+
+    def _instead(self, name: str) -> str:
+        usual = "create_model takes it" if name in ARGUMENTS else super()._instead(name)
+        return INSTEAD.get(name) or usual
+
+    def _replace(self, name: str, value: Any) -> None:
+        """Takes `vitc.nn.Linear` and `Identity` as a head, and the first blocks as the blocks."""
+        if name in self.heads and isinstance(value, Identity):
+            self.reset_classifier(0)
+        elif name in self.heads and isinstance(value, Linear):
+            self._take_head(name, value)
+        elif name == "blocks" and self._are_first_blocks(value):
+            self._rebuild(self._shortened(len(value)), self._remaining(len(value)))
+        else:
+            super()._replace(name, value)
+
+    def _take_head(self, name: str, layer: Linear) -> None:
+        classes = self.num_classes if len(self.heads) > 1 else layer.out_features
+        if fault := self._fault_of_head(layer, classes):
+            raise AttributeError(f"{layer!r} cannot be the {name}: {fault}; {self._instead(name)}")
+        values = {f"{name}.{row}": parameter for row, parameter in layer.named_parameters()}
+        others = dict(self.named_parameters()) if self.num_classes == classes else self._trunk()
+        self._rebuild(replace(self.config, num_classes=classes), {**others, **values})
+        layer.become(self, name)
+
+    def _fault_of_head(self, layer: Linear, classes: int) -> str:
+        """Why this cannot be a head; "" if it can."""
+        if layer._prefix:
+            return f"it is the {layer._prefix} of a model already"
+        if (layer.in_features, layer.out_features) != (self.embed_dim, classes):
+            return f"expected {self.embed_dim} -> {classes}"
+        if "bias" not in layer.shapes:
+            return "it has no bias"
+        ours, its = self.params.dtype, layer.params.dtype
+        return "" if ours == its else f"it is of {its}, the model of {ours}"
+
+    def _are_first_blocks(self, value: Any) -> bool:
+        """Whether these are blocks of this model from the first on."""
+        if not isinstance(value, Layer | list | tuple) or not 0 < len(value) <= self.config.depth:
+            return False
+        return all(
+            isinstance(block, Layer)
+            and [*block.named_parameters()] == [*self.blocks[i].named_parameters()]
+            for i, block in enumerate(value)
+        )
+
+    def pool(self, x: Any, pool_type: str | None = None) -> Any:
+        """Tokens (batch, P+N, D) -> (batch, D), before `fc_norm`; as they are without pooling.
+
+        pool_type: one of "", "token", "avg", "max", "avgmax" in place of the model's.
+        """
+        c = self.config
+        if pool_type is not None and c.global_pool not in ("map", "prr"):
+            checks.one_of("pool_type", pool_type, POOLS[:5])
+        else:
+            pool_type = c.global_pool
+        return self._outputs(("pool", pool_type), x, self._image_of(x))
+
     # ------------------------------------------------------------------------------- description
+
+    @property
+    def in_chans(self) -> int:
+        return self.config.in_chans
 
     @property
     def embed_dim(self) -> int:
@@ -474,18 +609,19 @@ class VisionTransformer(Model):
         Position embedding and patch kernel are resampled as `create_model` does for weights of
         another size. The table of parameters is rebuilt, so do it before making an optimizer.
         """
-        c, old = self.config, dict(self.named_parameters())
-        self.config = replace(c, img_size=img_size or c.img_size, patch_size=patch_size or c.patch)
-        shapes = {row.name: row.shape for row in self.rows(self.config)}
+        c = self.config
+        c = replace(
+            c,
+            img_size=c.img_size if img_size is None else img_size,
+            patch_size=c.patch_size if patch_size is None else patch_size,
+        )
+        shapes = {row.name: row.shape for row in self._rows_for(c)}
         state = adapted(
-            self.state_dict(), shapes, grid=self.grid_size, stated=c.image, guessed=c.image,
-            prefix=self.num_positions - c.num_patches, heads=self.heads,
+            self.state_dict(), shapes, grid=c.grid, stated=self.config.image,
+            guessed=self.config.image, prefix=self.num_positions - self.config.num_patches,
+            heads=self.heads,
         )  # fmt: skip
-        trained = {name: parameter.requires_grad for name, parameter in old.items()}
-        self._adopt(self.rows(self.config), self.params.dtype, {}, draw=False)
-        self.load_state_dict(state, allow_nonfinite=True)
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad = trained[name]
+        self._rebuild(c, {n: Start(state[n], p.requires_grad) for n, p in self.named_parameters()})
 
     def prune_intermediate_layers(
         self,
@@ -497,27 +633,48 @@ class VisionTransformer(Model):
 
         indices: as in `forward_intermediates`. Returns them counted from 0.
         """
-        c, taken = self.config, list(chosen_blocks(self.config.depth, indices))
-        rate = c.drop_path_rate * taken[-1] / max(c.depth - 1, 1)
-        c = replace(c, depth=taken[-1] + 1, drop_path_rate=rate)
-        self.config = c = self._pruned(c, prune_norm, prune_head)
-        self._adopt(self.rows(c), self.params.dtype, self._remaining())
+        prune_norm = checks.flag("prune_norm", prune_norm)
+        prune_head = checks.flag("prune_head", prune_head)
+        taken = list(chosen_blocks(self.config.depth, indices))
+        c = self._pruned(self._shortened(taken[-1] + 1), prune_norm, prune_head)
+        self._rebuild(c, self._remaining(c.depth))
         return taken
 
     def _pruned(self, c: Config, prune_norm: bool, prune_head: bool) -> Config:
-        if prune_norm or (prune_head and c.norm_after_pooling):
+        if prune_head if c.norm_after_pooling else prune_norm:
             c = replace(c, final_norm=False)
-        if prune_head:
-            c = replace(c, num_classes=0, global_pool="", fc_norm=False)
-        return c
+        return self._headless(c) if prune_head else c
 
-    def _remaining(self) -> dict[str, Any]:
-        """The parameters, as far as they are of blocks that are still there."""
-        return dict(self.named_parameters())
+    def _remaining(self, depth: int) -> Mapping[str, Any]:
+        """What the parameters start as with the first blocks only."""
+        return self._parameters
+
+    def _shortened(self, depth: int) -> Config:
+        """With the first blocks only, whose drop path stays what it was."""
+        c = self.config
+        rate = c.drop_path_rate * (depth - 1) / max(c.depth - 1, 1)
+        return replace(c, depth=depth, drop_path_rate=rate)
+
+    def _headless(self, c: Config) -> Config:
+        return replace(c, num_classes=0, global_pool="", fc_norm=False)
+
+    def _rebuild(self, c: Config, old: Mapping[str, Any]) -> None:
+        """Makes the model one of another config, or raises and leaves it as it is. old: what its
+        parameters start as; the others are drawn, heads as torch draws its linear layer."""
+        self._adopt(self._rows_for(c), self.params.dtype, old, _config=c)
+
+    def _rows_for(self, c: Config) -> list[Row]:
+        """The rows of another config; what is in 8 bits stays so."""
+        fresh = uniform(c.embed_dim)
+        rows = [
+            row._replace(draw=fresh) if row.name.split(".")[0] in self.heads else row
+            for row in self.rows(c)
+        ]
+        return int8_rows(rows, [self._rows[i].name for i in self._int8])
 
     def get_classifier(self) -> Any:
-        """The head, or the pair of heads; None without classes."""
-        found = tuple(self._layers.child(name) for name in self.heads)
+        """The head, or the pair of heads; `vitc.nn.Identity` without classes."""
+        found = tuple(getattr(self, name) for name in self.heads)
         return found[0] if len(found) == 1 else found
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> Self:
@@ -527,12 +684,12 @@ class VisionTransformer(Model):
         removed, not added. The table of parameters is rebuilt, so do it before making an
         optimizer.
         """
-        self.config = self._repooled(global_pool, num_classes)
-        trunk = {k: p for k, p in self.named_parameters() if k.split(".")[0] not in self.heads}
-        fresh = uniform(self.config.embed_dim)
-        rows = [r if r.name in trunk else r._replace(draw=fresh) for r in self.rows(self.config)]
-        self._adopt(rows, self.params.dtype, trunk)
+        self._rebuild(self._repooled(global_pool, num_classes), self._trunk())
         return self
+
+    def _trunk(self) -> dict[str, Parameter]:
+        """All parameters but those of the heads."""
+        return {k: p for k, p in self.named_parameters() if k.split(".")[0] not in self.heads}
 
     def _repooled(self, global_pool: str | None, num_classes: int) -> Config:
         c = self.config

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vitc.arrays import Array
 from vitc.errors import nearest, shown
+from vitc.models.features import FeatureGetterNet
 from vitc.models.model import Model
 from vitc.models.weights import IncompatibleKeys
 from vitc.parameters import Parameter
@@ -82,6 +83,8 @@ class Module(WithHyperParameters, ModuleHooks):
         for name, value in vars(self).items():
             if isinstance(value, Model | Module):
                 yield name, value
+            elif isinstance(value, FeatureGetterNet):  # whose parameters timm calls so, too
+                yield f"{name}.model", value.model
 
     def named_models(self) -> Iterator[tuple[str, Model]]:
         """Every model in it, once, by the first path of attributes that leads there, in order."""
@@ -112,7 +115,7 @@ class Module(WithHyperParameters, ModuleHooks):
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Writes the values of state into the models.
+        """Writes the values of state into the models; nothing is written if it raises.
 
         Raises `ValueError` as `Model.load_state_dict` does, and for keys of no model.
         """
@@ -121,11 +124,15 @@ class Module(WithHyperParameters, ModuleHooks):
         if strange and strict:
             raise ValueError("the state dict has keys of no model: " + ", ".join(strange))
         missing: list[str] = []
+        checked = []
         for name, model in self.named_models():
             part = {k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}.")}
-            keys = model.load_state_dict(part, strict)
+            ready, keys = model.checked_state(part, strict)
+            checked.append((model, ready))
             missing += [f"{name}.{key}" for key in keys.missing_keys]
             strange += [f"{name}.{key}" for key in keys.unexpected_keys]
+        for model, ready in checked:
+            model.write(ready)
         return IncompatibleKeys(missing, strange)
 
     def train(self, mode: bool = True) -> Self:

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitc import _vitc
 from vitc.arrays import Array, as_array
-from vitc.errors import shown
+from vitc.parameters import fault
 from vitc.program import Shape
 
 
@@ -40,25 +39,10 @@ def check_state(
     ready: dict[str, Array] = {}
     for name in (name for name in shapes if name in state):
         array = as_array(state[name])
-        fault = _fault(array, shapes[name], dtypes[name], allow_nonfinite)
-        if fault:
-            faults.append(f"{name}: {fault}")
+        if wrong := fault(array, shapes[name], dtypes[name], allow_nonfinite):
+            faults.append(f"{name}: {wrong}")
         else:
             ready[name] = np.ascontiguousarray(array, dtype=dtypes[name])
     if faults:
         raise ValueError("the state dict does not fit the model:\n  " + "\n  ".join(faults))
     return ready, keys
-
-
-def _fault(array: Array, shape: Shape, dtype: str, allow_nonfinite: bool) -> str | None:
-    if array.shape != shape:
-        return f"shape {array.shape}, expected {shape}"
-    if dtype == "int8":
-        return None if array.dtype == np.int8 else f"dtype {shown(array.dtype)}, expected int8"
-    if array.dtype.kind != "f":
-        return f"dtype {shown(array.dtype)}, expected floating point numbers"
-    wide = np.ascontiguousarray(array, dtype=np.result_type(array.dtype, np.float32))
-    bad = 0 if allow_nonfinite else _vitc.count_nonfinite(wide)
-    return (
-        f"{bad} of {array.size} values are infinite or NaN (allow_nonfinite=True)" if bad else None
-    )
