@@ -123,8 +123,12 @@ def test_models_are_adapted_as_timm_adapts_them(file: Path, name: str) -> None:
 
 
 def test_a_head_for_other_classes_starts_fresh_and_a_warning_says_so(file: Path) -> None:
+    overlay = dict(file=str(file), input_size=(3, 96, 96))
+    arguments = dict(depth=2, img_size=96, num_classes=3)
     with pytest.warns(UserWarning, match="for 7 classes, the model has 3: head starts fresh"):
-        model = create_model("test_vit", depth=2, img_size=96, num_classes=3, checkpoint_path=file)
+        model = create_model("test_vit", True, pretrained_cfg_overlay=overlay, **arguments)
+    with pytest.raises(ValueError, match=r"m\.pth: head is for 7 classes, the model has 3: .*=7"):
+        create_model("test_vit", checkpoint_path=file, **arguments)
     fresh = create_model("test_vit", depth=2, img_size=96, num_classes=3)
     assert np.array_equal(model.head.weight.data, fresh.head.weight.data)
     assert not np.array_equal(model.norm.weight.data, fresh.norm.weight.data)
@@ -145,8 +149,9 @@ def test_both_heads_of_a_distilled_model_are_dropped(tmp_path: Path) -> None:
     arguments = dict(depth=1, embed_dim=24)
     name = "deit_tiny_distilled_patch16_224"
     create_model(name, num_classes=5, **arguments).save(tmp_path / "m.safetensors")
+    overlay = dict(file=tmp_path / "m.safetensors")
     with pytest.warns(UserWarning) as told:
-        create_model(name, num_classes=2, checkpoint_path=tmp_path / "m.safetensors", **arguments)
+        create_model(name, True, pretrained_cfg_overlay=overlay, num_classes=2, **arguments)
     assert [str(w.message).split(": ")[1] for w in told] == [
         "head starts fresh",
         "head_dist starts fresh",

@@ -175,7 +175,10 @@ def test_pickled_weights_are_taken_where_there_are_no_others(hub: Hub, tmp_path:
 def test_what_is_not_there_is_named(hub: Hub, tmp_path: Path) -> None:
     del hub.files[f"{REPOSITORY}/model.safetensors"]
     sentence = told(client(hub, tmp_path / "home", NAMED))
-    assert "NoSuchEntry" in sentence and f"{REPOSITORY} has no file pytorch_model.bin" in sentence
+    assert (
+        "NoSuchEntry" in sentence
+        and f"{REPOSITORY} has no file model.safetensors or pytorch_model.bin" in sentence
+    )
     hub.files.clear()
     sentence = told(client(hub, tmp_path / "home", NAMED))
     assert f"there is no repository {REPOSITORY} on {hub.url} (404)" in sentence

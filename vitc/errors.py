@@ -17,9 +17,10 @@ import numpy as np
 
 from vitc._vitc import VitcError
 
-__all__ = ["VitcError", "listed", "nearest", "shown"]
+__all__ = ["VitcError", "listed", "nearest", "said", "shown"]
 
 _LONGEST, _ITEMS = 200, 10  # characters of a value, elements of a list
+_LONGEST_NAME, _LONGEST_TEXT = 80, 1500
 _KNOWN = 30  # words of those that are known
 
 
@@ -37,7 +38,23 @@ def nearest(word: object, known: Iterable[str]) -> str:
 def listed(words: Sequence[object], most: int = 10) -> str:
     """The first of some numbers or short texts, and how many more there are: "a, b and 7 more"."""
     more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(_cut(str(word)) for word in words[:most]) + more
+    return ", ".join(word_of(str(word)) for word in words[:most]) + more
+
+
+def word_of(name: str) -> str:
+    """A name that may come from a file, cut where it is long, and in printable characters."""
+    name = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
+def said(error: BaseException) -> str:
+    """What an error says of a file that may have been made to harm: cut, and in printable
+    characters."""
+    if isinstance(error, KeyError):
+        return f"it has no {shown(error.args[0] if error.args else '')}"
+    text = str(error) or type(error).__name__
+    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:

@@ -1,5 +1,7 @@
 """Layers to put on top of a model or in the place of its head, and losses, under torch's names."""
 
+from typing import Any
+
 from vitc import checks
 from vitc import functional as F
 from vitc.errors import nearest, shown

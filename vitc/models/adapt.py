@@ -24,6 +24,7 @@ def adapted(
     heads: Sequence[str],
     interpolation: str = "bicubic",
     cut: bool = False,
+    fresh_heads: bool = True,
 ) -> dict[str, Array]:
     """The state dict under the shapes of a model, as far as that has a meaning.
 
@@ -32,15 +33,16 @@ def adapted(
     the number of patches is not the model's either. prefix: tokens before the patches. heads: of
     which layers the rows are classes; they are left out if their number is another, and a warning
     says so. interpolation: see `resample`. cut: the grid of positions is resized to a square of the
-    longer side, of which the upper left part is taken.
+    longer side, of which the upper left part is taken. fresh_heads: False if heads of another
+    number of classes are an error.
 
-    Raises `ValueError` for a position embedding whose grid cannot be known.
+    Raises `ValueError` for a position embedding whose grid cannot be known, and for such heads.
     """
     out = dict(state)
     height, width = _source_patch(state, shapes)
     if PATCH in state and PATCH in shapes:
         out[PATCH] = _patch(state[PATCH], shapes[PATCH], interpolation)
-    if TABLE in state and TABLE in shapes and state[TABLE].ndim == 3:
+    if TABLE in state and TABLE in shapes and state[TABLE].ndim == 3 and len(state[TABLE]) == 1:
         sizes = [size for size in (stated, guessed) if size]
         grids = [(size[0] // height, size[1] // width) for size in sizes]
         grids.insert(len(grids) - 1, grid)
@@ -49,7 +51,7 @@ def adapted(
             new = (max(grid), max(grid)) if cut else grid
             table = resample_pos_embed(state[TABLE], old, new, prefix, interpolation)
             out[TABLE] = _upper_left(table, new, grid, prefix)
-    return _without_other_heads(out, shapes, heads)
+    return _without_other_heads(out, shapes, heads, fresh_heads)
 
 
 def _upper_left(table: Array, old: Size, new: Size, prefix: int) -> Array:
@@ -61,7 +63,8 @@ def _upper_left(table: Array, old: Size, new: Size, prefix: int) -> Array:
 
 def _source_patch(state: Mapping[str, Array], shapes: Mapping[str, Shape]) -> Size:
     """Height and width of the patches that the weights are for."""
-    shape = state[PATCH].shape if PATCH in state and state[PATCH].ndim == 4 else shapes[PATCH]
+    given = PATCH in state and state[PATCH].ndim == 4 and state[PATCH].size
+    shape = state[PATCH].shape if given else shapes[PATCH]
     return shape[-2], shape[-1]
 
 
@@ -69,8 +72,8 @@ def _patch(kernel: Array, shape: Shape, interpolation: str) -> Array:
     """The kernel (D, C, h, w), or (D, C h w) as old files have it, for other channels and sizes."""
     if kernel.ndim == 2 and kernel.shape[1] % (shape[2] * shape[3]) == 0:
         kernel = kernel.reshape(len(kernel), -1, *shape[2:])
-    if kernel.ndim != 4:
-        return kernel
+    if kernel.ndim != 4 or not kernel.size or kernel.dtype.kind != "f":
+        return kernel  # what is wrong with it is reported where it is written
     kernel = adapt_input_conv(shape[1], kernel)
     if kernel.shape[2:] == shape[2:]:
         return kernel
@@ -110,15 +113,21 @@ def _old_grid(patches: int, grids: Sequence[Size]) -> Size:
 
 
 def _without_other_heads(
-    state: dict[str, Array], shapes: Mapping[str, Shape], heads: Sequence[str]
+    state: dict[str, Array], shapes: Mapping[str, Shape], heads: Sequence[str], fresh: bool
 ) -> dict[str, Array]:
     """Leaves out the heads of other numbers of classes, so that the model keeps its fresh ones."""
     for head in heads:
         weight, bias = f"{head}.weight", f"{head}.bias"
-        classes = len(state[weight]) if weight in state else 0
+        classes = len(np.atleast_1d(state[weight])) if weight in state else 0
         wanted = shapes[weight][0] if weight in shapes else 0
         if classes == wanted:
             continue
+        if classes and wanted and not fresh:
+            raise ValueError(
+                f"{head} is for {classes} classes, the model has {wanted}: give "
+                f"num_classes={classes}; for a fresh head pretrained=True and "
+                "pretrained_cfg_overlay=dict(file=...) in place of checkpoint_path"
+            )
         state.pop(weight, None)
         state.pop(bias, None)
         if wanted:

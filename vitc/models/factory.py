@@ -56,8 +56,10 @@ def create_model(
     `pretrained_cfg`, of which `file` names the weights to take instead. checkpoint_path: a weight
     file of any format of `vitc.models.weights.read_weights`, or a folder that holds one.
 
-    Weights of another number of classes, channels, image or patch size are adapted; of the head a
-    warning says that it starts fresh.
+    Weights of another number of channels, of another image or patch size are adapted. So are
+    those of another number of classes, where a warning says that the head starts fresh; but of
+    checkpoint_path this is an error, since such a model is often evaluated as it is: to train
+    another head, name the file in pretrained_cfg_overlay, with pretrained=True.
 
     features_only: a trunk that gives feature maps of the blocks out_indices (the last three), see
     `FeatureGetterNet`.
@@ -81,7 +83,7 @@ def create_model(
     if pretrained:
         load_adapted(model, weights_of(source, cfg), cfg["input_size"][1:])
     if checkpoint_path:
-        load_adapted(model, checkpoint_path)
+        load_adapted(model, checkpoint_path, fresh_heads=False)
     if precision != "float32":
         model.precision = precision
     return FeatureGetterNet(model, out_indices or 3) if features_only else model

@@ -450,7 +450,7 @@ class Model:
             state = renamed(weights.state, twin.shapes)
             keys = twin.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise ValueError(f"{source}: {weights.told(error)}") from None
         twin.precision = precision
         vars(self).update(vars(twin))
         return keys

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitc.arrays import Array
-from vitc.errors import nearest, shown
+from vitc.errors import nearest, said, shown
 from vitc.models.adapt import adapted
 from vitc.models.architectures import ARCHITECTURES
 from vitc.models.init import initial
@@ -17,6 +17,7 @@ from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import Weights, read_weights
 from vitc.models.weights.keys import renamed
 from vitc.models.weights.local_dir import CONFIG, read_config, weight_file
+from vitc.models.weights.mapped import DAMAGE
 from vitc.tape import clock
 
 SCHEMES = {"hf-hub": "hf-hub", "hf_hub": "hf-hub", "local-dir": "local-dir"}
@@ -118,26 +119,33 @@ def weights_of(source: Source, cfg: Mapping[str, Any]) -> Path:
 
 
 def load_adapted(
-    model: VisionTransformer, path: str | PathLike[str], image: tuple[int, int] | None = None
+    model: VisionTransformer,
+    path: str | PathLike[str],
+    image: tuple[int, int] | None = None,
+    *,
+    fresh_heads: bool = True,
 ) -> None:
     """Gives a model the weights of a file (or of the folder that holds it), made to fit.
 
-    image: the size of the images they were trained on, if it is known.
+    image: the size of the images they were trained on, if it is known. fresh_heads: whether heads
+    of another number of classes are left out; else they are an error.
     Raises `OSError`, or `ValueError` naming the path and what does not fit.
     """
     path = weight_file(path)
     weights = read_weights(path)
     if not weights.metadata.get("quantization"):
         try:
-            state = _fitted(model, weights, image)
+            state = _fitted(model, weights, image, fresh_heads)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {weights.told(error)}") from None
+        except DAMAGE as error:  # of arrays in shapes that no writer gives them
+            raise ValueError(f"{path}: its arrays do not fit: {said(error)}") from None
         weights = weights._replace(state=state | _fresh_heads(model, state))
     model._load(path, weights)
 
 
 def _fitted(
-    model: VisionTransformer, weights: Weights, image: tuple[int, int] | None
+    model: VisionTransformer, weights: Weights, image: tuple[int, int] | None, fresh_heads: bool
 ) -> dict[str, Array]:
     """The weights under the names and shapes of the model, but for heads of other classes."""
     guessed = model.pretrained_cfg.get("input_size", (3, 224, 224))
@@ -151,6 +159,7 @@ def _fitted(
         heads=model.heads,
         interpolation=_interpolation(model.name) or weights.interpolation,
         cut=any(key.startswith("radio_model.") for key in weights.state),
+        fresh_heads=fresh_heads,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import vitc.functional as F
 from vitc.arrays import Array
 from vitc.models.factory import create_model
+from vitc.models.sources import load_adapted
 from vitc.optim import AdamW, Schedule, cosine, param_groups_weight_decay
 from vitc.tape import Loss
 from vitc.training.module import Module
@@ -17,11 +18,12 @@ from vitc.training.module import Module
 class Classifier(Module):
     """Cross entropy on (images, labels) batches, AdamW, and a cosine with warm-up.
 
-    architecture, checkpoint_path and further arguments: as `create_model` takes them. num_classes:
-    by default as many as class_names. lr: at the peak. warmup: share of all steps in which it
-    rises. class_weights: one per class, for unbalanced data. data_config: how images are prepared
-    where it is not as the architecture says (mean, std, crop_pct, interpolation). Labels are whole
-    numbers (batch,) or probabilities (batch, classes).
+    architecture and further arguments: as `create_model` takes them. checkpoint_path: of the
+    weights that training starts from; a head of another number of classes starts fresh.
+    num_classes: by default as many as class_names. lr: at the peak. warmup: share of all steps in
+    which it rises. class_weights: one per class, for unbalanced data. data_config: how images are
+    prepared where it is not as the architecture says (mean, std, crop_pct, interpolation). Labels
+    are whole numbers (batch,) or probabilities (batch, classes).
 
     Logs train_loss, val_loss and val_acc; `predict_step` gives probabilities (batch, classes).
     """
@@ -50,9 +52,9 @@ class Classifier(Module):
         classes = len(class_names or ()) if num_classes is None else num_classes
         if class_names and classes != len(class_names):
             raise ValueError(f"num_classes is {classes}, and class_names has {len(class_names)}")
-        self.model = create_model(
-            architecture, num_classes=classes, checkpoint_path=checkpoint_path, **model_arguments
-        )
+        self.model = create_model(architecture, num_classes=classes, **model_arguments)
+        if checkpoint_path:
+            load_adapted(self.model, checkpoint_path)
         self.model.pretrained_cfg |= data_config or {}
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitc.arrays import Array
+from vitc.errors import said
 from vitc.models.weights import torch_file
 from vitc.models.weights.keys import renamed, weights_of
 from vitc.models.weights.mapped import DAMAGE
@@ -29,11 +30,13 @@ class Foreign:
         self.path = Path(path)
         try:
             content, self._array = torch_file.read(self.path)
-            weights = weights_of(content, torch_file.Tensor, use_ema=False)
+            weights = weights_of(content, torch_file.TENSORS, use_ema=False)
+            self._weights = {name: self._array(t) for name, t in weights.state.items()}
         except DAMAGE as error:
-            raise ValueError(f"{self.path} is not a checkpoint that can be read: {error}") from None
+            raise ValueError(
+                f"{self.path} is not a checkpoint that can be read: {said(error)}"
+            ) from None
         self.state: dict[str, Any] = dict(content)
-        self._weights = {name: self._array(tensor) for name, tensor in weights.items()}
 
     @property
     def hparams(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class Foreign:
         return {"state": rows, "param_groups": groups}
 
     def _value(self, value: Any) -> Array | Any:
-        if not isinstance(value, torch_file.Tensor):
+        if not isinstance(value, torch_file.TENSORS):
             return value
         array = self._array(value)
         return array if array.ndim else array.item()

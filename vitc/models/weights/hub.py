@@ -8,7 +8,7 @@ from pathlib import Path
 from vitc import __version__
 from vitc.errors import shown
 from vitc.files import replacing
-from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
+from vitc.models.weights.local_dir import CONFIG, INDICES, WEIGHT_FILES, parts_of
 
 _ELSEWHERE = (
     "on a machine with network, `vitc models fetch NAME DIR`; then here "
@@ -128,11 +128,22 @@ def fetch_config(hub_id: str) -> Path:
 
 
 def fetch_weights(hub_id: str, filename: str | None = None) -> Path:
-    """The weights of a repository: the file of this name, or the first that is there."""
-    names = (filename,) if filename else WEIGHT_FILES[:2]
-    for name in names[:-1]:
+    """The weights of a repository: the file of this name, or the first that is there; of a model in
+    several files the index, beside which they are then."""
+    names = (filename,) if filename else (*WEIGHT_FILES[:2], *INDICES)
+    for name in names:
         try:
-            return fetch(hub_id, name)
-        except NoSuchEntry:
-            pass
-    return fetch(hub_id, names[-1])
+            path = fetch(hub_id, name)
+        except NoSuchEntry as error:
+            absent = error
+        else:
+            for part in parts_of(path) if name in INDICES else ():
+                fetch(hub_id, part)
+            return path
+    raise (
+        absent
+        if filename
+        else NoSuchEntry(
+            f"{hub_id.partition('@')[0]} has none of {', '.join(names)} on {_origin()}"
+        )
+    )

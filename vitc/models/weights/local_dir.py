@@ -5,15 +5,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitc.errors import shown
+
 CONFIG = "config.json"
 
-# The weight file of a folder: the first of these that is there, else the first that fits a pattern.
+# The weight file of a folder: the first of these that is there, else an index of several files,
+# else the first that fits a pattern.
 WEIGHT_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
     "pytorch_model.pth",
     "model.pth",
 )
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of several files
 PATTERNS = ("*.safetensors", "*.pth", "*.pth.tar", "*.bin", "*.npz")
 
 
@@ -57,12 +61,29 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def parts_of(index: Path) -> dict[str, list[str]]:
+    """The files that an index names, which are to lie beside it, and the keys of each.
+
+    Raises `ValueError` for another content.
+    """
+    content = json.loads(index.read_bytes())
+    table = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(table, dict) or not all(isinstance(n, str) for n in table.values()):
+        raise ValueError("it has no weight_map of the names of files")
+    parts: dict[str, list[str]] = {}
+    for key, name in table.items():
+        if Path(name).name != name:
+            raise ValueError(f"it names {shown(name)}, which is not a file beside it")
+        parts.setdefault(name, []).append(key)
+    return parts
+
+
 def weight_file(path: str | PathLike[str]) -> Path:
     """The weights: path itself, or the weight file of the folder. `OSError` if there is none."""
     path = Path(path)
     if not path.is_dir():
         return path
-    for name in WEIGHT_FILES:
+    for name in (*WEIGHT_FILES, *INDICES):
         if (path / name).is_file():
             return path / name
     for pattern in PATTERNS:

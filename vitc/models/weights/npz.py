@@ -16,10 +16,15 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.models.weights.archive import Archive
+from vitc.models.weights.keys import TRUNK
 from vitc.models.weights.mapped import array_at, widened
 
 _PREFIXES = ("", "opt/target/", "params/img/", "params/")
 _LONGEST_HEADER = 10_000
+_HEADERS: dict[int, Any] = {
+    1: np.lib.format.read_array_header_1_0,
+    2: np.lib.format.read_array_header_2_0,
+}
 
 # Flax's name in a block, in the old layout and in big_vision's, and timm's.
 _BLOCK = (
@@ -31,8 +36,12 @@ _BLOCK = (
 _ATTENTION = ("MultiHeadDotProductAttention_1", "MultiHeadDotProductAttention_0")
 
 
-def read(path: Path) -> dict[str, Array]:
-    """The state dict under timm's names. Raises `ValueError` naming what is missing or damaged."""
+def read(path: Path) -> tuple[dict[str, Array], dict[str, str], str]:
+    """The state dict under timm's names, nothing, and how its writer resizes arrays. A state dict
+    that numpy.savez wrote as it is stays so.
+
+    Raises `ValueError` naming what is missing or damaged.
+    """
     archive = Archive(path)
     arrays = {
         name.removesuffix(".npy"): npy(archive.view(name))
@@ -42,21 +51,23 @@ def read(path: Path) -> dict[str, Array]:
     for prefix in _PREFIXES:
         if f"{prefix}embedding/kernel" in arrays:
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            return _state(own)
-    raise ValueError("it has no embedding/kernel: it is not a Vision Transformer of Flax")
+            return _state(own), {}, "bilinear"
+    if any(name.endswith(TRUNK) for name in arrays):
+        return arrays, {}, "bicubic"
+    raise ValueError(
+        f"it has no embedding/kernel, as a Vision Transformer of Flax has, and no {TRUNK}"
+    )
 
 
 def npy(data: memoryview) -> Array:
     """The array in an entry of NumPy's format `.npy`. Raises `ValueError` for objects."""
     head = io.BytesIO(data[: _LONGEST_HEADER + 16])
-    major, _ = np.lib.format.read_magic(head)
-    read_header: Any = {
-        1: np.lib.format.read_array_header_1_0,
-        2: np.lib.format.read_array_header_2_0,
-    }[major]
+    major, minor = np.lib.format.read_magic(head)
+    if major not in _HEADERS:
+        raise ValueError(f"it holds an array in version {major}.{minor} of .npy, expected 1 or 2")
     try:
-        shape, fortran, dtype = read_header(head, max_header_size=_LONGEST_HEADER)
-    except TokenError as error:
+        shape, fortran, dtype = _HEADERS[major](head, max_header_size=_LONGEST_HEADER)
+    except (TokenError, MemoryError) as error:
         raise ValueError(f"the header of an array is damaged: {error}") from None
     if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:  # as JAX saves bfloat16
         dtype, narrow = np.dtype("<u2"), True

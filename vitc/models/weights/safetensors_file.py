@@ -12,12 +12,12 @@ import stat
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.errors import shown
+from vitc.errors import shown, word_of
 from vitc.files import replacing
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
 
@@ -27,10 +27,20 @@ DTYPES = {
     "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
     "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+UNREAD = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4",
+          "C64")  # fmt: skip
 LONGEST_HEADER = 16 << 20  # bytes; those of ViTs have some 50,000
 
 
-def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+class Parsed(NamedTuple):
+    """unread: of arrays in dtypes that are not read, these."""
+
+    arrays: dict[str, Array]
+    metadata: dict[str, str]
+    unread: dict[str, str]
+
+
+def read(path: Path) -> Parsed:
     """The arrays, mapped and read-only, and the metadata. bfloat16 becomes float32.
 
     Raises `ValueError` saying what is damaged.
@@ -38,23 +48,28 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     return parse(map_file(path))
 
 
-def parse(data: memoryview) -> tuple[dict[str, Array], dict[str, str]]:
+def parse(data: memoryview) -> Parsed:
     """The same of what a file holds."""
     header, start = _header(data)
     metadata = header.pop("__metadata__", {})
     if not all(isinstance(value, str) for value in dict(metadata).values()):
         raise ValueError("its metadata holds other things than text")
     arrays: dict[str, Array] = {}
+    unread: dict[str, str] = {}
     end = 0
     for name, row in sorted(header.items(), key=_begin):
         begin, last, dtype, shape = _row(name, row)
         if begin != end:
-            raise ValueError(f"{name} begins at byte {begin} of the data, expected {end}")
-        arrays[name] = array_at(data, start + begin, dtype, shape)
+            raise ValueError(f"{word_of(name)} begins at byte {begin} of the data, expected {end}")
+        if dtype in DTYPES:
+            arrays[name] = array_at(data, start + begin, DTYPES[dtype], shape)
+        else:
+            unread[name] = dtype
         end = last
     if start + end != len(data):
         raise ValueError(f"it has {len(data)} bytes, its header describes {start + end}")
-    return {name: arrays[name] for name in header}, dict(metadata)
+    arrays = {name: arrays[name] for name in header if name in arrays}
+    return Parsed(arrays, dict(metadata), unread)
 
 
 def _header(data: memoryview) -> tuple[dict[str, Any], int]:
@@ -76,14 +91,14 @@ def _begin(item: tuple[str, Any]) -> tuple[int, int]:
 def _row(name: str, row: Mapping[str, Any]) -> tuple[int, int, str, tuple[int, ...]]:
     """Begin, end, dtype and shape of an array, in agreement with each other."""
     begin, end = row["data_offsets"]
-    if row["dtype"] not in DTYPES:
-        raise ValueError(f"{name} has dtype {shown(row['dtype'])}, expected {', '.join(DTYPES)}")
-    dtype = DTYPES[row["dtype"]]
-    shape = sides(row["shape"], f"the shape of {name}")
-    size = prod(shape) * width(dtype)
+    dtype = row["dtype"]
+    if not isinstance(dtype, str) or dtype not in (*DTYPES, *UNREAD):
+        raise ValueError(f"{word_of(name)} has dtype {shown(dtype)}, expected {', '.join(DTYPES)}")
+    shape = sides(row["shape"], f"the shape of {word_of(name)}")
+    size = prod(shape) * width(DTYPES[dtype]) if dtype in DTYPES else end - begin
     if end - begin != size:
         raise ValueError(
-            f"{name} has {end - begin} bytes, its shape {shape} in {row['dtype']} {size}"
+            f"{word_of(name)} has {end - begin} bytes, its shape {shape} in {dtype} {size}"
         )
     return begin, end, dtype, shape
 

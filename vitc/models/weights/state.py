@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitc.arrays import Array, as_array
+from vitc.errors import word_of
 from vitc.parameters import fault
 from vitc.program import Shape
+
+_SHOWN = 8  # faults in a message
 
 
 class IncompatibleKeys(NamedTuple):
@@ -27,15 +30,16 @@ def check_state(
 ) -> tuple[dict[str, Array], IncompatibleKeys]:
     """The arrays of state as they can be written, and the keys that did not match.
 
-    Raises `ValueError` listing by name every missing or unexpected key (only if strict), every key
-    of another shape or without floating point numbers, and every key with infinite values or NaN.
+    Raises `ValueError` listing by name (8 of them) every missing or unexpected key (only if
+    strict), every key of another shape or without floating point numbers, and every key with
+    infinite values or NaN.
     """
     keys = IncompatibleKeys(
         [name for name in shapes if name not in state],
         [name for name in state if name not in shapes],
     )
     faults = [f"missing: {name}" for name in keys.missing_keys if strict]
-    faults += [f"unexpected: {name}" for name in keys.unexpected_keys if strict]
+    faults += [f"unexpected: {word_of(name)}" for name in keys.unexpected_keys if strict]
     ready: dict[str, Array] = {}
     for name in (name for name in shapes if name in state):
         array = as_array(state[name])
@@ -44,5 +48,8 @@ def check_state(
         else:
             ready[name] = np.ascontiguousarray(array, dtype=dtypes[name])
     if faults:
-        raise ValueError("the state dict does not fit the model:\n  " + "\n  ".join(faults))
+        lines = faults[:_SHOWN]
+        if len(faults) > _SHOWN:
+            lines.append(f"and {len(faults) - _SHOWN} more")
+        raise ValueError("the state dict does not fit the model:\n  " + "\n  ".join(lines))
     return ready, keys

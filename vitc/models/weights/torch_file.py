@@ -11,6 +11,7 @@ used become arrays, views of the mapped file where NumPy has the dtype.
 """
 
 import io
+import re
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -22,11 +23,12 @@ from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.weights.archive import Archive
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
-from vitc.models.weights.unpickle import Call, Fields, load
+from vitc.models.weights.unpickle import Call, Fields, Opaque, load
 
-LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # the magic number, pickled
+# The magic number, pickled by protocols 2 to 5.
+LEGACY = rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\."
 _VERSION = 1001  # of the legacy format
-_LONGEST_PICKLE = 64 << 20
+_SMALL = 1 << 20  # bytes of a pickle that is compressed, which torch.save does not do
 
 
 class Storage(NamedTuple):
@@ -46,6 +48,16 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class NumpyArray(Fields):
+    """An array of NumPy, whose numbers are in its state, in the pickle itself."""
+
+
+class Latin1(NamedTuple):
+    """How protocol 2 writes bytes; they are made when they are needed."""
+
+    text: str
+
+
 class NumpyDtype(Fields):
     """A dtype of NumPy; its state says in which order bytes are."""
 
@@ -54,16 +66,21 @@ class NumpyDtype(Fields):
         self.name = name
 
     @property
-    def order(self) -> str:
-        state = self.state
-        return ">" if isinstance(state, tuple) and len(state) > 1 and state[1] == ">" else "<"
+    def numbers(self) -> str | None:
+        """The dtype, with the order of bytes, if it is one of numbers."""
+        if not isinstance(self.name, str) or self.name not in _NUMBERS:
+            return None
+        order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "<"
+        return (">" if isinstance(order, str) and order == ">" else "<") + self.name
 
 
 # ------------------------------------------------------------------------- what a pickle may name
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor | Opaque:
     """A tensor, if it is within its storage and has no more elements than it."""
+    if isinstance(storage, Opaque):
+        return storage
     if not isinstance(storage, Storage):
         raise ValueError("the pickle has a tensor that is not made of a storage")
     whole(offset, "the offset of a tensor")
@@ -80,23 +97,52 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     return Tensor(storage, offset, shape, strides)
 
 
+def _typed_tensor(*arguments: Any) -> Opaque:
+    """_rebuild_tensor_v3, which torch writes for dtypes that have no storage: fp8, uint16."""
+    dtype = arguments[6] if len(arguments) > 6 else None
+    return Opaque(dtype.name if isinstance(dtype, Opaque) else "torch.Tensor")
+
+
 def _first(value: Any, *_: Any) -> Any:
     return value
 
 
+_NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+
+
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     """A scalar of NumPy as a number of Python."""
-    names = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-    if not isinstance(dtype, NumpyDtype) or dtype.name not in names:
-        raise ValueError("the pickle has a scalar of NumPy that is not a number")
-    return np.frombuffer(data, dtype.order + dtype.name, count=1)[0].item()
+    if not isinstance(dtype, NumpyDtype) or dtype.numbers is None:
+        return Opaque("a scalar of NumPy that is not a number")
+    return np.frombuffer(_content(data), dtype.numbers, count=1)[0].item()
 
 
-def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes; those of a number are few."""
-    if not isinstance(text, str) or encoding != "latin1" or len(text) > 64:
-        raise ValueError("the pickle has bytes that are not those of a number")
-    return text.encode("latin1")
+def _bytes(text: Any = "", encoding: Any = "latin1") -> Any:
+    known = isinstance(text, str) and isinstance(encoding, str) and encoding == "latin1"
+    return Latin1(text) if known else Opaque("_codecs.encode")
+
+
+def _content(data: Any) -> bytes:
+    return data.text.encode("latin1") if isinstance(data, Latin1) else bytes(memoryview(data))
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> NumpyArray:
+    """How protocol 5 writes an array."""
+    array = NumpyArray()
+    array.state = (1, shape, dtype, isinstance(order, str) and order == "F", data)
+    return array
+
+
+def numpy_array(array: NumpyArray) -> Array:
+    """The array of its state: (version, shape, dtype, columns first?, bytes)."""
+    _, shape, dtype, fortran, data = array.state
+    shape = sides(shape, "the shape of an array of NumPy")
+    if not isinstance(dtype, NumpyDtype) or dtype.numbers is None:
+        raise ValueError("it has an array of NumPy that does not hold numbers")
+    flat = np.frombuffer(_content(data), dtype.numbers)
+    if flat.size != prod(shape):
+        raise ValueError(f"an array of NumPy has shape {shape} and {flat.size} numbers")
+    return flat.reshape(shape, order="F" if fortran is True else "C")
 
 
 _STORAGES = {
@@ -116,15 +162,24 @@ _SETS = ("__builtin__.set", "builtins.set", "__builtin__.frozenset", "builtins.f
 KNOWN: dict[str, Any] = {
     "torch._utils._rebuild_tensor_v2": Call(_tensor),
     "torch._utils._rebuild_tensor": Call(_tensor),
+    "torch._utils._rebuild_tensor_v3": Call(_typed_tensor),
     "torch._utils._rebuild_parameter": Call(_first),
     "torch._utils._rebuild_parameter_with_state": Call(_first),
     "collections.OrderedDict": Call(lambda: {}),
+    "collections.defaultdict": Call(lambda *_: {}),
     "torch.Size": Call(_first),
     "torch.device": Call(_first),
     "argparse.Namespace": Call(Fields),
     "numpy.dtype": Call(NumpyDtype),
-    "numpy.core.multiarray.scalar": Call(_scalar),
-    "numpy._core.multiarray.scalar": Call(_scalar),
+    **{
+        f"numpy.{core}.{name}": Call(function)
+        for core in ("core", "_core")
+        for name, function in (
+            ("multiarray.scalar", _scalar),
+            ("multiarray._reconstruct", lambda *_: NumpyArray()),
+            ("numeric._frombuffer", _from_buffer),
+        )
+    },
     "_codecs.encode": Call(_bytes),
     **dict.fromkeys(_SETS, Call(_first)),  # the list of their items
     **{f"torch.{name}": name for name in _DTYPES.split()},
@@ -135,11 +190,14 @@ KNOWN: dict[str, Any] = {
 # ------------------------------------------------------------------------- the two formats
 
 
+TENSORS = (Tensor, NumpyArray)
+
+
 class TorchFile(NamedTuple):
-    """What a file holds. array: makes the array of one of its tensors."""
+    """What a file holds. array: makes the array of one of its `TENSORS`."""
 
     content: Any
-    array: Callable[[Tensor], Array]
+    array: Callable[[Tensor | NumpyArray], Array]
 
 
 def read(path: Path) -> TorchFile:
@@ -148,7 +206,7 @@ def read(path: Path) -> TorchFile:
     Raises `ValueError`, or another of `mapped.DAMAGE`, for what is damaged or refused.
     """
     with path.open("rb") as file:
-        if file.read(len(LEGACY)) == LEGACY:
+        if re.match(LEGACY, file.read(64), re.DOTALL):
             return _read_legacy(map_file(path))
     return _read_zip(Archive(path))
 
@@ -159,9 +217,7 @@ def _read_zip(archive: Archive) -> TorchFile:
         raise ValueError("the zip file has no data.pkl: torch.save did not write it")
     folder = found[0].removesuffix("data.pkl")
     storages: dict[str, Storage] = {}
-    pickle = archive.view(found[0])
-    if len(pickle) > _LONGEST_PICKLE:
-        raise ValueError(f"its pickle has {len(pickle)} bytes, expected {_LONGEST_PICKLE} at most")
+    pickle = archive.view(found[0], most=_SMALL)
     content = load(io.BytesIO(pickle), KNOWN, _persistent(storages))
     order = f"{folder}byteorder"
     big = order in archive.names and bytes(archive.view(order)) == b"big"
@@ -172,16 +228,18 @@ def _read_zip(archive: Archive) -> TorchFile:
 
 def _read_legacy(data: memoryview) -> TorchFile:
     file = cast("IO[bytes]", data.obj)  # unlike a file, it asks for no memory behind its end
-    file.seek(len(LEGACY))
     storages: dict[str, Storage] = {}
-    version, _, content, keys = (load(file, KNOWN, _persistent(storages)) for _ in range(4))
-    if version != _VERSION or not isinstance(keys, list):
+    find = _persistent(storages)
+    _, version, _, content, keys = (load(file, KNOWN, find) for _ in range(5))
+    if not isinstance(version, int) or version != _VERSION or not isinstance(keys, list):
         raise ValueError(f"version {shown(version)} of torch's old format, expected {_VERSION}")
     places, place = {}, file.tell()
     for key in keys:
-        storage = storages[key]
+        storage = storages.get(key) if isinstance(key, str) else None
+        if storage is None:
+            raise ValueError(f"the storage {shown(key)} is of no dtype that is read")
         if int.from_bytes(data[place : place + 8], "little") != storage.size:
-            raise ValueError(f"the storage {key} is not where it should be")
+            raise ValueError(f"the storage {shown(key)} is not where it should be")
         places[key] = place + 8
         place += 8 + storage.size * width(storage.dtype)
     if place > len(data):
@@ -189,30 +247,43 @@ def _read_legacy(data: memoryview) -> TorchFile:
     return TorchFile(content, _arrays(lambda key: (data, places[key])))
 
 
-def _persistent(storages: dict[str, Storage]) -> Callable[[Any], Storage]:
-    """Persistent ids as storages, which are noted by their key."""
+def _persistent(storages: dict[str, Storage]) -> Callable[[Any], Storage | Opaque]:
+    """Persistent ids as storages, which are noted by their key; those of a kind that is not known
+    are opaque."""
 
-    def find(identity: Any) -> Storage:
+    def find(identity: Any) -> Storage | Opaque:
+        if isinstance(identity, tuple) and len(identity) == 4 and isinstance(identity[1], Opaque):
+            return Opaque(identity[1].name)  # a class, with the text of its source
         if not isinstance(identity, tuple) or len(identity) not in (5, 6):
             raise ValueError("the pickle has a persistent id that is not one of a storage")
         word, kind, key, _, size, *part = identity
-        if word != "storage" or not isinstance(kind, Storage) or not isinstance(key, str):
+        if not isinstance(word, str) or word != "storage" or not isinstance(key, str):
             raise ValueError("the pickle has a persistent id that is not one of a storage")
-        if part not in ([], [None]):
-            raise ValueError(f"the storage {key} is a part of another one, which is not read")
+        if isinstance(kind, Opaque):
+            return Opaque(kind.name)
+        if not isinstance(kind, Storage):
+            raise ValueError("the pickle has a persistent id that is not one of a storage")
+        if part and part[0] is not None:
+            raise ValueError(
+                f"the storage {shown(key)} is a part of another one, which is not read"
+            )
         storage = Storage(key, kind.dtype, whole(size, "the size of a storage"))
         if storages.setdefault(key, storage) != storage:
-            raise ValueError(f"the storage {key} is of two kinds")
+            raise ValueError(f"the storage {shown(key)} is of two kinds")
         return storage
 
     return find
 
 
-def _arrays(place: Callable[[str], tuple[memoryview, int]]) -> Callable[[Tensor], Array]:
+def _arrays(
+    place: Callable[[str], tuple[memoryview, int]],
+) -> Callable[[Tensor | NumpyArray], Array]:
     """Makes arrays of tensors. place: the bytes of the storage of a key, and where it begins."""
     rows: dict[str, Array] = {}  # a storage is widened once, however many tensors share it
 
-    def array(tensor: Tensor) -> Array:
+    def array(tensor: Tensor | NumpyArray) -> Array:
+        if isinstance(tensor, NumpyArray):
+            return numpy_array(tensor)
         storage = tensor.storage
         if storage.key not in rows:
             data, offset = place(storage.key)

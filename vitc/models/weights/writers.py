@@ -34,6 +34,11 @@ def converted(state: State) -> State:
     return state
 
 
+def is_sign(key: str) -> bool:
+    """Whether a key is one that only files of a known layout have."""
+    return any(re.fullmatch(writer.sign, key) for writer in WRITERS)
+
+
 def _renamed(state: State, prefix: str, rules: Rules) -> dict[str, Array]:
     """The keys that begin so, without it, after all rules have been applied in their order."""
     out = {}
