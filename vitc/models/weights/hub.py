@@ -140,10 +140,5 @@ def fetch_weights(hub_id: str, filename: str | None = None) -> Path:
             for part in parts_of(path) if name in INDICES else ():
                 fetch(hub_id, part)
             return path
-    raise (
-        absent
-        if filename
-        else NoSuchEntry(
-            f"{hub_id.partition('@')[0]} has none of {', '.join(names)} on {_origin()}"
-        )
-    )
+    repository = hub_id.partition("@")[0]
+    raise NoSuchEntry(f"{repository} has no file {' or '.join(names)} on {_origin()}") from absent
