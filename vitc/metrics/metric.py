@@ -51,6 +51,7 @@ class Metric:
     def reset(self) -> None:
         """Forgets all batches."""
         self._parts: list[State] = [self._empty()]
+        self._forward_cache: Any = None  # the last batch's value, under torchmetrics' name
 
     def __call__(self, preds: Any, target: Any) -> Any:
         """Takes in a batch and returns its own value; what is undefined in it is not warned of."""
@@ -58,7 +59,8 @@ class Metric:
         self._take(batch)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UndefinedMetricWarning)
-            return self._value(batch)
+            self._forward_cache = self._value(batch)
+        return self._forward_cache
 
     forward = __call__
 

@@ -33,7 +33,7 @@ def as_json(value: Any, what: str = "") -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, what)
     if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS:
-        return {_ARRAY: [value.dtype.str, value.tolist()]}
+        return {_ARRAY: [value.dtype.str, list(value.shape), value.ravel().tolist()]}
     raise TypeError(f"{f'{what} has ' if what else ''}a {type(value).__name__}")
 
 
@@ -65,7 +65,7 @@ def _marked(mark: str, content: Any) -> Any:
         return tuple(from_json(x) for x in content)
     if mark == _ITEMS:
         return {from_json(key): from_json(x) for key, x in content}
-    kind, values = content
+    kind, shape, values = content
     if np.dtype(kind).kind not in _KINDS:
         raise ValueError("an array of another type")
-    return np.array(values, np.dtype(kind))
+    return np.array(values, np.dtype(kind)).reshape(shape)
