@@ -193,7 +193,9 @@ bool vt_params_alike(const vt_params *params, const vt_params *other);
 
 /* Each of these has the gradients alone. chosen: one flag per row, or NULL for all. Only rows that
  * have a gradient are touched, and results have the same bits for any number of threads. */
-void vt_params_zero_gradients(vt_params *params); /* forgets them; touches no memory */
+vt_status vt_params_write_gradient(vt_params *params, int row, const void *values,
+                                   vt_error *error); /* NULL: forgets it */
+void vt_params_zero_gradients(vt_params *params);    /* forgets them; touches no memory */
 void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
 double vt_params_gradient_norm(vt_params *params, const bool *chosen, int threads); /* L2 */
 

@@ -443,3 +443,72 @@ def test_the_trainer_adds_little_to_a_step(tmp_path: Path) -> None:
     run.fit(Head(), [batch] * 300)
     print(f"{(time.perf_counter() - start) / 300 * 1e6:.0f} us per step")
     assert run.global_step == 300
+
+
+# ------------------------------------------------------------------------------- gradients
+
+
+def test_a_gradient_that_is_set_is_used() -> None:
+    """As in torch: after a backward pass, in place of it, and taken away."""
+    import torch
+
+    x, y = np.arange(12, dtype=np.float32).reshape(3, 4) / 10, np.array([0, 1, 1])
+    model, theirs = vitc.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+    model.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})
+    ours, other = (
+        vitc.optim.SGD(model.parameters(), lr=0.5),
+        torch.optim.SGD(theirs.parameters(), 0.5),
+    )
+    weight, bias = dict(model.named_parameters()).values()
+    given = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+
+    def step(change) -> None:
+        ours.zero_grad()
+        other.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        torch.nn.functional.cross_entropy(
+            theirs(torch.from_numpy(x)), torch.from_numpy(y)
+        ).backward()
+        change()
+        ours.step()
+        other.step()
+        for name, value in theirs.state_dict().items():
+            assert model.state_dict()[name] == pytest.approx(value.numpy(), abs=1e-6), name
+
+    def halved() -> None:
+        weight.grad = 0.5 * weight.grad
+        theirs.weight.grad *= 0.5
+
+    def replaced() -> None:
+        weight.grad = given
+        theirs.weight.grad = torch.from_numpy(given)
+        bias.grad = None
+        theirs.bias.grad = None
+
+    step(halved)
+    step(replaced)
+    assert bias.grad is None and np.array_equal(weight.grad, given)
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    for wrong, words in ((np.zeros((2, 3)), r"shape \(2, 3\), expected \(2, 4\)"), (3, "shape")):
+        with pytest.raises(ValueError, match=f"the gradient of weight: {words}"):
+            weight.grad = wrong
+    with pytest.raises(ValueError, match="dtype int64, expected floating point"):
+        weight.grad = np.zeros((2, 4), np.int64)
+    assert np.array_equal(weight.grad, given)
+    ours.zero_grad()
+    weight.grad = given  # without a backward pass
+    ours.step()
+    assert model.state_dict()["weight"] == pytest.approx(before["weight"] - 0.5 * given, abs=1e-6)
+    assert np.array_equal(model.state_dict()["bias"], before["bias"])
+
+
+def test_a_gradient_that_is_set_and_added_to() -> None:
+    """Two backward passes with a change between: sums are divided once, as everywhere."""
+    x, y = np.ones((2, 4), np.float32), np.array([0, 1])
+    model = vitc.nn.Linear(4, 2)
+    weight = next(iter(model.parameters()))
+    F.cross_entropy(model(x), y).backward()
+    own = weight.grad.copy()
+    weight.grad = np.zeros_like(own)
+    F.cross_entropy(model(x), y).backward()
+    assert weight.grad == pytest.approx(own / 2, abs=1e-7)

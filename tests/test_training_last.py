@@ -126,7 +126,9 @@ def test_another_process_knows_a_finished_run(tmp_path: Path, monkeypatch) -> No
     with pytest.warns(UserWarning, match=ANEW):
         assert run(tmp_path, **stop).trained == 3
     monkeypatch.setattr(finished, "_here", {})
-    with pytest.warns(UserWarning, match=r"the run of .*epoch=0-step=3\.ckpt is finished: starting"):
+    with pytest.warns(
+        UserWarning, match=r"the run of .*epoch=0-step=3\.ckpt is finished: starting"
+    ):
         assert run(tmp_path, **stop).trained == 3
 
 

@@ -37,6 +37,7 @@ class Params:
     def view(self, index: int, /) -> _Array: ...  # read-only view of the values
     def write(self, index: int, array: _Array, /) -> None: ...  # of its dtype and shape
     def gradient(self, index: int, /) -> _Array | None: ...  # read-only view; None before the first
+    def write_gradient(self, index: int, array: _Array | None, /) -> None: ...  # None: forgets it
     def requires_grad(self, index: int, /) -> bool: ...
     def set_requires_grad(self, index: int, flag: bool, /) -> None: ...
     def zero_gradients(self) -> None: ...  # forgets them; touches no memory

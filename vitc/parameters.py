@@ -65,6 +65,18 @@ class Parameter:
             mean.flags.writeable = False  # a change of it would reach nobody
             return mean
 
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        """What the optimizer will use in its place; None for no gradient, which leaves the
+        parameter as it is. Raises `ValueError` for another shape or dtype."""
+        dtype = self.owner.dtypes[self.index]
+        array = None if gradient is None else as_array(gradient)
+        if array is not None and (wrong := fault(array, self.shape, dtype, allow_nonfinite=True)):
+            raise ValueError(f"the gradient of {self.name}: {wrong}")
+        if array is not None:
+            array = np.ascontiguousarray(array, dtype=dtype)
+        self.window.write(self.index, array)
+
     @property
     def requires_grad(self) -> bool:
         return self.owner.requires_grad(self.index)

@@ -129,10 +129,23 @@ class Window:
     def close(self) -> None:
         """Divides the gradients by the total weight. Closing twice is closing once."""
         with self.lock:
-            if self._divided or not self.weight or not self._has_gradients():
-                return
+            self._close()
+
+    def _close(self) -> None:
+        if not self._has_gradients():  # zeroed since
+            self.weight, self._divided = 0.0, False
+        elif self.weight and not self._divided:
             self.params.scale_gradients(1.0 / self.weight)
             self._divided = True
+
+    def write(self, index: int, gradient: Array | None) -> None:
+        """Gives a parameter this mean gradient. Without a backward pass before, it counts as one of
+        weight 1."""
+        with self.lock:
+            self._close()
+            self.params.write_gradient(index, gradient)
+            if not self._divided:
+                self.weight, self._divided = 1.0, True
 
     def divisor(self) -> float:
         """What a gradient read from the table now is still to be divided by, for who holds the

@@ -145,6 +145,35 @@ void vt_params_write(vt_params *params, void *buffer, int row, const void *value
     vt_unlock(&params->values);
 }
 
+vt_status vt_params_make_gradient(vt_params *params, vt_error *error) {
+    void *gradient = params->gradient;
+    if (gradient == NULL) VT_TRY(vt_params_buffer(params, &gradient, error));
+    params->gradient = gradient;
+    return VT_OK;
+}
+
+static vt_status write_gradient(vt_params *params, int row, const void *values, vt_error *error) {
+    vt_param_row *r = &params->rows[row];
+    if (values != NULL) {
+        if (r->dtype == VT_S8) {
+            return vt_fail(error, VT_VALUE, "%.100s is quantised and has no gradient", r->name);
+        }
+        VT_TRY(vt_params_make_gradient(params, error));
+        memcpy(vt_params_at(params, params->gradient, row), values,
+               (size_t)r->elements * vt_dtype_size(r->dtype));
+    }
+    r->has_gradient = values != NULL;
+    return VT_OK;
+}
+
+vt_status vt_params_write_gradient(vt_params *params, int row, const void *values,
+                                   vt_error *error) {
+    vt_lock_alone(&params->gradients);
+    const vt_status status = write_gradient(params, row, values, error);
+    vt_unlock(&params->gradients);
+    return status;
+}
+
 void vt_params_zero_gradients(vt_params *params) {
     vt_lock_alone(&params->gradients);
     for (int i = 0; i < params->count; i++) params->rows[i].has_gradient = false;

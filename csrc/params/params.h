@@ -30,6 +30,9 @@ struct vt_params {
     vt_lock gradients; /* alone for the gradients, their flags, and `sums` */
 };
 
+/* Room for gradients, if there is none yet, for who has the gradients alone. */
+vt_status vt_params_make_gradient(vt_params *params, vt_error *error);
+
 /* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
  * grid, so that sums do not depend on them. */
 enum { VT_CHUNK = 1 << 16 };

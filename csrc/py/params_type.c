@@ -141,6 +141,27 @@ static PyObject *params_write(PyObject *self, PyObject *args) {
     return write_row(params_of(self), vt_params_values(params_of(self)), args);
 }
 
+static PyObject *params_write_gradient(PyObject *self, PyObject *args) {
+    vt_params *params = params_of(self);
+    PyObject *object, *array = NULL;
+    Py_ssize_t row;
+    if (!PyArg_ParseTuple(args, "nO:write_gradient", &row, &object)) return NULL;
+    if (vt_check_row(params, row) < 0) return NULL;
+    if (object != Py_None) {
+        array = expect_row(params, (int)row, object);
+        if (array == NULL) return NULL;
+    }
+    const void *values = array == NULL ? NULL : vt_array_data(array);
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_params_write_gradient(params, (int)row, values, &error);
+    Py_END_ALLOW_THREADS
+    Py_XDECREF(array);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    Py_RETURN_NONE;
+}
+
 static PyObject *params_requires_grad(PyObject *self, PyObject *index) {
     const int row = parse_row(self, index);
     return row < 0 ? NULL : PyBool_FromLong(vt_params_requires_grad(params_of(self), row));
@@ -284,6 +305,8 @@ static PyMethodDef params_methods[] = {
     {"write", params_write, METH_VARARGS, "write($self, index, array, /)\n--\n\nOverwrite a row."},
     {"gradient", params_gradient, METH_O,
      "gradient($self, index, /)\n--\n\nRead-only view of the summed gradient of a row, or None."},
+    {"write_gradient", params_write_gradient, METH_VARARGS,
+     "write_gradient($self, index, array, /)\n--\n\nOverwrite a gradient; None forgets it."},
     {"requires_grad", params_requires_grad, METH_O,
      "requires_grad($self, index, /)\n--\n\nTrue if the row is trained."},
     {"set_requires_grad", params_set_requires_grad, METH_VARARGS,

@@ -397,13 +397,6 @@ static void start_gradients(const vt_run *run, const void *const *gradients) {
     }
 }
 
-static vt_status make_gradient(vt_params *params, vt_error *error) {
-    void *gradient = params->gradient;
-    if (gradient == NULL) VT_TRY(vt_params_buffer(params, &gradient, error));
-    params->gradient = gradient;
-    return VT_OK;
-}
-
 static vt_status backward(vt_run *run, const void *const *gradients, vt_error *error) {
     vt_params *params = run->params;
     if (run->version != params->version) {
@@ -411,7 +404,7 @@ static vt_status backward(vt_run *run, const void *const *gradients, vt_error *e
                        "the parameters were changed between the forward pass and its backward(): "
                        "call backward() before optimizer.step() or load_state_dict()");
     }
-    VT_TRY(make_gradient(params, error));
+    VT_TRY(vt_params_make_gradient(params, error));
     start_gradients(run, gradients);
     VT_TRY(run_phases(run, run->plan->border, run->plan->phase_count, error));
     for (int i = 0; i < params->count; i++) {
