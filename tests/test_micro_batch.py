@@ -182,3 +182,102 @@ def test_durations_in_words() -> None:
     long = str(estimate.Duration(9000, 3000))
     assert "frozen trunk about 50 min; a smaller model or fewer epochs" in long
     assert "frozen" not in str(estimate.Duration(9000, 9000))
+
+
+# ------------------------------------------------------------------------------- what a cut may not
+
+
+class Ignoring(Net):
+    """Labels of -100 in some batches, class weights, and what is logged of them."""
+
+    def on_train_batch_end(self, outputs, batch, index):
+        self.outputs.append(outputs)
+
+    def training_step(self, batch, index):
+        x, y = batch
+        weight = np.array([0.2, 1.0, 3.0, 0.5], np.float32)
+        loss = F.cross_entropy(self.model(x), y, weight=weight)
+        self.log("loss", loss, on_step=True, on_epoch=True)
+        self.log("least", float(y.min()), on_step=True, on_epoch=True, reduce_fx="min")
+        self.log("positive", float((y >= 0).sum()), on_step=True, on_epoch=True, reduce_fx="sum")
+        return loss
+
+
+def ignoring(batches: int = 4) -> list[tuple[Any, Any]]:
+    """The first half of a batch has no labels, and the third batch none at all."""
+    random = np.random.default_rng(5)
+    made = []
+    for i in range(batches):
+        y = random.integers(0, CLASSES, 8)
+        y[: 8 if i == 2 else 4] = -100
+        made.append((random.standard_normal((8, 3, 32, 32)).astype(np.float32), y))
+    return made
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_samples_without_a_label_and_class_weights_are_cut_anywhere(tmp_path, window) -> None:
+    """Weights, and every logged number, are those of the whole batch; a part, or a batch, that is
+    all ignored adds nothing, and is not a fault."""
+    found = {}
+    for size in (8, 3, 2, 1):
+        module = Ignoring()
+        run = vitc.Trainer(
+            max_epochs=2,
+            accumulate_grad_batches=window,
+            micro_batch=size,
+            default_root_dir=tmp_path / str(size),
+            log_every_n_steps=1,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        run.fit(module, ignoring())
+        rows = (run.log_dir / "metrics.csv").read_text().splitlines()
+        metrics = {name: float(value) for name, value in run.callback_metrics.items()}
+        found[size] = sha(module), metrics, len(rows)
+        assert run.global_step == 8 // window
+    for size, (weights, metrics, rows) in found.items():
+        assert weights == found[8][0], size
+        assert metrics == pytest.approx(found[8][1], rel=1e-6, nan_ok=True), size
+        assert rows == found[8][2]
+    assert np.isfinite(found[8][1]["loss_epoch"])
+    assert found[8][1]["positive_epoch"] == 3 * 4 and found[8][1]["least_epoch"] == -100
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for a run, of which a batch at once takes more than a quarter."""
+    module = Net()
+    needed = 3 * module.model.run_bytes(BATCH, training=True, mode=True)
+    monkeypatch.setattr(trainer, "free_memory", lambda: needed)
+
+
+def test_memory_does_not_cut_where_that_changes_the_result(tmp_path, monkeypatch) -> None:
+    """A model that is called twice, and a loss that may look at several samples: the user says how
+    the batch is cut, not the machine."""
+
+    class Twice(Net):
+        def training_step(self, batch, index):
+            x, y = batch
+            return F.cross_entropy(self.model(x), y) + F.cross_entropy(self.model(x[:, :, ::-1]), y)
+
+    @vitc.loss
+    def spread(x, y):
+        return float((x**2).sum()), 2 * x, len(x)
+
+    class Own(Net):
+        def training_step(self, batch, index):
+            return spread(self.model(batch[0]), batch[1])
+
+    quiet = dict(logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    quiet |= dict(max_epochs=1, default_root_dir=tmp_path, enable_model_summary=False)
+    cases = ((Twice, "called several times"), (Own, "several samples at once"))
+    for kind, _ in cases:
+        vitc.Trainer(**quiet).fit(kind(), Mixed())
+    short_of_memory(monkeypatch)
+    vitc.Trainer(**quiet).fit(Net(), Mixed())
+    for kind, words in cases:
+        run = vitc.Trainer(**quiet)
+        with pytest.raises(ValueError, match=rf"{words}.*Trainer\(micro_batch=\d+\)"):
+            run.fit(kind(), Mixed())
+        assert run.cuts_by_memory and run.global_step == 0
+        vitc.Trainer(**quiet, micro_batch=4).fit(kind(), Mixed())

@@ -7,6 +7,8 @@ checkpoints, the state of early stopping and of the learning rate.
 import csv
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,38 @@ def test_an_interrupted_run_ends_as_the_one_left_alone(tmp_path: Path, name: str
         _, cut, *_ = fit(folder, options, CtrlC(kind, at))
         assert cut.interrupted
         assert ends(folder, *fit(folder, options, resume=True)) == whole, (kind, at)
+
+
+HANGING = """
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, {tests!r})
+import numpy as np
+import vitc
+from training_kit import classifier, trainer
+from pathlib import Path
+
+class Hanging:
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 4:  # a share that does not answer
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+            threading.Timer(0.6, os.kill, (os.getpid(), signal.SIGINT)).start()
+            time.sleep(60)
+        return np.zeros((3, 32, 32), np.float32), index % 3
+
+loader = vitc.data.DataLoader(Hanging(), batch_size=2, num_workers=2)
+trainer(Path({folder!r}), max_epochs=1).fit(classifier(), loader)
+"""
+
+
+def test_a_read_that_hangs_does_not_hold_the_program(tmp_path: Path) -> None:
+    """Two Ctrl-C end it, although a thread of the loader never comes back."""
+    code = HANGING.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "KeyboardInterrupt" in done.stderr and "Ctrl-C again stops at once" in done.stdout
+    assert done.returncode in (1, -signal.SIGINT, 130)

@@ -10,13 +10,15 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from vitc import checks
 from vitc.data import random
 from vitc.data.collate import default_collate
 from vitc.data.samplers import Sampler
+from vitc.data.threads import Threads
 from vitc.errors import nearest, shown
 from vitc.tape import clock
 
@@ -267,12 +269,12 @@ def _ahead(
 ) -> Iterator[Any]:
     """The batches in order, up to `most` of them loaded or being loaded in advance, fewer if these
     would be larger than most_bytes."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="vitc.data")
+    pool = Threads(workers, "vitc.data")
     waiting: deque[Future[Any]] = deque()
     depth = min(workers, most)  # until a batch has shown its size
     try:
         for group in groups:
-            waiting.append(pool.submit(loading.batch, group))
+            waiting.append(pool.submit(partial(loading.batch, group)))
             while len(waiting) > depth:
                 batch = waiting.popleft().result()
                 depth = max(1, min(most, most_bytes // max(1, _bytes(batch))))
@@ -281,7 +283,7 @@ def _ahead(
             yield waiting.popleft().result()
     finally:  # also if the loop was left, or interrupted
         loading.stopped.set()
-        pool.shutdown(cancel_futures=True)
+        pool.close()
 
 
 def _bytes(batch: Any) -> int:

@@ -1,7 +1,8 @@
 """What is below a training loop, for who writes one: devices, precision, backward, clipping."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from vitc.models.model import Model
 from vitc.optim import dispatch_clip_grad
 from vitc.runtime import set_num_threads
 from vitc.tape import Loss
-from vitc.training import settings
+from vitc.training import run_state, settings
 
 
 class Run:
@@ -25,6 +26,7 @@ class Run:
             run.clip_gradients(model, max_norm=1.0)
             optimizer.step()
             optimizer.zero_grad()
+        run.save("checkpoint", {"model": model, "optimizer": optimizer, "loader": loader})
 
     accelerator, strategy, devices, num_nodes, precision: Lightning's; a step is made of devices *
     num_nodes shards, a batch of the loader each. threads: of this process, for all that follows.
@@ -90,6 +92,32 @@ class Run:
         """Adds the gradients of a loss to the parameters."""
         loss.backward()
 
+    def save(self, path: str | PathLike[str], state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint, from which `load` goes on with the same bits.
+
+            run.save("ck", {"model": model, "optimizer": optimizer, "loader": loader, "epoch": 3})
+
+        state: by name, models, modules, optimizers, whatever else has state_dict() (loaders know
+        their place in the epoch), and values. The seed and position of random draws are kept, too.
+        A checkpoint of this name is replaced whole. Raises `FileExistsError` for anything else
+        there, `TypeError` for a value that cannot be kept; nothing is written then.
+        """
+        run_state.save(path, state)
+
+    def load(
+        self,
+        path: str | PathLike[str],
+        state: MutableMapping[str, Any] | None = None,
+        strict: bool = True,
+    ) -> dict[str, Any]:
+        """Gives the objects of state what `save` has kept under their names, puts the kept values
+        in the place of others, and returns what state does not name.
+
+        strict: False passes over names that were not saved, else they are a `KeyError`. Raises
+        `ValueError` for a file that is damaged or does not fit; nothing is changed then.
+        """
+        return run_state.load(path, state, strict)
+
     def clip_gradients(
         self, module: Any, max_norm: float | None = None, clip_val: float | None = None
     ) -> None:
@@ -111,6 +139,17 @@ class _Joined:
 
     def __len__(self) -> int:
         return -(-len(self._loader) // self._count)  # type: ignore[arg-type]
+
+    def set_epoch(self, epoch: int) -> None:
+        if hasattr(self._loader, "set_epoch"):
+            self._loader.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is. Raises `AttributeError` for one that does not say."""
+        return dict(self._loader.state_dict())  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._loader.load_state_dict(state)  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Any]:
         waiting: list[Any] = []

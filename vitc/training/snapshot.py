@@ -15,6 +15,7 @@ from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training.checkpoint import Buffers, Checkpoint, Snapshot, trained_file
 from vitc.training.identity import identity
+from vitc.training.optimizer_state import check_kind, load, split
 from vitc.training.plain import as_json
 from vitc.training.rows import logger_states
 from vitc.training.settings import notice
@@ -55,8 +56,7 @@ def snapshot(
             tensors[files[name]] = weights
     if not weights_only:
         state |= _run_state(trainer)
-        tensors["state"], state["optimizer"] = _split(trainer.optimizer.state_dict())
-        state["optimizer"]["kind"] = type(trainer.optimizer).__name__
+        tensors["state"], state["optimizer"] = split(trainer.optimizer)
     trainer.call("on_save_checkpoint", state)
     if buffers is not None:
         tensors = _copied(tensors, buffers)
@@ -121,21 +121,6 @@ def _run_state(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _split(optimizer: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """An optimizer's state in torch's layout as arrays, `<number>.<name>`, and the rest."""
-    arrays: dict[str, Array] = {}
-    numbers: dict[str, Any] = {}
-    for number, row in optimizer["state"].items():
-        large = {name: value for name, value in row.items() if np.ndim(value)}
-        arrays |= {f"{number}.{name}": value for name, value in large.items()}
-        numbers[str(number)] = {n: _number(v) for n, v in row.items() if n not in large}
-    return arrays, {"state": numbers, "param_groups": optimizer["param_groups"]}
-
-
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic | np.ndarray) else value
-
-
 # ------------------------------------------------------------------------------------- resuming
 
 
@@ -145,7 +130,7 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
     Raises `ValueError` for one that holds weights only, or is of a run with other settings.
     """
     _check_run(found, trainer)
-    _notice_machine(found)
+    notice_machine(found)
     state = found.state
     trainer.run_id = state["run"]
     try:
@@ -156,7 +141,7 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
         raise ValueError(f"{found.path}: {error}") from None
     found.load_models(trainer.module)
     _load_trained(found, trainer)
-    trainer.optimizer.load_state_dict(_optimizer(found))
+    load(trainer.optimizer, state["optimizer"], found.tensors("state"))
     if trainer.datamodule is not None:
         trainer.datamodule.load_state_dict(state["datamodule"])
     trainer.load_metric_states(state["metrics"])
@@ -198,12 +183,10 @@ def _check_run(found: Checkpoint, trainer: Trainer) -> None:
             f"{found.path} was trained with {state['shards']} devices, this run has "
             f"{trainer.world_size}: a step would be another one"
         )
-    kind, own = state["optimizer"].get("kind"), type(trainer.optimizer).__name__
-    if kind != own:
-        raise ValueError(f"{found.path} was trained with {shown(kind)}, this run has {own}")
+    check_kind(trainer.optimizer, state["optimizer"], found.path)
 
 
-def _notice_machine(found: Checkpoint) -> None:
+def notice_machine(found: Checkpoint) -> None:
     """Says so if the bits from here on may not be those that the run would have had there."""
     here, there = machine(), found.state.get("machine")
     known = there if isinstance(there, dict) else {}
@@ -213,13 +196,3 @@ def _notice_machine(found: Checkpoint) -> None:
             f"the checkpoint was written with another {', '.join(differing)}: the run "
             "continues, with other bits than it would have had there"
         )
-
-
-def _optimizer(found: Checkpoint) -> dict[str, Any]:
-    """An optimizer's state in torch's layout."""
-    kept = found.state["optimizer"]
-    rows: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in kept["state"].items()}
-    for key, value in found.tensors("state").items():
-        number, name = key.split(".", 1)
-        rows[int(number)][name] = value
-    return {"state": rows, "param_groups": kept["param_groups"]}
