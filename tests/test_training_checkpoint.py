@@ -19,7 +19,7 @@ from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training import checkpoint, folders, snapshot
-from vitc.training.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
+from vitc.training.callbacks import EMA, Callback, EarlyStopping, ModelCheckpoint, Timer
 from vitc.training.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("fresh_clock")
@@ -526,3 +526,26 @@ def test_another_number_of_devices_is_refused(tmp_path: Path) -> None:
         run = trainer(tmp_path, max_epochs=2, devices=2)
     with pytest.raises(ValueError, match="trained with 1 devices, this run has 2"):
         run.fit(classifier(), Batches(2), ckpt_path="last")
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_the_best_weights_are_back_at_the_end(tmp_path: Path, averages: bool, capsys) -> None:
+    """Of three epochs the second is the best; with averages these, which were validated."""
+
+    class Scored(Classifier):
+        def validation_step(self, batch, batch_idx) -> None:
+            self.log("score", [3.0, 1.0, 2.0][self.current_epoch])
+
+    for restore in (True, False):
+        keeper = ModelCheckpoint(tmp_path / str(restore), "best", "score")
+        keeper.restore_best_weights = restore
+        module = Scored("test_vit", 3, **ARGUMENTS)
+        callbacks = [keeper, *([EMA(0.9)] if averages else [])]
+        run = trainer(tmp_path, max_epochs=3, callbacks=callbacks, logger=False)
+        run.fit(module, Batches(2), Batches(1))
+        best = weight_sum(Scored.load_from_checkpoint(keeper.best_model_path))
+        assert (weight_sum(module) == best) == restore
+        assert (f"weights of {keeper.best_model_path}" in capsys.readouterr().out) == restore
+    for odd in ({}, {"monitor": "score", "save_top_k": 0}):
+        with pytest.raises(ValueError, match="restore_best_weights needs a monitor"):
+            ModelCheckpoint(restore_best_weights=True, **odd)

@@ -38,7 +38,8 @@ class ModelCheckpoint(Callback):
     them. save_on_train_epoch_end: after the training epoch rather than after a validation; by
     default if there is one validation per epoch. save_weights_only: nothing to resume from.
     save_on_exception: also where an exception ends a run, as exception-epoch=E-step=S.ckpt,
-    whatever the monitor. verbose: prints what is saved.
+    whatever the monitor. verbose: prints what is saved. restore_best_weights: at the end of `fit`
+    the module has the weights of the best checkpoint, not the last ones.
 
     Only what this callback has written in this run is ever replaced or removed. Where something
     else has the name, a version is added: `last-v1.ckpt`.
@@ -66,6 +67,7 @@ class ModelCheckpoint(Callback):
         train_time_interval: timedelta | None = None,
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
+        restore_best_weights: bool = False,
     ) -> None:
         checks.one_of("mode", mode, ("min", "max"))
         checks.integer("save_top_k", save_top_k, -1)
@@ -73,6 +75,10 @@ class ModelCheckpoint(Callback):
         checks.optional(checks.integer, "every_n_epochs", every_n_epochs, 0)
         if monitor is None and save_top_k > 1:
             raise ValueError(f"save_top_k is {save_top_k}, but no monitor says which are best")
+        if restore_best_weights and (monitor is None or save_top_k == 0):
+            raise ValueError(
+                "restore_best_weights needs a monitor that says what is best, and files"
+            )
         triggers = (every_n_train_steps, train_time_interval, every_n_epochs)
         if sum(bool(trigger) for trigger in triggers) > 1:
             raise ValueError(
@@ -90,6 +96,7 @@ class ModelCheckpoint(Callback):
         self.every_n_train_steps = every_n_train_steps or 0
         self.train_time_interval = train_time_interval
         self.save_on_train_epoch_end = save_on_train_epoch_end
+        self.restore_best_weights = restore_best_weights
         self._time = 0.0
         self._forget()
 
@@ -144,6 +151,13 @@ class ModelCheckpoint(Callback):
         if self.save_on_exception and trainer.fitting and not trainer.state.updating:
             place = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
             self._write_now(trainer, f"exception-{place}", self.save_weights_only)
+
+    def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
+        """What was written in the background is on the disk by now."""
+        at_end = stage == "fit" and not trainer.interrupted
+        if self.restore_best_weights and at_end and self.best_model_path:
+            checkpoint.read(self.best_model_path).load_models(module)
+            print(f"weights of {self.best_model_path}")
 
     def _time_is_up(self) -> bool:
         if self.train_time_interval is None:
