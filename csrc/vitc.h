@@ -199,6 +199,30 @@ void vt_params_zero_gradients(vt_params *params);    /* forgets them; touches no
 void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
 double vt_params_gradient_norm(vt_params *params, const bool *chosen, int threads); /* L2 */
 
+/* ---------------------------------------------------------------- files */
+
+/* Texts that go along with a program, such as how images are prepared: pairs of key and value. */
+typedef struct vt_notes vt_notes;
+
+/* The form of a program and its parameters in a file, in memory to be freed with vt_free: version,
+ * length and hash; the list; the table, rows of int8 too; `count` notes, given as 2 count texts.
+ * VT_VALUE if the two do not fit each other. Shares the values. csrc/program/file.c describes the
+ * bytes. */
+vt_status vt_file_write(void **memory, size_t *bytes, const vt_program *program, vt_params *params,
+                        const char *const *notes, int count, vt_error *error);
+
+/* The same, read again, from bytes that may come from anywhere; they are copied. The three are to
+ * be closed, and are NULL on failure. VT_VALUE for what is not such a file, of another version,
+ * damaged or cut off, and for a program that is not one. */
+vt_status vt_file_open(vt_program **program, vt_params **params, vt_notes **notes,
+                       const void *memory, size_t bytes, vt_error *error);
+
+/* Index from 0 to count - 1, in the order in which they were written. */
+int vt_notes_count(const vt_notes *notes);
+const char *vt_notes_key(const vt_notes *notes, int index);
+const char *vt_notes_value(const vt_notes *notes, int index);
+void vt_notes_close(vt_notes *notes);
+
 /* ---------------------------------------------------------------- plans */
 
 /* How a program is run: the order of its steps and the place of everything in memory. */

@@ -14,9 +14,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
+import vitc
+import vitc.export
+from oracle import redrawn
 from vitc import _vitc
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +29,8 @@ CC = shlex.split(os.environ.get("CC", "gcc"))
 LEVELS = _vitc.config()["isas"]
 ITSELF = ("test_cpu", "test_extremes", "test_kernel_values", "test_kernels", "test_offsets")
 TOLD = (
-    *("test_api", "test_core", "test_image", "test_matmul", "test_pairs", "test_small"),
-    *("test_threads", "test_tiles"),
+    *("test_api", "test_core", "test_file", "test_image", "test_matmul", "test_pairs"),
+    *("test_small", "test_threads", "test_tiles"),
 )
 RACED = ("test_pairs", "test_threads")
 ONEDNN = "0" if _vitc.config()["onednn"] == "none" else "1"
@@ -67,11 +72,25 @@ def build(kind: str, folder: Path) -> Path:
     return folder
 
 
-Runner = Callable[[str, str], subprocess.CompletedProcess[str]]
+class Programs(NamedTuple):
+    """Those of one kind, built."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, name: str, level: str, *arguments: str | Path, **options: Any) -> Any:
+        """Runs one at an instruction set; the result is a `CompletedProcess`."""
+        return subprocess.run(
+            [self.folder / name, *arguments],
+            env={**self.environment, "VITC_ISA": level},
+            capture_output=True,
+            timeout=300,
+            **options,
+        )
 
 
-def runner(kind: str, folder: Path) -> Runner:
-    """Builds one kind; the result runs a program of it at a level."""
+def programs(kind: str, folder: Path) -> Programs:
+    """Builds one kind."""
     environment = {**os.environ, **QUIET, **BUILDS[kind][1]}
     if sanitizer := BUILDS[kind][0].get("VITC_SANITIZE"):
         probe = program("int main(void) { return 0; }", folder / "probe", f"-fsanitize={sanitizer}")
@@ -81,24 +100,13 @@ def runner(kind: str, folder: Path) -> Runner:
         leak = "#include <stdlib.h>\nint main(void) { return malloc(8) == (void *)&main; }"
         probe = program(leak, folder / "leak", "-fsanitize=address")
         environment["ASAN_OPTIONS"] = f"detect_leaks={int('memory leaks' in probe.stderr)}"
-    programs = build(kind, folder / "programs")
-
-    def run(name: str, level: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [programs / name],
-            env={**environment, "VITC_ISA": level},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return run
+    return Programs(build(kind, folder / "programs"), environment)
 
 
 @pytest.fixture(scope="module")
-def runners(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Runner]:
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Programs]:
     """The programs of a kind, built when first asked for."""
-    return functools.cache(lambda kind: runner(kind, tmp_path_factory.mktemp(kind)))
+    return functools.cache(lambda kind: programs(kind, tmp_path_factory.mktemp(kind)))
 
 
 # Some go through the levels themselves, some are told which; few start threads of their own.
@@ -111,13 +119,68 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "name", "level"), CASES)
 def test_a_runner_passes(
-    runners: Callable[[str], Runner], kind: str, name: str, level: str
+    runners: Callable[[str], Programs], kind: str, name: str, level: str
 ) -> None:
-    done = runners(kind)(name, level)
+    done = runners(kind).run(name, level, text=True)
     told = done.stdout[-4000:] + done.stderr[-6000:]
     assert done.returncode == 0, told
     closing = re.fullmatch(r"(\d+) passed, 0 failed", done.stdout.splitlines()[-1])
     assert closing is not None and int(closing[1]) > 50, told
+
+
+MODELS = {
+    "float32": dict(),
+    "float64": dict(dtype="float64"),
+    "features": dict(num_classes=0),
+    "int8": dict(),
+}
+
+
+def model(name: str) -> Any:
+    """With the same parameters whenever it is made."""
+    made = vitc.create_model("test_vit", img_size=64, **{"num_classes": 5, **MODELS[name]}).eval()
+    made.load_state_dict(redrawn(made.shapes, made.params.dtype))
+    return vitc.quantize(made) if name == "int8" else made
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["plain", "checked"])
+def test_c_alone_gives_the_same_bits(
+    runners: Callable[[str], Programs], kind: str, level: str, tmp_path: Path
+) -> None:
+    """Of a model in a file, one image or three, whatever the number of threads."""
+    for name in MODELS:
+        file, m = vitc.export.program(model(name), tmp_path / name), model(name)
+        x = np.random.default_rng(3).normal(size=(3, 3, 64, 64)).astype(m.params.dtype)
+        np.save(tmp_path / "x.npy", x)
+        script = "import sys, numpy, test_core as t; x = numpy.load(sys.argv[2])\n"
+        script += "sys.stdout.buffer.write(t.model(sys.argv[1])(x).tobytes())"
+        expected = subprocess.run(
+            [sys.executable, "-c", script, name, tmp_path / "x.npy"],
+            env={**os.environ, "VITC_ISA": level, "PYTHONPATH": str(ROOT / "tests")},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for images, threads in ((3, "2"), (1, "1")):
+            done = runners(kind).run("run_file", level, file, threads, input=x[:images].tobytes())
+            assert done.returncode == 0, done.stderr[-4000:]
+            assert done.stdout == expected[: len(expected) * images // 3] != b""
+
+
+def test_c_alone_says_what_is_wrong(runners: Callable[[str], Programs], tmp_path: Path) -> None:
+    file = vitc.export.program(model("float32"), tmp_path / "model.vitc")
+    (tmp_path / "cut").write_bytes(file.read_bytes()[:-64])
+    for arguments, words in (
+        ((file, "1"), "10 bytes are not images of 49152 bytes"),
+        ((tmp_path / "cut", "1"), "bytes, "),
+        ((tmp_path / "none",), "none cannot be opened"),
+        ((file, "0"), "1 to 1024 threads"),
+        ((), "usage: run_file FILE"),
+    ):
+        given = b"x" * (10 if "images" in words else 49152)
+        done = runners("checked").run("run_file", "native", *arguments, input=given)
+        assert done.returncode == 1 and done.stdout == b""
+        assert words in done.stderr.decode()
 
 
 def test_every_runner_is_run() -> None:

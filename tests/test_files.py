@@ -35,6 +35,7 @@ class Pictures:
 WRITERS = {
     "model.safetensors": lambda path: model().save(path),
     "model.onnx": lambda path: vitc.export.onnx(model(), path),
+    "model.vitc": lambda path: vitc.export.program(model(), path),
     "config.json": lambda path: vitc.save_for_timm(model(), path.parent),
     "images.cache": lambda path: CacheDataset(Pictures(), path),
 }

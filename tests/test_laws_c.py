@@ -68,18 +68,20 @@ OUTSIDE = {
     "ops": "cos exp fabs pow sin snprintf sqrt strcmp",
     "params": "sqrt strcpy strlen",
     "optim": "sqrt",
+    "program/file.c": "memchr strcmp strlen",
     "plan": "qsort snprintf strcmp",
     "image": "ceil cos exp exp2 fabs floor fmax fmin fmod pow rint rintf sin sqrt sqrtf strcmp",
     "image/image.c": "strstr",
     "py": """PyArg_ParseTuple PyArg_ParseTupleAndKeywords PyBool_FromLong Py_BuildValue
-        PyDict_New PyDict_SetItemString PyErr_Clear PyErr_ExceptionMatches PyErr_Format
-        PyErr_NoMemory PyErr_Occurred PyErr_SetString PyEval_RestoreThread PyEval_SaveThread
+        PyBytes_AsString PyBytes_FromStringAndSize PyBytes_Size PyDict_New PyDict_SetItem
+        PyDict_SetItemString PyErr_Clear PyErr_ExceptionMatches PyErr_Format PyErr_NoMemory
+        PyErr_Occurred PyErr_SetString PyEval_RestoreThread PyEval_SaveThread
         PyExc_KeyError PyExc_TypeError PyExc_ValueError PyFloat_AsDouble PyFloat_FromDouble
         PyList_Append PyList_AsTuple PyList_New PyLong_AsLong PyLong_AsLongLong PyLong_AsSsize_t
         PyLong_FromDouble PyLong_FromLong PyLong_FromLongLong PyLong_FromSize_t
         PyLong_FromUnsignedLongLong PyMapping_GetItemString PyMapping_Size PyMem_Calloc PyMem_Free
         PyModule_GetState PyObject_IsTrue PySequence_GetItem PySequence_Size PySequence_Tuple
-        PyTuple_New PyType_GenericAlloc PyType_GetModuleByDef PyUnicode_AsUTF8
+        PyTuple_New PyTuple_Type PyType_GenericAlloc PyType_GetModuleByDef PyUnicode_AsUTF8
         PyUnicode_AsUTF8AndSize PyUnicode_FromString _Py_Dealloc _Py_FalseStruct _Py_NoneStruct
         _Py_TrueStruct pow snprintf strcmp strlen""",
     "py/module.c": """PyErr_NewExceptionWithDoc PyExc_IndexError PyExc_MemoryError PyExc_OSError

@@ -1,44 +1,7 @@
 #include "plan/plan.h"
 
-#include <string.h>
-
 #include "base/memory.h"
 #include "plan/schedule.h"
-
-static bool same_dims(const vt_shape *a, const vt_shape *b) {
-    return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0;
-}
-
-static vt_status check_params(const vt_program *program, const vt_params *params, vt_error *error) {
-    if (program->param_count != params->count) {
-        return vt_fail(error, VT_VALUE, "the program has %d parameters, the table %d rows",
-                       program->param_count, params->count);
-    }
-    for (int i = 0; i < params->count; i++) {
-        if (same_dims(&program->params[i], &params->rows[i].shape)) continue;
-        char a[VT_MAX_NAME], b[VT_MAX_NAME];
-        return vt_fail(error, VT_VALUE, "%s has shape %s, the program expects %s",
-                       params->rows[i].name, vt_shape_text(a, &params->rows[i].shape),
-                       vt_shape_text(b, &program->params[i]));
-    }
-    return VT_OK;
-}
-
-/* An operation reads a parameter as its record says, so the row must be of that dtype. */
-static vt_status check_dtypes(const vt_program *program, const vt_params *params, vt_error *error) {
-    for (int n = 0; n < program->node_count; n++) {
-        const vt_node *node = &program->nodes[n];
-        for (int i = 0; node->op->params[i].name != NULL; i++) {
-            if (node->params[i] < 0) continue;
-            const vt_param_row *row = &params->rows[node->params[i]];
-            const vt_dtype expected = node->op->params[i].int8 ? VT_S8 : params->dtype;
-            if (row->dtype == expected) continue;
-            return vt_fail(error, VT_VALUE, "%s has dtype %s, operation %s expects %s", row->name,
-                           vt_dtype_name(row->dtype), node->op->name, vt_dtype_name(expected));
-        }
-    }
-    return VT_OK;
-}
 
 static vt_status open_kits(vt_plan *plan, vt_plan_options options, vt_error *error) {
     const vt_program *p = plan->lowered;
@@ -70,8 +33,7 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
         return vt_fail(error, VT_VALUE, "tile_rows is %lld, expected 1 to %d",
                        (long long)options.tile_rows, VT_MOST_TILE_SIZE);
     }
-    VT_TRY(check_params(program, params, error));
-    VT_TRY(check_dtypes(program, params, error));
+    VT_TRY(vt_program_check_params(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
     VT_TRY(open_kits(plan, options, error));
     VT_TRY(note_trained(plan, params, error));

@@ -258,6 +258,11 @@ PyMethodDef vt_module_methods[] = {
     {"mix_batch", vt_py_mix_batch, METH_VARARGS,
      "mix_batch($module, batch, partners, lam, boxes, /)\n--\n\n"
      "Images of a batch (B, C, H, W) mixed with each other."},
+    {"write_file", vt_py_write_file, METH_VARARGS,
+     "write_file($module, program, params, notes, /)\n--\n\n"
+     "A program, its parameters and notes (key, value, key, ...) as bytes."},
+    {"read_file", vt_py_read_file, METH_O,
+     "read_file($module, data, /)\n--\n\nWhat write_file was given, the notes as a dict."},
     {"operation_table", operation_table, METH_NOARGS,
      "operation_table($module, /)\n--\n\nThe schema of every operation."},
     {"config", config, METH_NOARGS, "config($module, /)\n--\n\nHow the core was built and runs."},

@@ -13,8 +13,8 @@ typedef struct vt_module_state {
     PyObject *error; /* VitcError */
 } vt_module_state;
 
-/* The module's definition, and the tables of its methods: of functions.c (with those of image.c and
- * mixing.c), losses.c and optimizers.c. */
+/* The module's definition, and the tables of its methods: of functions.c (with those of file.c,
+ * image.c and mixing.c), losses.c and optimizers.c. */
 extern PyModuleDef vt_module;
 extern PyMethodDef vt_module_methods[], vt_loss_methods[], vt_optimizer_methods[];
 
@@ -28,7 +28,9 @@ static inline vt_module_state *vt_state_of_type(PyTypeObject *type) {
 /* Set the exception for a status; always returns NULL. */
 PyObject *vt_raise(vt_module_state *state, vt_status status, const vt_error *error);
 
-/* Methods of image.c and mixing.c, for the table in functions.c. */
+/* Methods of file.c, image.c and mixing.c, for the table in functions.c. */
+PyObject *vt_py_write_file(PyObject *module, PyObject *args);
+PyObject *vt_py_read_file(PyObject *module, PyObject *bytes);
 PyObject *vt_py_image(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *vt_py_look_up(PyObject *module, PyObject *args);
 PyObject *vt_py_displace(PyObject *module, PyObject *const *args, Py_ssize_t count);

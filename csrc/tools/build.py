@@ -1,4 +1,4 @@
-"""Builds the C test runners, csrc/tools/test_*.c, as setup.py builds the extension.
+"""Builds the programs of csrc/tools/ as setup.py builds the extension: test runners and run_file.
 
     python csrc/tools/build.py FOLDER
 
@@ -50,7 +50,7 @@ def build(folder: Path, compiler: list[str]) -> None:
         run([*flags, *own, "-c", source, "-o", target])
         return target
 
-    runners = sorted(str(s.relative_to(ROOT)) for s in (ROOT / "csrc/tools").glob("test_*.c"))
+    runners = sorted(str(s.relative_to(ROOT)) for s in (ROOT / "csrc/tools").glob("*.c"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = dict(zip(runners, pool.map(compile_one, runners), strict=True))
         core = list(pool.map(compile_one, core_sources()))

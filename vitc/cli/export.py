@@ -1,4 +1,4 @@
-"""Write a model for other runtimes: an ONNX file, or a model repository for Triton.
+"""Write a model for other runtimes: an ONNX file, a model repository for Triton, a file for C.
 
 vitc export onnx lightning_logs/version_0/checkpoints/epoch=9-val_acc=0.930.ckpt model.onnx
 
@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 17)",
     )
     onnx.set_defaults(write=_onnx)
+    program = formats.add_parser("program", help="one file for C without Python")
+    _add_source(program)
+    program.add_argument("file", metavar="FILE")
+    program.set_defaults(write=_program)
     triton = formats.add_parser("triton", help="a folder in a model repository of Triton")
     _add_source(triton)
     _add_serving(triton)
@@ -78,6 +82,11 @@ def _onnx(options: argparse.Namespace, source: Folder) -> str:
     file = export.onnx(source.model, options.file, opset=options.opset, labels=source.labels)
     size = file.stat().st_size / 1e6
     return f"{file}: {source.model!r}, opset {options.opset}, {size:.1f} MB"
+
+
+def _program(options: argparse.Namespace, source: Folder) -> str:
+    file = export.program(source.model, options.file, labels=source.labels)
+    return f"{file}: {source.model!r}, {file.stat().st_size / 1e6:.1f} MB"
 
 
 def _triton(options: argparse.Namespace, source: Folder) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vitc import __version__
 from vitc.errors import shown
-from vitc.export.properties import properties
+from vitc.export.properties import check_model, properties
 from vitc.files import replacing
 from vitc.models.model import Model
 from vitc.program import Port, Program
@@ -75,10 +75,7 @@ def _onnx() -> Any:
 
 
 def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
-    if not isinstance(model, Model):
-        raise TypeError(
-            f"expected a vitc model, got a {type(model).__name__}; of a module, pass its model"
-        )
+    check_model(model, labels)
     if not isinstance(opset, int) or isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset is {shown(opset)}, expected {OPSETS[0]} to {OPSETS[-1]}")
     if model.params.dtype != "float32":
@@ -89,9 +86,6 @@ def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
     size = sum(value.nbytes for value in model.state_dict().values())
     if size > _LARGEST:
         raise ValueError(f"the weights take {size / 1e9:.1f} GB, an ONNX file holds at most 2")
-    classes = getattr(model, "num_classes", None)
-    if labels is not None and len(labels) != classes:
-        raise ValueError(f"there are {len(labels)} labels, the model has {shown(classes)} classes")
 
 
 # ------------------------------------------------------------------------------------- the graph

@@ -6,9 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from vitc import __version__
+from vitc.errors import shown
 from vitc.models.model import Model
 
 _PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode")  # of the images
+
+
+def check_model(model: Model, labels: Sequence[str] | None) -> None:
+    """Raises `TypeError` for what is not a model, `ValueError` for another number of labels."""
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"expected a vitc model, got a {type(model).__name__}; of a module, pass its model"
+        )
+    classes = getattr(model, "num_classes", None)
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"there are {len(labels)} labels, the model has {shown(classes)} classes")
 
 
 def properties(model: Model, labels: Sequence[str] | None = None) -> dict[str, str]:

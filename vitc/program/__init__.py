@@ -13,11 +13,14 @@ Parameters are named as in a state dict. Where an operation takes a layer name s
 the rows "fc.weight" and, if there is one, "fc.bias". Shapes are those of one image, without the
 batch.
 
+`save` and `load` keep a program with its parameters in a file, which C reads as well.
+
 `rewrite` makes another program of one that is there, operation by operation; attention maps, masks
 and 8-bit layers are such rewrites.
 """
 
 from vitc.program.builder import Builder
+from vitc.program.file import load, save
 from vitc.program.operation import Op, Port, Program, Shape, Value
 from vitc.program.rewrite import rewrite
 from vitc.program.rewrites import (
@@ -34,7 +37,9 @@ __all__ = [
     "Program",
     "Shape",
     "Value",
+    "load",
     "rewrite",
+    "save",
     "with_attention_mask",
     "with_attention_probs",
     "with_causal_attention",

@@ -64,9 +64,15 @@ class Program(NamedTuple):
         """
         rows = [op[:4] for op in operations]
         core = _vitc.Program([port.inner for port in inputs], params, rows, outputs, borders)
-        shapes = [*core.inputs, *(op["shape"] for op in core.operations)]
+        return cls.around(core, inputs, vector=vector)
+
+    @classmethod
+    def around(cls, core: _vitc.Program, inputs: Sequence[Port], *, vector: bool) -> Self:
+        """Of a checked list. Raises `ValueError` for outputs that cannot be vectors."""
+        operations = core.operations
+        shapes = [*core.inputs, *(op["shape"] for op in operations)]
         ports = tuple(Port.of(tuple(shapes[value]), vector=vector) for value in core.outputs)
-        used = frozenset(row for _, _, read, _ in rows for row in read if row >= 0)
+        used = frozenset(row for op in operations for row in op["params"] if row >= 0)
         return cls(core, tuple(inputs), ports, used)
 
     @property
