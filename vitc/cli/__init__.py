@@ -18,8 +18,8 @@ COMMANDS = {
     "validate": "Evaluate a checkpoint on labelled images.",
     "predict": "Predict the classes of image files.",
     "quantize": "Quantise a model, or compare what its precisions cost and bring.",
-    "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, a file "
-    "for C.",
+    "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, "
+    "a file for C.",
     "models": "Fetch a model with its weights, to carry it to machines without network.",
     "aug-preview": "Write a picture of what augmentation does to your images, to look at before "
     "training.",
