@@ -18,7 +18,7 @@ from vitc.training.estimate import estimate, free_memory
 from vitc.training.hooks import Callback
 from vitc.training.settings import notice
 
-_MODES = ("exponential", "linear")
+MODES = ("exponential", "linear")
 _SEARCHES = ("power", "binsearch")
 
 
@@ -27,7 +27,7 @@ class LRFinder:
     losses are smoothed."""
 
     def __init__(self, mode: str = "exponential") -> None:
-        self.mode = checks.one_of("mode", mode, _MODES)
+        self.mode = checks.one_of("mode", mode, MODES)
         self.results: dict[str, list[float]] = {"lr": [], "loss": []}
 
     def suggestion(self, skip_begin: int = 10, skip_end: int = 1) -> float | None:
@@ -118,10 +118,10 @@ class Tuner:
         attribute.
         """
         _only_fit(method, dataloaders)
-        if mode not in _MODES or not 0 < min_lr < max_lr or num_training < 2:
+        if mode not in MODES or not 0 < min_lr < max_lr or num_training < 2:
             raise ValueError(
                 f"mode is {shown(mode)}, min_lr {min_lr}, max_lr {max_lr} and num_training "
-                f"{num_training}: expected {' or '.join(map(repr, _MODES))}, 0 < min_lr < max_lr "
+                f"{num_training}: expected {' or '.join(map(repr, MODES))}, 0 < min_lr < max_lr "
                 "and at least 2 steps"
             )
         names = [attr_name] if attr_name else ["lr", "learning_rate"]
