@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from vitc.errors import shown
 from vitc.training import checkpoint, folders, settings
-from vitc.training.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from vitc.training.callbacks import (
+    ModelCheckpoint,
+    OnExceptionCheckpoint,
+    ProgressBar,
+    TQDMProgressBar,
+)
 from vitc.training.finished import is_finished
 from vitc.training.hooks import Callback
 from vitc.training.identity import differing, identity
@@ -54,7 +59,8 @@ def joined(own: list[Callback], module: Module) -> list[Callback]:
     types = {type(callback) for callback in added}
     found = [callback for callback in own if type(callback) not in types] + added
     check_states(found)
-    return sorted(found, key=lambda callback: isinstance(callback, ModelCheckpoint))
+    kinds = (ModelCheckpoint, OnExceptionCheckpoint)
+    return sorted(found, key=lambda callback: isinstance(callback, kinds))
 
 
 def check_states(given: list[Callback]) -> None:
