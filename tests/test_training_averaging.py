@@ -192,20 +192,22 @@ def test_stochastic_averages_are_what_is_validated_and_resumed(tmp_path: Path) -
         assert np.array_equal(again.state_dict()[name], value), name
 
 
-def test_weight_averages_are_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_weight_averages_are_resumed(tmp_path: Path, accumulate: int) -> None:
     def run(folder: str, resume: Any = None, *more: vitc.Callback) -> tuple[Any, Any]:
         clock.seed = 3
         clock.begin(0)
         module = classifier(lr=1e-2)
         average = callbacks.WeightAveraging()
         keep = callbacks.ModelCheckpoint(every_n_train_steps=1)
-        fit = trainer(tmp_path / folder, max_epochs=2, callbacks=[average, keep, *more])
+        options = dict(max_epochs=2, accumulate_grad_batches=accumulate)
+        fit = trainer(tmp_path / folder, callbacks=[average, keep, *more], **options)
         fit.fit(module, Batches(4), Batches(1), ckpt_path=resume)
         assert average.n_averaged == fit.global_step
         return module, keep
 
     def stop(trainer, *_) -> None:
-        trainer.should_stop |= trainer.global_step == 4
+        trainer.should_stop |= trainer.global_step == 3
 
     whole, _ = run("whole")
     _, cut = run("cut", None, callbacks.LambdaCallback(on_train_batch_end=stop))
