@@ -38,7 +38,7 @@ def tokens(scale: float) -> np.ndarray:
     return qkv
 
 
-ACTIVATIONS = ("silu", "quick_gelu", "gelu_tanh", "gelu")
+ACTIVATIONS = ("silu", "quick_gelu", "gelu_tanh", "gelu", "relu")
 SCALES = (1e-20, 1.0, 3e2, 5e4, 1e8, 7e15)  # of q and k: their products are finite
 RULES: dict[str, tuple[Any, dict[str, Any]]] = {
     "AdamW": (optim.AdamW, dict(lr=0.1, weight_decay=0.1)),

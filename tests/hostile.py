@@ -96,6 +96,7 @@ def other(rng: random.Random, old: Any) -> Any:
 KINDS = [
     *("linear", "norm", "rms_norm", "attention", "differential", "tokens", "parameter", "select"),
     *("columns", "pool", "resample", "concat", "add", "multiply", "affine", "rope", "qv_bias"),
+    *("biased_attention", "relative_coordinates"),
     "others",
 ]
 
@@ -155,6 +156,17 @@ def writable(rng: random.Random) -> list[Any]:
                 )
             table = len(operations)
             operations.append(["rope", [last, table], [], {"heads": heads, "halves": 1}])
+        elif kind == "biased_attention" and cols % 3 == 0:
+            heads, prefix = rng.choice([1, cols // 3]), rng.choice([0, 1]) if rows > 1 else 0
+            extra = rng.choice([0, 3]) if prefix else 0
+            table = row(2 * (rows - prefix) - 1 + extra, heads)
+            operations.append(["parameter", [], [table], {}])
+            sizes = {"heads": heads, "height": 1, "width": rows - prefix}
+            operations.append([kind, [last, len(operations)], [], sizes])
+            cols //= 3
+        elif kind == "relative_coordinates":
+            operations.append([kind, [], [], {"height": rows, "width": 2}])
+            rows, cols = 3 * (2 * rows - 1), 2
         elif kind == "qv_bias" and cols % 3 == 0:
             operations.append([kind, [last], [row(cols // 3), row(cols // 3)], {}])
         elif kind == "columns":

@@ -358,6 +358,25 @@ def turned_by_parameters(b: Builder) -> Program:
     return b.finish(b.rope(x, first, 2), b.rope(x, second, 2, halves=True))
 
 
+def biased(b: Builder) -> Program:
+    """A table that is a parameter, with rows for the token before the patches."""
+    qkv, table = b.linear(b.input((7, 8)), "fc"), b.parameter("table")
+    return b.finish(
+        b.biased_attention(qkv, table, 2, (2, 3)),
+        b.biased_attention_probs(b.scale(qkv, 0.5), table, 2, (2, 3)),
+    )
+
+
+def biased_by_layers(b: Builder) -> Program:
+    """One that is computed, without them; and none before the patches."""
+    qkv, x = b.linear(b.input((7, 8)), "fc"), b.relative_coordinates((3, 2))
+    table = b.linear(b.activation(b.linear(x, "a"), "relu"), "b")
+    return b.finish(
+        b.biased_attention(qkv, table, 2, (3, 2), maps=2),
+        b.biased_attention(b.select(qkv, 1, 6), table, 2, (3, 2)),
+    )
+
+
 def normed(b: Builder) -> Program:
     return b.finish(b.norm(b.input((5, 8)), "norm", eps=0.5))
 
@@ -371,6 +390,12 @@ def normed(b: Builder) -> Program:
         (patches, (2, 7, 9), dict(pos_embed=(1, 8, 12))),
         (packed, (5, 24), dict(fc__weight=(8, 24))),
         (resampled, (6, 8), dict(unused=(1,))),
+        (biased, (7, 8), dict(fc__weight=(24, 8), table=(18, 2))),
+        (
+            biased_by_layers,
+            (7, 8),
+            dict(fc__weight=(24, 8), a__weight=(5, 2), a__bias=(5,), b__weight=(2, 5)),
+        ),
         (turned, (7, 24), dict(unused=(1,))),
         (turned_by_parameters, (7, 24), dict(rope__freqs=(2, 3, 2, 2))),
         (looked_at, (5, 8), dict(fc__weight=(24, 8), fc__bias=(24,))),

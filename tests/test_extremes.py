@@ -107,6 +107,7 @@ TORCH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "gelu_tanh": lambda x: TF.gelu(x, approximate="tanh"),
     "gelu": TF.gelu,
+    "relu": TF.relu,
     "norm": lambda x: TF.layer_norm(x, (COLS,), row(1, x), row(2, x), EPS),
     "rms_norm": lambda x: TF.rms_norm(x, (COLS,), row(1, x), EPS),
     "affine": lambda x: x * row(1, x) + 1,

@@ -65,7 +65,7 @@ OUTSIDE = {
         sqrtf""",
     "linalg": "pthread_atfork snprintf",
     "linalg/onednn.c": "dnnl_* pthread_once strncmp",
-    "ops": "cos exp fabs pow sin snprintf sqrt strcmp",
+    "ops": "cos exp fabs log1p pow sin snprintf sqrt strcmp",
     "params": "sqrt strcpy strlen",
     "optim": "sqrt",
     "program/file.c": "memchr strcmp strlen",

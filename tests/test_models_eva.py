@@ -13,6 +13,7 @@ import torch
 
 import vitc
 from oracle import double, images, pair, redrawn, reduced, relative, timm
+from vitc import _vitc
 from vitc.models import create_model, save_for_timm
 from vitc.models.model import Model
 from vitc.program import Builder
@@ -201,6 +202,7 @@ def test_a_saved_folder_opens_in_timm_and_here(tmp_path: Path, name: str) -> Non
     assert np.array_equal(again(x), ours(x))
 
 
+@pytest.mark.skipif(not _vitc.config()["bf16"], reason="the processor has no bfloat16")
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_and_checkpointing(name: str) -> None:
     """bfloat16 within 3 % of float32; recomputing changes no bit."""

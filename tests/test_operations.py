@@ -65,6 +65,31 @@ CASES = {
     "cross_attention, more queries": Case("cross_attention", ((7, 3), (2, 6)), (), dict(heads=1)),
     "attention_probs": Case("attention_probs", (5, 12), (), dict(heads=2)),
     "attention_probs of maps": Case("attention_probs", (5, 12), (), dict(heads=2, maps=2)),
+    "biased_attention": Case(
+        "biased_attention", ((6, 12), (15, 2)), (), dict(heads=2, height=2, width=3)
+    ),
+    "biased_attention, a prefix without rows": Case(
+        "biased_attention", ((7, 12), (15, 2)), (), dict(heads=2, height=2, width=3)
+    ),
+    "biased_attention, a prefix with rows": Case(
+        "biased_attention", ((7, 12), (18, 2)), (), dict(heads=2, height=3, width=2)
+    ),
+    "biased_attention, narrowed, maps": Case(
+        "biased_attention",
+        ((5, 24), (12, 2)),
+        (),
+        dict(heads=2, height=2, width=2, maps=2) | dict(queries=3),
+    ),
+    "biased_attention_probs": Case(
+        "biased_attention_probs",
+        ((7, 12), (18, 2)),
+        (),
+        dict(heads=2, height=2, width=3, maps=1) | dict(queries=0),
+    ),
+    "relative_coordinates": Case("relative_coordinates", (2, 2), (), dict(height=2, width=3)),
+    "relative_coordinates of two strips": Case(
+        "relative_coordinates", (2, 2), (), dict(height=4, width=6)
+    ),
     "differential": Case("differential", (5, 8), ((3,),) * 4, dict(heads=2, init=0.3)),
     "differential of two strips": Case(
         "differential", (66, 4), ((2,),) * 4, dict(heads=1, init=0.8)
@@ -134,6 +159,7 @@ CASES = {
     "activation": Case("activation", (5, 3), (), dict(function="gelu")),
     "activation gelu_tanh": Case("activation", (5, 3), (), dict(function="gelu_tanh")),
     "activation quick_gelu": Case("activation", (5, 3), (), dict(function="quick_gelu")),
+    "activation relu": Case("activation", (5, 3), (), dict(function="relu")),
     "activation silu": Case("activation", (5, 3), (), dict(function="silu")),
     "add": Case("add", (5, 3)),
     "scale": Case("scale", (5, 3), (), dict(factor=-1.7)),

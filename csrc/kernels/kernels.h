@@ -179,6 +179,14 @@ typedef struct vt_dropout {
     X(rotate_slope, void,                                                                           \
       (void *dtable, const void *base, const void *dy, const void *x, bool halves, int64_t pieces,   \
        int64_t size))                                                                                \
+    /* y[r,c] = y_factor * y[r,c] + x_factor * x[r,c], rows `y_ld` and `x_ld` elements apart. */       \
+    X(combine, void,                                                                                \
+      (void *y, int64_t y_ld, const void *x, int64_t x_ld, double y_factor, double x_factor,         \
+       int64_t rows, int64_t cols))                                                                  \
+    /* y = max(x, 0), NaN where x is. In place. */                                                    \
+    X(relu_forward, void, (void *y, const void *x, int64_t n))                                       \
+    /* dx = base + dy, or base alone where x <= 0. dx may be dy. */                                    \
+    X(relu_backward, void, (void *dx, const void *base, const void *dy, const void *x, int64_t n))   \
     /* Dynamic quantisation of each row to 8 bits (as ONNX's DynamicQuantizeLinear, but by row):     \
      * lo = min(x, 0), hi = max(x, 0), scale = (hi - lo) / 255, zero = round(-lo / scale),           \
      * q = round(x / scale) + zero. A row of zeros, or so small that 1 / scale overflows, has scale 1; \

@@ -13,6 +13,12 @@
  * masked_attention: a second value, (N, N) for all heads or (heads x N, N), is added to the scaled
  * scores; it gets no gradient.
  *
+ * biased_attention: a second value is added to the scaled scores of each head by how far query and
+ * key are apart on a grid (h, w), which is behind at most one other token: a table (R, heads) with
+ * row (dy + h - 1) (2 w - 1) + dx + w - 1 for a query dy below and dx right of the key; then, if
+ * there are three more rows, those for the token asking patches, for patches asking it, and for
+ * itself (Bao et al. 2022; timm gen_relative_position_index).
+ *
  * cross_attention: the queries are another value, q (M, C) and kv (N, 2 C): columns k | v. */
 #include <math.h>
 #include <string.h>
@@ -22,6 +28,8 @@
 
 enum { HEADS, MAPS, QUERIES, CAUSAL };
 enum { MASK = 1 }; /* the input of masked_attention */
+/* Of biased_attention: its table, two attributes in place of CAUSAL, and rows behind the grid's. */
+enum { BIAS = 1, HEIGHT = QUERIES + 1, WIDTH, FROM_PREFIX = 0, TO_PREFIX, OWN_PREFIX };
 
 /* The products, over blocks of queries. */
 enum {
@@ -43,6 +51,7 @@ typedef struct sizes {
     int64_t channels;  /* C */
     int64_t block;     /* queries at a time; 0 before it is decided */
     int64_t ld;        /* from one row of probabilities to the next: whole cache lines */
+    int64_t biases;    /* R; 0 without a table */
 } sizes;
 
 /* Of q, k and v in the inputs: the operation with two has q in a separate value. */
@@ -54,6 +63,12 @@ typedef struct place {
 
 static bool crosses(const vt_signature *s) { return s->node->op == &vt_op_cross_attention; }
 static bool is_masked(const vt_signature *s) { return s->node->op == &vt_op_masked_attention; }
+static bool is_causal(const vt_signature *s) {
+    return s->node->op == &vt_op_attention && s->node->attributes[CAUSAL].i == 1;
+}
+static bool is_biased(const vt_signature *s) {
+    return s->node->op == &vt_op_biased_attention || s->node->op == &vt_op_biased_attention_probs;
+}
 
 static sizes sizes_of(const vt_signature *s, const vt_kit *kit) {
     const vt_attribute *attributes = s->node->attributes;
@@ -66,6 +81,7 @@ static sizes sizes_of(const vt_signature *s, const vt_kit *kit) {
     z.queries = attributes[QUERIES].i > 0 ? attributes[QUERIES].i : z.rows;
     z.block = kit == NULL ? 0 : kit->blocks.tile;
     z.ld = vt_ceil_div(z.tokens, 16) * 16;
+    z.biases = is_biased(s) ? s->input[BIAS].dim[0] : 0;
     return z;
 }
 
@@ -91,9 +107,7 @@ static vt_status check(const vt_signature *s, vt_error *error) {
         return vt_fail(error, VT_VALUE, "queries is %lld, expected 0 to %lld", (long long)queries,
                        (long long)s->input[0].dim[0]);
     }
-    const int64_t causal = s->node->attributes[CAUSAL].i;
-    if (causal == 0 || causal == 1) return VT_OK;
-    return vt_fail(error, VT_VALUE, "causal is %lld, expected 0 or 1", (long long)causal);
+    return VT_OK;
 }
 
 static void set_shape(const vt_signature *s) {
@@ -103,6 +117,10 @@ static void set_shape(const vt_signature *s) {
 
 static vt_status infer(vt_signature *s, vt_error *error) {
     VT_TRY(check(s, error));
+    const int64_t causal = s->node->attributes[CAUSAL].i;
+    if (s->node->op == &vt_op_attention && causal != 0 && causal != 1) {
+        return vt_fail(error, VT_VALUE, "causal is %lld, expected 0 or 1", (long long)causal);
+    }
     set_shape(s);
     return VT_OK;
 }
@@ -157,8 +175,9 @@ static vt_status open_backward(vt_kit *kit, vt_matmul_shape shape, sizes z, vt_e
 typedef struct head {
     char *q, *k, *v, *o, *dq, *dk, *dv; /* o is do in backward */
     char *p, *dp;
-    char *rounded; /* p or dp in bfloat16 */
-    char *product; /* scratch of the products */
+    char *bias, *dbias; /* of this head, the rows of the grid in reverse */
+    char *rounded;      /* p or dp in bfloat16 */
+    char *product;      /* scratch of the products */
 } head;
 
 static size_t layout(head *h, char *start, sizes z, size_t element, bool bf16) {
@@ -170,6 +189,10 @@ static size_t layout(head *h, char *start, sizes z, size_t element, bool bf16) {
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++, used += matrix) {
         *matrices[i] = start + used;
     }
+    const size_t table = vt_align((size_t)z.biases * element);
+    h->bias = start + used;
+    h->dbias = start + used + table;
+    used += 2 * table;
     h->p = start + used;
     h->dp = start + used + scores;
     h->rounded = start + used + 2 * scores;
@@ -282,13 +305,138 @@ static void masked_softmax(const vt_tile *t, const head *h, sizes z, int64_t fir
     t->kernels->softmax_forward(h->p, 1.0, rows, z.tokens, z.ld);
 }
 
+/* ---------------------------------------------------------------- a bias by distance */
+
+static double load(const void *from, size_t element, int64_t at) {
+    return element == sizeof(float) ? (double)((const float *)from)[at]
+                                    : ((const double *)from)[at];
+}
+
+static void store(void *to, size_t element, int64_t at, double value) {
+    if (element == sizeof(float)) {
+        ((float *)to)[at] = (float)value;
+    } else {
+        ((double *)to)[at] = value;
+    }
+}
+
+typedef struct grid {
+    int64_t height, width;
+    int64_t across;    /* distances along a row of the grid */
+    int64_t distances; /* rows of the table before those of the prefix */
+    int64_t prefix;    /* tokens before the patches: 0 or 1 */
+    bool of_prefix;    /* whether the table has rows for it */
+} grid;
+
+static grid grid_of(const vt_signature *s, sizes z) {
+    const vt_attribute *attributes = s->node->attributes;
+    grid g = {.height = attributes[HEIGHT].i, .width = attributes[WIDTH].i};
+    g.across = 2 * g.width - 1;
+    g.distances = (2 * g.height - 1) * g.across;
+    g.prefix = z.tokens - g.height * g.width;
+    g.of_prefix = z.biases > g.distances;
+    return g;
+}
+
+/* The table of the tile's head; in reverse, so that the keys of a row of patches lie in order. */
+static void gather_bias(const vt_tile *t, const head *h, sizes z) {
+    if (z.biases == 0) return;
+    const grid g = grid_of(t->signature, z);
+    for (int64_t k = 0; k < z.biases; k++) {
+        const int64_t at = k < g.distances ? g.distances - 1 - k : k;
+        store(h->bias, t->element, at, load(t->in[BIAS], t->element, k * z.heads + t->part));
+    }
+}
+
+/* Where the bias of the first key begins for the query of this number on the grid. */
+static int64_t first_bias(grid g, int64_t query) {
+    return (g.height - 1 - query / g.width) * g.across + g.width - 1 - query % g.width;
+}
+
+/* Of a query or key that is the prefix: FROM_PREFIX, TO_PREFIX, OWN_PREFIX. */
+static double prefix_bias(const vt_tile *t, const head *h, grid g, int which) {
+    return g.of_prefix ? load(h->bias, t->element, g.distances + which) : 0;
+}
+
+/* One row of scores, scaled, plus its biases. */
+static void bias_row(const vt_tile *t, const head *h, sizes z, grid g, int64_t query, void *p) {
+    const double scale = score_scale(z);
+    const bool patch = query >= g.prefix;
+    const double to_prefix = prefix_bias(t, h, g, patch ? TO_PREFIX : OWN_PREFIX);
+    for (int64_t k = 0; k < g.prefix; k++) {
+        store(p, t->element, k, scale * load(p, t->element, k) + to_prefix);
+    }
+    if (patch) {
+        const int64_t at = first_bias(g, query - g.prefix);
+        t->kernels->combine(vt_at(p, t->element, g.prefix), g.width,
+                            vt_const_at(h->bias, t->element, at), g.across, scale, 1.0, g.height,
+                            g.width);
+        return;
+    }
+    const double from_prefix = prefix_bias(t, h, g, FROM_PREFIX);
+    for (int64_t k = g.prefix; k < z.tokens; k++) {
+        store(p, t->element, k, scale * load(p, t->element, k) + from_prefix);
+    }
+}
+
+/* p (rows, N) becomes the softmax of its scaled rows plus the biases. */
+static void biased_softmax(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
+    const grid g = grid_of(t->signature, z);
+    for (int64_t r = 0; r < rows; r++) {
+        bias_row(t, h, z, g, first + r, vt_at(h->p, t->element, r * z.ld));
+    }
+    t->kernels->softmax_forward(h->p, 1.0, rows, z.tokens, z.ld);
+}
+
+static void add_to(void *sums, size_t element, int64_t at, double value) {
+    store(sums, element, at, load(sums, element, at) + value);
+}
+
+/* dbias += the row of ds, which is given times 1 / sqrt(e). */
+static void bias_row_backward(const vt_tile *t, const head *h, sizes z, grid g, int64_t query,
+                              const void *ds) {
+    const double factor = 1.0 / score_scale(z);
+    const bool patch = query >= g.prefix;
+    if (patch) {
+        const int64_t at = first_bias(g, query - g.prefix);
+        t->kernels->combine(vt_at(h->dbias, t->element, at), g.across,
+                            vt_const_at(ds, t->element, g.prefix), g.width, 1.0, factor, g.height,
+                            g.width);
+    }
+    for (int64_t k = 0; g.of_prefix && k < (patch ? g.prefix : z.tokens); k++) {
+        const int which = patch ? TO_PREFIX : k < g.prefix ? OWN_PREFIX : FROM_PREFIX;
+        add_to(h->dbias, t->element, g.distances + which, factor * load(ds, t->element, k));
+    }
+}
+
+static void bias_backward(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
+    if (z.biases == 0 || t->din[BIAS] == NULL) return;
+    const grid g = grid_of(t->signature, z);
+    for (int64_t r = 0; r < rows; r++) {
+        bias_row_backward(t, h, z, g, first + r, vt_const_at(h->dp, t->element, r * z.ld));
+    }
+}
+
+/* The column of the tile's head: din = base + dbias */
+static void scatter_bias(const vt_tile *t, const head *h, sizes z) {
+    if (z.biases == 0 || t->din[BIAS] == NULL) return;
+    const grid g = grid_of(t->signature, z);
+    for (int64_t k = 0; k < z.biases; k++) {
+        const int64_t from = k < g.distances ? g.distances - 1 - k : k, to = k * z.heads + t->part;
+        const double base = t->base[BIAS] == NULL ? 0 : load(t->base[BIAS], t->element, to);
+        store(t->din[BIAS], t->element, to, base + load(h->dbias, t->element, from));
+    }
+}
+
 /* p (rows, N) = softmax(q[first:] k^T / sqrt(e)) */
 static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t first,
                                int64_t rows, vt_error *error) {
     const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
     VT_TRY(multiply(t, h, SCORES, rows, h->p, q, h->k, error));
-    if (t->signature->node->attributes[CAUSAL].i == 1) {
+    if (is_causal(t->signature)) {
         causal_softmax(t, h, z, first, rows);
+    } else if (is_biased(t->signature)) {
+        biased_softmax(t, h, z, first, rows);
     } else if (is_masked(t->signature)) {
         masked_softmax(t, h, z, first, rows);
     } else {
@@ -335,6 +483,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
     gather_one(t, h.v, z, V, 0);
+    gather_bias(t, &h, z);
     for (int64_t map = 0; map < z.maps; map++) {
         gather_one(t, h.q, z, Q, map);
         gather_one(t, h.k, z, K, map);
@@ -362,6 +511,7 @@ static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_
     VT_TRY(multiply(t, h, D_VALUES, rows, h->dv, p, o, error));
     VT_TRY(multiply(t, h, D_SCORES, rows, h->dp, o, h->v, error));
     t->kernels->softmax_backward(h->dp, h->p, score_scale(z), rows, z.tokens, z.ld);
+    bias_backward(t, h, z, first, rows);
     const void *dp = operand(t, h, z, h->dp, rows);
     VT_TRY(multiply(t, h, D_QUERIES, rows, dq, dp, h->k, error));
     return multiply(t, h, D_KEYS, rows, h->dk, dp, q, error);
@@ -401,9 +551,12 @@ static vt_status backward(const vt_tile *t, vt_error *error) {
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
     gather_one(t, h.v, z, V, 0);
+    gather_bias(t, &h, z);
+    memset(h.dbias, 0, (size_t)z.biases * t->element);
     memset(h.dv, 0, (size_t)(z.tokens * z.head_size) * t->element);
     for (int64_t map = 0; map < z.maps; map++) VT_TRY(backward_map(t, &h, z, map, error));
     scatter_one(t, h.dv, z, V, 0);
+    scatter_bias(t, &h, z);
     return VT_OK;
 }
 
@@ -472,6 +625,55 @@ const vt_op vt_op_masked_attention = {
     .writes_bf16 = true,
 };
 
+/* ---------------------------------------------------------------- biased_attention */
+
+static vt_status check_bias(vt_signature *s, vt_error *error) {
+    VT_TRY(check(s, error));
+    VT_TRY(vt_expect_matrix(s, BIAS, error));
+    const int64_t tokens = s->input[0].dim[0], heads = s->node->attributes[HEADS].i;
+    const int64_t height = s->node->attributes[HEIGHT].i, width = s->node->attributes[WIDTH].i;
+    const int64_t rows = s->input[BIAS].dim[0], cols = s->input[BIAS].dim[1];
+    if (height < 1 || height > tokens || width < 1 || width > tokens / height ||
+        tokens - height * width > 1) {
+        return vt_fail(error, VT_VALUE,
+                       "%lld tokens are not a grid of %lld x %lld with at most one before it",
+                       (long long)tokens, (long long)height, (long long)width);
+    }
+    const int64_t distances = (2 * height - 1) * (2 * width - 1);
+    const bool of_prefix = rows == distances + 3 && tokens > height * width;
+    if (cols == heads && (rows == distances || of_prefix)) return VT_OK;
+    return vt_fail(error, VT_VALUE,
+                   "the table is %lld x %lld, expected %lld x %lld, or 3 rows more with a token "
+                   "before the patches",
+                   (long long)rows, (long long)cols, (long long)distances, (long long)heads);
+}
+
+static vt_status biased_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(check_bias(s, error));
+    set_shape(s);
+    return VT_OK;
+}
+
+const vt_op vt_op_biased_attention = {
+    .name = "biased_attention",
+    .inputs = 2,
+    .attributes = {{"heads", VT_ATTR_INT, false},
+                   {"maps", VT_ATTR_INT, true},
+                   {"queries", VT_ATTR_INT, true},
+                   {"height", VT_ATTR_INT, false},
+                   {"width", VT_ATTR_INT, false}},
+    .infer = biased_infer,
+    .blocks = blocks,
+    .open = open,
+    .flops = flops,
+    .forward = forward,
+    .backward = backward,
+    .narrow = narrow,
+    .space = VT_PARTS,
+    .backward_reads_input = true,
+    .writes_bf16 = true,
+};
+
 /* ---------------------------------------------------------------- cross_attention */
 
 static vt_status cross_infer(vt_signature *s, vt_error *error) {
@@ -519,6 +721,7 @@ static vt_status probs_forward(const vt_tile *t, vt_error *error) {
     const sizes z = sizes_of(t->signature, t->kit);
     head h;
     layout(&h, t->scratch, z, t->element, t->kit->bf16);
+    gather_bias(t, &h, z);
     for (int64_t at = 0; at < z.maps * z.queries; at += block_rows(z, at % z.queries)) {
         const int64_t map = at / z.queries, first = at % z.queries, rows = block_rows(z, first);
         if (first == 0) {
@@ -540,6 +743,26 @@ const vt_op vt_op_attention_probs = {
     .inputs = 1,
     .attributes = {{"heads", VT_ATTR_INT, false}, {"maps", VT_ATTR_INT, true}},
     .infer = probs_infer,
+    .blocks = blocks,
+    .open = open,
+    .forward = probs_forward,
+    .space = VT_PARTS,
+};
+
+static vt_status biased_probs_infer(vt_signature *s, vt_error *error) {
+    VT_TRY(check_bias(s, error));
+    return probs_infer(s, error);
+}
+
+const vt_op vt_op_biased_attention_probs = {
+    .name = "biased_attention_probs",
+    .inputs = 2,
+    .attributes = {{"heads", VT_ATTR_INT, false},
+                   {"maps", VT_ATTR_INT, true},
+                   {"queries", VT_ATTR_INT, true},
+                   {"height", VT_ATTR_INT, false},
+                   {"width", VT_ATTR_INT, false}},
+    .infer = biased_probs_infer,
     .blocks = blocks,
     .open = open,
     .forward = probs_forward,

@@ -30,12 +30,16 @@ static const struct swish *find_swish(const char *name) {
     return NULL;
 }
 
+static bool is_relu(const vt_node *node) {
+    return strcmp(node->attributes[FUNCTION].name, "relu") == 0;
+}
+
 static vt_status activation_infer(vt_signature *s, vt_error *error) {
     const char *name = s->node->attributes[FUNCTION].name;
-    if (strcmp(name, "gelu") != 0 && find_swish(name) == NULL) {
+    if (strcmp(name, "gelu") != 0 && !is_relu(s->node) && find_swish(name) == NULL) {
         return vt_fail(error, VT_VALUE,
                        "activation function '%s' is unknown, expected 'gelu', 'gelu_tanh', "
-                       "'quick_gelu' or 'silu'",
+                       "'quick_gelu', 'relu' or 'silu'",
                        name);
     }
     return vt_infer_same(s, error);
@@ -44,7 +48,9 @@ static vt_status activation_infer(vt_signature *s, vt_error *error) {
 static vt_status activation_forward(const vt_tile *t, vt_error *error) {
     (void)error;
     const struct swish *f = find_swish(t->signature->node->attributes[FUNCTION].name);
-    if (f == NULL) {
+    if (is_relu(t->signature->node)) {
+        t->kernels->relu_forward(t->out, t->in[0], elements(t));
+    } else if (f == NULL) {
         t->kernels->gelu_forward(t->out, t->in[0], elements(t));
     } else {
         t->kernels->swish_forward(t->out, t->in[0], f->a, f->b, elements(t));
@@ -55,7 +61,9 @@ static vt_status activation_forward(const vt_tile *t, vt_error *error) {
 static vt_status activation_backward(const vt_tile *t, vt_error *error) {
     (void)error;
     const struct swish *f = find_swish(t->signature->node->attributes[FUNCTION].name);
-    if (f == NULL) {
+    if (is_relu(t->signature->node)) {
+        t->kernels->relu_backward(t->din[0], t->base[0], t->dout, t->in[0], elements(t));
+    } else if (f == NULL) {
         t->kernels->gelu_backward(t->din[0], t->base[0], t->dout, t->in[0], elements(t));
     } else {
         t->kernels->swish_backward(t->din[0], t->base[0], t->dout, t->in[0], f->a, f->b,

@@ -30,6 +30,7 @@ typedef struct spec {
     bool strided; /* takes rows ld apart */
     bool one_row;
     bool mixes_rows;
+    bool selects; /* an element of an input need not count */
 } spec;
 
 static const double eps = 1e-6, scale = 0.3;
@@ -193,6 +194,15 @@ static void run_rotate_slope(const vt_kernels *k, call *c) {
     k->rotate_slope(c->out[0], base, dy, x, true, c->rows, size);
     k->rotate_slope(c->out[0], c->out[0], dy, x, false, c->rows, size);
 }
+static void run_combine(const vt_kernels *k, call *c) {
+    k->combine(c->out[0], c->ld, c->in[0], c->ld, scale, -0.7, c->rows, c->cols);
+}
+static void run_relu_forward(const vt_kernels *k, call *c) {
+    k->relu_forward(c->out[0], c->in[0], c->rows * c->cols);
+}
+static void run_relu_backward(const vt_kernels *k, call *c) {
+    k->relu_backward(c->out[0], c->in[0], c->in[1], c->in[2], c->rows * c->cols);
+}
 
 static const spec specs[] = {
     {"norm_forward", run_norm_forward, {"m-"}, {"mn", "vn", "vn"}, 3e-7, .alias = 0},
@@ -320,6 +330,17 @@ static const spec specs[] = {
      .alias = -1,
      .base = true,
      .mixes_rows = true},
+    {"combine", run_combine, {"mn"}, {"mn"}, 2e-7, .alias = -1, .strided = true},
+    {"relu_forward", run_relu_forward, {"m-"}, {"mn"}, 1e-7, .alias = 0, .elementwise = true},
+    {"relu_backward",
+     run_relu_backward,
+     {"m-"},
+     {"mn", "mn", "mn"},
+     1e-7,
+     .alias = 1,
+     .base = true,
+     .elementwise = true,
+     .selects = true},
 };
 /* The last slots turn rows into small numbers and back: test_small.c. */
 enum { SPECS = sizeof specs / sizeof *specs, SMALL = 4 };

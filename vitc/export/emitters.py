@@ -168,6 +168,10 @@ def silu(g: Graph, op: Op) -> str:
     return g.node("Mul", x, g.node("Sigmoid", x))
 
 
+def relu(g: Graph, op: Op) -> str:
+    return g.node("Relu", g.value(op.inputs[0]))
+
+
 def affine(g: Graph, op: Op) -> str:
     """x * weight + bias, of which one may be left out."""
     x, (weight, bias) = g.value(op.inputs[0]), op.params
@@ -347,10 +351,48 @@ def masked(g: Graph, op: Op, scores: str) -> str:
         count, maps = op.attributes["heads"], map_count(op)
         x = g.node("Add", g.reshape(scores, 0, count, maps, tokens, tokens), mask)
         return g.reshape(x, 0, count * maps, tokens, tokens)
+    if op.kind.startswith("biased_attention"):
+        count, maps = op.attributes["heads"], map_count(op)
+        x = g.reshape(scores, 0, count, maps, tokens, tokens)
+        return g.reshape(g.node("Add", x, bias(g, op)), 0, count * maps, tokens, tokens)
     if op.attributes.get("causal"):
         reach = np.triu(np.full((tokens, tokens), -np.inf, np.float32), 1)
         return g.node("Add", scores, g.constant(f"causal_{tokens}", reach))
     return scores
+
+
+def bias(g: Graph, op: Op) -> str:
+    """The rows of the table of `biased_attention` for all pairs of tokens: (H, 1, N, N)."""
+    (rows, count), tokens = g.shape(op.inputs[1]), g.shape(op.inputs[0])[0]
+    height, width = op.attributes["height"], op.attributes["width"]
+    index = distances(height, width, tokens - height * width, rows)
+    none = g.constant(f"zeros_{count}", np.zeros((1, 1, count), np.float32))
+    table = g.node("Concat", g.value(op.inputs[1]), none, axis=1)
+    table = g.node("Transpose", g.reshape(table, rows + 1, count), perm=[1, 0])
+    name = f"distances_{height}_{width}_{tokens}_{rows}"
+    return g.reshape(g.node("Gather", table, g.constant(name, index), axis=1), 0, 1, tokens, tokens)
+
+
+def distances(height: int, width: int, prefix: int, rows: int) -> Array:
+    """(N, N): the row of the table for a query and a key, or the one behind it."""
+    y, x = np.indices((height, width)).reshape(2, -1)
+    down, right = y[:, None] - y + height - 1, x[:, None] - x + width - 1
+    index = np.pad(down * (2 * width - 1) + right, ((prefix, 0), (prefix, 0)))
+    if prefix:
+        own = rows == (2 * height - 1) * (2 * width - 1)
+        index[0], index[:, 0], index[0, 0] = (
+            (rows, rows, rows) if own else (rows - 3, rows - 2, rows - 1)
+        )
+    return index.astype(np.int64)
+
+
+def relative_coordinates(g: Graph, op: Op) -> str:
+    """-> (R, 2), with a batch of 1."""
+    sides = op.attributes["height"], op.attributes["width"]
+    apart = [np.arange(1 - side, side) for side in sides]
+    places = np.stack(np.meshgrid(*apart, indexing="ij"), axis=-1).reshape(1, -1, 2)
+    name = f"relative_coordinates_{sides[0]}_{sides[1]}"
+    return g.constant(name, (np.sign(places) * np.log1p(np.abs(places))).astype(np.float32))
 
 
 # ------------------------------------------------------------------------------------- the rest
@@ -421,6 +463,7 @@ _ACTIVATIONS: dict[str, Emitter] = {
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
     "silu": silu,
+    "relu": relu,
 }
 
 # By kind of `_vitc.operation_table()`. What acts in training only, such as dropout, has none: the
@@ -439,6 +482,9 @@ EMITTERS: dict[str, Emitter] = {
     "masked_attention": attention,
     "cross_attention": cross_attention,
     "attention_probs": attention_probs,
+    "biased_attention": attention,
+    "biased_attention_probs": attention_probs,
+    "relative_coordinates": relative_coordinates,
     "differential": differential,
     "rope": rope,
     "rope_table": rope_table,

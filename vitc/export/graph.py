@@ -12,8 +12,12 @@ from vitc.program import Op, Program, Shape, Value
 
 Emitter = Callable[["Graph", Op], str]
 
-# Pairs of an operation and its consumer that are written together, by the emitter of the consumer.
-_TOGETHER = {("patchify", "linear"), ("linear", "attention"), ("linear", "attention_probs")}
+# Pairs of an operation and its consumer, of which it is the first input, that are written together
+# by the emitter of the consumer.
+_TOGETHER = {
+    ("patchify", "linear"),
+    *(("linear", kind) for kind in ("attention", "attention_probs", "biased_attention")),
+}
 
 
 class Graph:
@@ -39,9 +43,9 @@ class Graph:
         """The values that nobody reads but operations which write their producer themselves."""
         kept = set(outputs)
         for op in self._operations.values():
-            for value in op.inputs:
+            for i, value in enumerate(op.inputs):
                 producer = self._operations.get(value)
-                if producer is None or (producer.kind, op.kind) not in _TOGETHER:
+                if i or producer is None or (producer.kind, op.kind) not in _TOGETHER:
                     kept.add(value)
         read = (value for op in self._operations.values() for value in op.inputs)
         return {value for value in read if value not in kept}

@@ -88,6 +88,41 @@ class Builder:
         backward."""
         return self._add("attention_probs", [qkv], heads=heads, maps=maps)
 
+    def biased_attention(
+        self, qkv: Value, table: Value, heads: int, grid: tuple[int, int], maps: int = 1
+    ) -> Value:
+        """(N, 3D), (R, heads) -> (N, D): `attention` with a bias added to q k^T / sqrt(D/heads), by
+        how far the patches of a grid (h, w) are apart (Liu et al. 2021, Bao et al. 2022).
+
+        A query that is dy below and dx right of a key has row (dy + h-1) (2w-1) + dx + w-1 of the
+        table, which has (2h-1) (2w-1) of them. With a token before the patches there may be three
+        more: for its queries to patches, for theirs to it, for its own to itself; else they are 0.
+        """
+        height, width = grid
+        return self._add(
+            "biased_attention", [qkv, table], heads=heads, maps=maps, height=height, width=width
+        )
+
+    def biased_attention_probs(
+        self, qkv: Value, table: Value, heads: int, grid: tuple[int, int], maps: int = 1
+    ) -> Value:
+        """(N, 3D), (R, heads) -> (heads*maps*N, N): the softmax of `biased_attention`, to look at;
+        it has no backward."""
+        height, width = grid
+        return self._add(
+            "biased_attention_probs",
+            [qkv, table],
+            heads=heads,
+            maps=maps,
+            height=height,
+            width=width,
+        )
+
+    def relative_coordinates(self, grid: tuple[int, int]) -> Value:
+        """-> ((2h-1) (2w-1), 2): sign(d) log(1 + |d|) of how far patches are apart down and across,
+        for the rows of the table of `biased_attention` (Liu et al. 2022)."""
+        return self._add("relative_coordinates", [], height=grid[0], width=grid[1])
+
     def differential(self, x: Value, layer: str, heads: int, init: float) -> Value:
         """(N, 2D) -> (N, D): of the two maps of `attention`, the first minus lambda times the
         second.
@@ -212,7 +247,7 @@ class Builder:
 
     def activation(self, x: Value, function: str) -> Value:
         """x * Phi(x) with the normal distribution function Phi for "gelu"; x * sigmoid(...) for its
-        approximations "gelu_tanh" and "quick_gelu", and for "silu"."""
+        approximations "gelu_tanh" and "quick_gelu", and for "silu"; max(x, 0) for "relu"."""
         return self._add("activation", [x], function=function)
 
     def gelu(self, x: Value) -> Value:

@@ -1,6 +1,7 @@
 """Programs made of others: attention maps, masks, 8-bit layers."""
 
 from collections.abc import Collection
+from typing import Any
 
 from vitc.program.operation import Op, Port, Program, Value
 from vitc.program.rewrite import Add, rewrite
@@ -12,8 +13,8 @@ def with_attention_probs(program: Program) -> Program:
     found: list[Value] = []
 
     def change(op: Op, add: Add) -> Value:
-        if op.kind == "attention":
-            found.append(add(_like_attention("attention_probs", op, op.inputs)))
+        if op.kind in ("attention", "biased_attention"):
+            found.append(add(op._replace(kind=f"{op.kind}_probs", attributes=_of_probs(op))))
         return add(op)
 
     return rewrite(program, change, outputs=found)
@@ -44,6 +45,11 @@ def with_attention_mask(program: Program, heads: int) -> Program:
 
     port = Port.of((heads * tokens[0], tokens[0]), vector=False)
     return rewrite(program, change, inputs=[port])
+
+
+def _of_probs(op: Op) -> dict[str, Any]:
+    """Without those that say which rows ask, and which keys they see."""
+    return {k: v for k, v in op.attributes.items() if k not in ("queries", "causal")}
 
 
 def _like_attention(kind: str, op: Op, inputs: tuple[Value, ...]) -> Op:
