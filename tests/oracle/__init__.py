@@ -101,6 +101,8 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     distance = ours - theirs
+    if not theirs.any():
+        return float("inf") if ours.any() else 0.0
     return max(
         float(np.linalg.norm(distance) / np.linalg.norm(theirs)),
         float(np.abs(distance).max() / np.abs(theirs).max() / 10),
@@ -110,7 +112,8 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
     """`relative` of every gradient; q, k and v apart, and the k part of a bias against the q part.
 
-    A constant added to all keys moves no softmax, so the true gradient of that part is zero.
+    A constant added to all keys, or to all scores, moves no softmax, so the true gradient of that
+    part is zero.
     """
     errors = {}
     expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
@@ -118,6 +121,10 @@ def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
         if name.endswith("k_norm.bias"):  # another constant added to all keys
             queries = expected[name.replace("k_norm", "q_norm")]
             errors[name] = float(np.linalg.norm(parameter.grad) / np.linalg.norm(queries))
+            continue
+        if name.endswith("rel_pos.mlp.fc2.bias") and not theirs.num_prefix_tokens:
+            inner = expected[name.replace("fc2", "fc1")]
+            errors[name] = float(np.linalg.norm(parameter.grad) / np.linalg.norm(inner))
             continue
         if ".qkv." not in name:
             errors[name] = relative(parameter.grad, expected[name])

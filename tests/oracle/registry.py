@@ -11,12 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.models import _registry, deit, eva, vision_transformer
+from timm.models import (
+    _registry,
+    beit,
+    deit,
+    eva,
+    vision_transformer,
+    vision_transformer_relpos,
+)
 
 from oracle import timm
 
 FILE = Path(__file__).parents[2] / "vitc/models/timm.json"
-MODULES = {"vision_transformer": vision_transformer, "deit": deit, "eva": eva}
+MODULES = {
+    "vision_transformer": vision_transformer,
+    "deit": deit,
+    "eva": eva,
+    "beit": beit,
+    "vision_transformer_relpos": vision_transformer_relpos,
+}
 # Patterns of names that vitc does not know: attention of grouped queries.
 UNKNOWN = ["*sapiens2*"]
 

@@ -7,10 +7,16 @@ from math import isqrt
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.models.resample import Size, resample_patch_embed, resample_pos_embed
+from vitc.models.resample import (
+    Size,
+    resample_bias_table,
+    resample_patch_embed,
+    resample_pos_embed,
+)
 from vitc.program import Shape
 
 PATCH, TABLE = "patch_embed.proj.weight", "pos_embed"
+BIASES = "relative_position_bias_table"
 
 
 def adapted(
@@ -42,16 +48,39 @@ def adapted(
     height, width = _source_patch(state, shapes)
     if PATCH in state and PATCH in shapes:
         out[PATCH] = _patch(state[PATCH], shapes[PATCH], interpolation)
+    sizes = [size for size in (stated, guessed) if size]
+    grids = [(size[0] // height, size[1] // width) for size in sizes]
+    grids.insert(len(grids) - 1, grid)
+    for key in shapes:
+        if key.endswith(BIASES) and key in state and state[key].ndim == 2:
+            out[key] = _biases(key, state[key], shapes[key], grid, grids)
     if TABLE in state and TABLE in shapes and state[TABLE].ndim == 3 and len(state[TABLE]) == 1:
-        sizes = [size for size in (stated, guessed) if size]
-        grids = [(size[0] // height, size[1] // width) for size in sizes]
-        grids.insert(len(grids) - 1, grid)
         old = _old_grid(state[TABLE].shape[1] - prefix, grids)
         if old != grid:
             new = (max(grid), max(grid)) if cut else grid
             table = resample_pos_embed(state[TABLE], old, new, prefix, interpolation)
             out[TABLE] = _upper_left(table, new, grid, prefix)
     return _without_other_heads(out, shapes, heads, fresh_heads)
+
+
+def _distances(grid: Size) -> int:
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1)
+
+
+def _biases(key: str, table: Array, shape: Shape, grid: Size, grids: Sequence[Size]) -> Array:
+    """A table of biases by distance for the model's grid; old: the first of the grids that it fits,
+    else a square one."""
+    extra = shape[0] - _distances(grid)
+    rows = len(table) - extra
+    fits = (old for old in grids if _distances(old) == rows)
+    side = (isqrt(max(rows, 0)) + 1) // 2
+    old = next(fits, (side, side))
+    if _distances(old) != rows:
+        raise ValueError(
+            f"{key} has {len(table)} rows, which are those of no square grid: give "
+            "pretrained_cfg_overlay=dict(input_size=...)"
+        )
+    return resample_bias_table(table, old, grid)
 
 
 def _upper_left(table: Array, old: Size, new: Size, prefix: int) -> Array:

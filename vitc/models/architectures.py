@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 
 from vitc.models.deit import VisionTransformerDistilled
 from vitc.models.eva import Eva
+from vitc.models.rel_pos import Beit, VisionTransformerRelPos
 from vitc.models.vision_transformer import VisionTransformer
 
-_CLASSES = {cls.__name__: cls for cls in (VisionTransformer, VisionTransformerDistilled, Eva)}
+_CLASSES = {
+    cls.__name__: cls
+    for cls in (VisionTransformer, VisionTransformerDistilled, Eva, Beit, VisionTransformerRelPos)
+}
 
 # Mean and std per channel.
 _STATISTICS = {

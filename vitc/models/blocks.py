@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from vitc.models import eva_blocks
+from vitc.models import eva_blocks, rel_pos_blocks
 from vitc.models.config import Config
 from vitc.models.init import Row, constant
 from vitc.models.layers import (
@@ -185,5 +185,23 @@ BLOCK_TYPES = {
     ),
     "EvaBlockPostNorm": BlockType(
         eva_blocks.post_norm_rows, eva_blocks.post_norm, eva_blocks.rope_rows, eva_blocks.turning
+    ),
+    "BeitBlock": BlockType(
+        rel_pos_blocks.beit_rows,
+        rel_pos_blocks.beit,
+        rel_pos_blocks.beit_shared_rows,
+        rel_pos_blocks.beit_shared,
+    ),
+    "RelPosBlock": BlockType(
+        rel_pos_blocks.rel_pos_rows,
+        rel_pos_blocks.rel_pos,
+        rel_pos_blocks.shared_bias_rows,
+        rel_pos_blocks.shared_bias,
+    ),
+    "ResPostRelPosBlock": BlockType(
+        rel_pos_blocks.post_norm_rows,
+        rel_pos_blocks.post_norm,
+        rel_pos_blocks.shared_bias_rows,
+        rel_pos_blocks.shared_bias,
     ),
 }

@@ -9,7 +9,7 @@ from vitc.models.init import MODES
 POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr")
 REDUCTIONS = ("avg", "max", "avgmax")  # those over all patches without parameters
 NORMS = ("layernorm", "rmsnorm")
-ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu", "relu")
 BLOCKS = (
     "Block",
     "ResPostBlock",
@@ -34,6 +34,7 @@ class Config:
     derived: ClassVar[tuple[str, ...]] = ()  # fields of a subclass that are none of its arguments
     blocks: ClassVar[tuple[str, ...]] = BLOCKS
     pools: ClassVar[tuple[str, ...]] = POOLS
+    rates: ClassVar[tuple[str, ...]] = RATES
 
     img_size: int | tuple[int, int] = 224
     patch_size: int | tuple[int, int] = 16
@@ -79,7 +80,7 @@ class Config:
         for name, least in LEAST.items():
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
         checks.integer("hidden", self.hidden, 1)
-        for name in RATES:
+        for name in self.rates:
             checks.below_one(name, getattr(self, name))
         self._check_names()
         self._check_sizes()
@@ -100,7 +101,7 @@ class Config:
             checks.one_of(name, getattr(self, name), known)
         if self.global_pool == "token" and not self.class_token:
             raise ValueError("global_pool 'token' needs class_token=True")
-        if self.fix_init and self.block_fn not in ("Block", "ResPostBlock"):
+        if self.fix_init and "Parallel" in self.block_fn:
             raise ValueError(f"fix_init is for Block and ResPostBlock, not for {self.block_fn}")
         if "Scaling" in self.block_fn and (self.scale_attn_norm or self.scale_mlp_norm):
             raise ValueError(f"{self.block_fn} has no scale_attn_norm and no scale_mlp_norm")
@@ -200,5 +201,5 @@ class Config:
         return self != self.without_dropout()
 
     def without_dropout(self) -> Self:
-        nothing: dict[str, Any] = dict.fromkeys(RATES, 0.0)
+        nothing: dict[str, Any] = dict.fromkeys(self.rates, 0.0)
         return replace(self, **nothing)

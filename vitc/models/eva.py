@@ -6,20 +6,12 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
-from vitc.models.init import Draw, Row, in_mode, normal
+from vitc.models.init import Row, in_beit_mode
 from vitc.models.model import Start
 from vitc.models.vision_transformer import VisionTransformer
-
-
-def scaled(draw: Draw, factor: float) -> Draw:
-    def scaled_draw(*arguments: Any) -> Array:
-        return factor * draw(*arguments)
-
-    return scaled_draw
 
 
 class Eva(VisionTransformer):
@@ -31,7 +23,7 @@ class Eva(VisionTransformer):
     @classmethod
     def rows(cls, c: Config) -> list[Row]:
         assert isinstance(c, EvaConfig)
-        return [_as_eva(row, c) for row in in_mode(super().rows(c), "", c.num_classes, True)]
+        return in_beit_mode(super().rows(c), c.head_init_scale)
 
     def no_weight_decay(self) -> Set[str]:
         return super().no_weight_decay() | ({"rope.freqs"} & set(self.shapes))
@@ -67,12 +59,3 @@ class Eva(VisionTransformer):
 def _settled(c: EvaConfig) -> EvaConfig:
     """The norms stay where they are, whatever the pooling becomes."""
     return replace(c, use_fc_norm=c.has_fc_norm, use_post_transformer_norm=c.has_norm)
-
-
-def _as_eva(row: Row, c: EvaConfig) -> Row:
-    """The row with its start in timm's Eva: no gate is opened, and the head is near zero."""
-    if row.name in ("cls_token", "reg_token"):
-        return row._replace(draw=normal(0.02))
-    if row.name == "head.weight" and c.head_init_scale:
-        return row._replace(draw=scaled(row.draw, c.head_init_scale))
-    return row._replace(gate=0)

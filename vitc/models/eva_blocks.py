@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from vitc.arrays import Array
+from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
 from vitc.models.init import Row, constant
 from vitc.models.layers import (
@@ -126,10 +127,9 @@ def gamma_rows(name: str, c: EvaConfig) -> Iterator[Row]:
         yield Row(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
 
 
-def branch(b: Builder, y: Value, i: int, name: str, number: str, c: EvaConfig) -> Value:
+def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scaled: bool) -> Value:
     """What a branch of block i gives, through its layer scale and drop path."""
-    if c.init_values is not None and not c.use_post_norm:
-        y = b.affine(y, f"{name}gamma_{number}")
+    y = b.affine(y, f"{name}gamma_{number}") if scaled else y
     rate = c.drop_path_rate * i / max(c.depth - 1, 1)
     return b.drop_path(y, rate, f"{name}drop_path{number}")
 
@@ -144,10 +144,11 @@ def block_rows(name: str, c: EvaConfig) -> Iterator[Row]:
 
 def block(b: Builder, x: Value, i: int, name: str, c: EvaConfig, shared: Turning | None) -> Value:
     """x + attn(norm1(x)), then x + mlp(norm2(x)): (N, D) -> (N, D)."""
+    scaled = c.init_values is not None
     y = attention(b, norm(b, x, f"{name}norm1", c), f"{name}attn", i, c, shared)
-    x = b.add(x, branch(b, y, i, name, "1", c))
+    x = b.add(x, branch(b, y, i, name, "1", c, scaled))
     y = mlp(b, norm(b, x, f"{name}norm2", c), f"{name}mlp", c)
-    return b.add(x, branch(b, y, i, name, "2", c))
+    return b.add(x, branch(b, y, i, name, "2", c, scaled))
 
 
 def post_norm_rows(name: str, c: EvaConfig) -> Iterator[Row]:
@@ -162,6 +163,6 @@ def post_norm(
 ) -> Value:
     """x + norm1(attn(x)), then x + norm2(mlp(x)): (N, D) -> (N, D)."""
     y = norm(b, attention(b, x, f"{name}attn", i, c, shared), f"{name}norm1", c)
-    x = b.add(x, branch(b, y, i, name, "1", c))
+    x = b.add(x, branch(b, y, i, name, "1", c, scaled=False))
     y = norm(b, mlp(b, x, f"{name}mlp", c), f"{name}norm2", c)
-    return b.add(x, branch(b, y, i, name, "2", c))
+    return b.add(x, branch(b, y, i, name, "2", c, scaled=False))

@@ -97,6 +97,24 @@ def in_mode(rows: Sequence[Row], mode: str, classes: int, fix_init: bool) -> lis
     return [_fixed(row) for row in drawn] if fix_init else list(drawn)
 
 
+def in_beit_mode(rows: Sequence[Row], head_init_scale: float) -> list[Row]:
+    """The rows as timm's Beit and Eva draw them: tokens from N(0, 0.02), no gate open, what ends a
+    branch as with fix_init, and the head times a factor, if it is not 0."""
+
+    def drawn(row: Row) -> Row:
+        if row.name in ("cls_token", "reg_token"):
+            return row._replace(draw=normal(0.02))
+        if row.name == "head.weight" and head_init_scale:
+            return row._replace(draw=partial(_scaled, row.draw, head_init_scale))
+        return row._replace(gate=0)
+
+    return [drawn(_fixed(row)) for row in rows]
+
+
+def _scaled(draw: Draw, factor: float, generator: np.random.Generator, shape: Shape) -> Array:
+    return factor * draw(generator, shape)
+
+
 def _redrawn(row: Row, linear: Mapping[str, Shape], mode: str, classes: int) -> Row:
     """One row in a mode other than the default."""
     layer, _, kind = row.name.rpartition(".")

@@ -9,15 +9,21 @@ from vitc.program import Program
 
 def inner_linears(program: Program) -> list[int]:
     """The weights, as rows of the table, of the linear layers that are neither the first (it sees
-    pixels) nor the last (it gives the logits): those two are small, and sensitive."""
+    pixels) nor the last (it gives the logits), nor see distances instead of tokens: those are
+    small, and sensitive."""
     operations = program.operations
     kinds = {op.output: op.kind for op in operations}
+    fixed: set[int] = set()
+    for op in operations:
+        if op.kind == "relative_coordinates" or (op.inputs and fixed.issuperset(op.inputs)):
+            fixed.add(op.output)
     readers = {value for op in operations for value in op.inputs}
     return [
         op.params[0]
         for op in operations
         if op.kind == "linear"
         and op.output in readers
+        and op.inputs[0] not in fixed
         and kinds.get(op.inputs[0]) not in ("patchify", "select", "dropout")
     ]
 

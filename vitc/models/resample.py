@@ -96,3 +96,43 @@ def resample_patch_embed(kernel: Array, new: Size, interpolation: str = "bicubic
     rows, columns = (MATRICES[interpolation](a, b) for a, b in zip(old, new, strict=True))
     wide = kernel.astype(np.float64)
     return (np.linalg.pinv(rows).T @ wide @ np.linalg.pinv(columns)).astype(kernel.dtype)
+
+
+# ------------------------------------------------------------------------------- biases by distance
+
+
+def resample_bias_table(table: Array, old: Size, new: Size) -> Array:
+    """A table of biases by distance ((2h-1) (2w-1) + extra, heads) for the grid old (h, w) -> the
+    same for the grid new, in the dtype of table; the extra rows stay.
+
+    Far distances are spread more than near ones (Bao et al. 2022): those of the old grid stand at
+    0, 1, 1 + q, 1 + q + q^2, ... with the q by which the greatest ones meet, and the new ones lie
+    between them.
+    """
+    extra = len(table) - (2 * old[0] - 1) * (2 * old[1] - 1)
+    if old == new:
+        return table
+    rows, columns = (_spread(a, b) for a, b in zip(old, new, strict=True))
+    places = table[: len(table) - extra].astype(np.float64)
+    places = places.reshape(2 * old[0] - 1, 2 * old[1] - 1, -1)
+    places = np.einsum("ih,jw,hwd->ijd", rows, columns, places, optimize=True)
+    flat = places.reshape(-1, table.shape[1]).astype(table.dtype)
+    return np.concatenate([flat, table[len(table) - extra :]])
+
+
+def _spread(old: int, new: int) -> Array:
+    """(2 new - 1, 2 old - 1): from the distances of a side of old patches to those of new ones."""
+    ratio = _ratio(old - 1, new - 1)
+    apart = np.cumsum(ratio ** np.arange(old - 1))
+    known = np.concatenate([-apart[::-1], [0], apart])
+    asked = np.arange(1 - new, new)
+    return np.stack([np.interp(asked, known, unit) for unit in np.eye(2 * old - 1)], axis=1)
+
+
+def _ratio(terms: int, total: int) -> float:
+    """q from 1.01 to 1.5, to 1e-6, with 1 + q + ... + q^(terms - 1) = total; as BEiT finds it."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        q = (low + high) / 2
+        low, high = (low, q) if (1 - q**terms) / (1 - q) > total else (q, high)
+    return q

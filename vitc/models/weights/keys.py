@@ -47,6 +47,7 @@ KEY_MAPS = (
     KeyMap(r"(blocks\.\d+\.mlp\.)w12(\..*)", r"\1fc1\2", "DINOv2: packed SwiGLU"),
     KeyMap(r"(blocks\.\d+\.mlp\.)w3(\..*)", r"\1fc2\2", "DINOv2: packed SwiGLU"),
     KeyMap(r"(?:.*\.)?rope(?!\.freqs$).*", None, "EVA-02: tables of angles"),
+    KeyMap(r".*relative_position_index", None, "BEiT, Swin: where rows of the table belong"),
     KeyMap(r"lm_head\..*", None, "EVA: the head for masked patches"),
     KeyMap(r"(blocks\.\d+\.mlp\.)w1(\..*)", r"\1fc1_g\2", "EVA-02, DINOv3: SwiGLU"),
     KeyMap(r"(blocks\.\d+\.mlp\.)w2(\..*)", r"\1fc1_x\2", "EVA-02, DINOv3: SwiGLU"),
