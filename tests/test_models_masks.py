@@ -115,7 +115,9 @@ def test_quantised_and_refined_models_are_masked() -> None:
 def test_bad_masks_are_named() -> None:
     model = create_model("test_vit", **SMALL)
     x, tokens = images(2, model), tokens_of(model)
-    with pytest.raises(ValueError, match=r"\(16, 16\), expected .* 2 heads and 17 tokens"):
+    with pytest.raises(
+        ValueError, match=r"\(16, 16\), expected one that broadcasts to \(2, 2, 17, 17\)"
+    ):
         model(x, attn_mask=np.ones((16, 16), bool))
     with pytest.raises(ValueError, match="sees no other and not itself"):
         model(x, attn_mask=np.zeros((tokens, tokens), bool))
@@ -166,3 +168,17 @@ def test_checkpointing_with_a_mask_changes_no_bit(masking: str) -> None:
     assert all(np.array_equal(v, gradients[1][k]) for k, v in gradients[0].items())
     program = masked(model._part("forward", False, (64, 64)), Masking(causal=True))
     assert len(program.core.borders) == 1 + 2  # before the blocks and after each
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 17), (1, 1, 17, 17), (1, 17), (1, 2, 17, 17),
+                                   (2, 17, 17), (2, 2, 1, 17), (1, 1, 1, 1)])  # fmt: skip
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_masks_broadcast_as_in_torch(shape: tuple[int, ...], kind: str) -> None:
+    ours, theirs = pair("test_vit", depth=2, embed_dim=32, num_heads=2, img_size=64, num_classes=5)
+    draw = np.random.default_rng(4)
+    mask = draw.random(shape) < 0.7 if kind == "bool" else draw.standard_normal(shape)
+    if kind == "bool":
+        mask[..., 0] = True  # what sees nothing is another matter
+    x = images(2, ours)
+    given = torch.tensor(mask if kind == "bool" else np.float64(mask))
+    assert relative(ours(x, mask), theirs(double(x), attn_mask=given).detach()) <= 1e-5

@@ -37,6 +37,7 @@ _PLACES = {
     "get_pretrained_cfg": ("vitc.models", "get_pretrained_cfg"),
     "is_model": ("vitc.models", "is_model"),
     "list_models": ("vitc.models", "list_models"),
+    "list_modules": ("vitc.models", "list_modules"),
     "list_pretrained": ("vitc.models", "list_pretrained"),
     "loggers": ("vitc.loggers", ""),
     "loss": ("vitc.losses", "loss"),

@@ -58,6 +58,13 @@ def number(name: str, value: float, least: float) -> float:
     return value
 
 
+def finite(name: str, value: float, least: float = -math.inf) -> float:
+    """value, a number of least or more that is neither infinite nor NaN."""
+    if not math.isfinite(_number(name, value)):
+        raise ValueError(f"{name} is {shown(value)}, expected a finite number")
+    return number(name, value, least)
+
+
 def _number(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}, expected a number")

@@ -8,6 +8,7 @@ from vitc.models.registry import (
     get_pretrained_cfg,
     is_model,
     list_models,
+    list_modules,
     list_pretrained,
 )
 from vitc.models.timm_folder import save_for_timm
@@ -22,6 +23,7 @@ __all__ = [
     "get_pretrained_cfg",
     "is_model",
     "list_models",
+    "list_modules",
     "list_pretrained",
     "save_for_timm",
 ]

@@ -20,6 +20,22 @@ BLOCKS = (
 MLPS = ("Mlp", "SwiGLUPacked", "SwiGLU")
 ATTENTIONS = ("", "attn", "diff")
 LEAST = dict(in_chans=1, embed_dim=1, depth=1, num_heads=1, num_classes=0, reg_tokens=0)
+FLAGS = (
+    "qkv_bias",
+    "qk_norm",
+    "scale_attn_norm",
+    "scale_mlp_norm",
+    "proj_bias",
+    "class_token",
+    "no_embed_class",
+    "pre_norm",
+    "final_norm",
+    "pool_include_prefix",
+    "dynamic_img_size",
+    "dynamic_img_pad",
+    "fix_init",
+)
+_WIDEST = 1 << 31
 RATES = ("drop_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate")
 
 
@@ -34,6 +50,7 @@ class Config:
     derived: ClassVar[tuple[str, ...]] = ()  # fields of a subclass that are none of its arguments
     blocks: ClassVar[tuple[str, ...]] = BLOCKS
     pools: ClassVar[tuple[str, ...]] = POOLS
+    flags: ClassVar[tuple[str, ...]] = FLAGS
     rates: ClassVar[tuple[str, ...]] = RATES
 
     img_size: int | tuple[int, int] = 224
@@ -67,6 +84,7 @@ class Config:
     proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
     drop_path_rate: float = 0.0  # of the last block; the blocks before rise to it from 0
     embed_norm_layer: str | None = None  # after the patch embedding
+    embed_norm_eps: float | None = None  # None: norm_eps
     norm_layer: str = "layernorm"
     norm_eps: float = 1e-6
     act_layer: str = "gelu"
@@ -79,11 +97,25 @@ class Config:
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
-        checks.integer("hidden", self.hidden, 1)
-        for name in self.rates:
-            checks.below_one(name, getattr(self, name))
+        for name in self.flags:
+            object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
+        object.__setattr__(self, "fc_norm", checks.optional(checks.flag, "fc_norm", self.fc_norm))
+        for name in ("img_size", "patch_size"):
+            height, width = checks.pair(name, getattr(self, name))
+            object.__setattr__(self, name, height if height == width else (height, width))
+        self._check_numbers()
         self._check_names()
         self._check_sizes()
+
+    def _check_numbers(self) -> None:
+        for name in self.rates:
+            object.__setattr__(self, name, float(checks.below_one(name, getattr(self, name))))
+        for name in ("mlp_ratio", "norm_eps"):
+            object.__setattr__(self, name, float(checks.finite(name, getattr(self, name), 0)))
+        for name in ("init_values", "embed_norm_eps"):
+            value = checks.optional(checks.finite, name, getattr(self, name))
+            object.__setattr__(self, name, None if value is None else float(value))
+        checks.integer("embed_dim * mlp_ratio", self.hidden, 1, _WIDEST)
 
     def _check_names(self) -> None:
         choices = dict(
@@ -161,7 +193,9 @@ class Config:
     @property
     def differential(self) -> bool:
         """Whether a head is the difference of two attention maps."""
-        return self.attn_layer == "diff" or self.block_fn == "DiffParallelScalingBlock"
+        if "Scaling" in self.block_fn:  # which has its own attention
+            return self.block_fn == "DiffParallelScalingBlock"
+        return self.attn_layer == "diff"
 
     @property
     def has_positions(self) -> bool:

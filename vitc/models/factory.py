@@ -6,11 +6,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from vitc.errors import nearest, shown
+from vitc import checks
+from vitc.errors import nearest, said, shown
 from vitc.models.architectures import ARCHITECTURES, Architecture
+from vitc.models.arguments import NORMS, USUAL_EPS, checked_cfg, plain_arguments
 from vitc.models.config import Config
 from vitc.models.features import FeatureGetterNet
-from vitc.models.sources import check_path, load_adapted, resolve, weights_of
+from vitc.models.model import word
+from vitc.models.registry import get_arch_name
+from vitc.models.sources import Source, check_path, load_adapted, resolve, weights_of
 from vitc.models.vision_transformer import VisionTransformer
 
 
@@ -39,11 +43,13 @@ def create_model(
     model_name: str,
     pretrained: bool = False,
     *,
+    pretrained_cfg: str | Mapping[str, Any] | None = None,
     pretrained_cfg_overlay: Mapping[str, Any] | None = None,
     checkpoint_path: str | PathLike[str] = "",
+    cache_dir: str | PathLike[str] | None = None,
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     precision: str = "float32",
     **arguments: Any,
 ) -> VisionTransformer | FeatureGetterNet:
@@ -52,8 +58,9 @@ def create_model(
     model_name: "NAME" or "NAME.TAG", of which the tag says the image size, the number of classes
     and the weights; or what a config.json describes: "local-dir:PATH" or
     "hf-hub:OWNER/NAME[@REVISION]". pretrained: with the weights that belong to the name, fetched
-    from the hub into its cache unless they are in a folder. pretrained_cfg_overlay: changes of
-    `pretrained_cfg`, of which `file` names the weights to take instead. checkpoint_path: a weight
+    from the hub into its cache (or cache_dir) unless they are in a folder. pretrained_cfg: a tag,
+    or a cfg in place of the usual one. pretrained_cfg_overlay: changes of it; `file` names the
+    weights to take instead. checkpoint_path: a weight
     file of any format of `vitc.models.weights.read_weights`, or a folder that holds one.
 
     Weights of another number of channels, of another image or patch size are adapted. So are
@@ -65,28 +72,49 @@ def create_model(
     `FeatureGetterNet`.
     dtype: "float32", or "float64" for the slow reference. precision: "bf16" for faster inference.
     arguments: of `Config` (num_classes, in_chans, img_size, drop_rate, drop_path_rate, embed_dim,
-    depth, ...), in place of the architecture's own; None leaves it as it is.
+    depth, ...), in place of the architecture's own; None leaves it as it is. Classes of torch and
+    timm for act_layer, norm_layer (also with a bound eps), mlp_layer, block_fn and attn_layer stand
+    for the layers of these names here.
 
     Raises `ValueError` for an unknown name, a bad value or a file that does not fit, `TypeError`
     for an unknown argument, `OSError` for weights that cannot be had.
     """
     check_path(checkpoint_path)
+    pretrained = checks.flag("pretrained", pretrained)
+    features_only = checks.flag("features_only", features_only)
     if out_indices is not None and not features_only:
         raise TypeError("out_indices goes with features_only=True")
-    source = resolve(model_name)
-    cfg = {**source.cfg, **(pretrained_cfg_overlay or {})}
+    if isinstance(pretrained_cfg, str) and pretrained_cfg:
+        model_name = f"{get_arch_name(model_name)}.{pretrained_cfg}"
+    source = resolve(model_name, cache_dir)
     architecture = ARCHITECTURES[source.architecture]
-    given = {name: value for name, value in arguments.items() if value is not None}
-    config = architecture_config(architecture, {**source.arguments, **given}, cfg)
+    _check_described(source, architecture)
+    usual = pretrained_cfg if isinstance(pretrained_cfg, Mapping) else source.cfg
+    cfg = checked_cfg({**usual, **(pretrained_cfg_overlay or {})})
+    cfg.setdefault("input_size", source.cfg["input_size"])
+    config = architecture_config(
+        architecture, {**source.arguments, **plain_arguments(arguments)}, cfg
+    )
     fresh = not (pretrained or checkpoint_path)
-    model = architecture.model(config, source.architecture, cfg, dtype, draw=fresh)
+    model = architecture.model(config, source.architecture, cfg, word(dtype), draw=fresh)
     if pretrained:
-        load_adapted(model, weights_of(source, cfg), cfg["input_size"][1:])
+        load_adapted(model, weights_of(source, cfg, cache_dir), cfg["input_size"][1:])
     if checkpoint_path:
         load_adapted(model, checkpoint_path, fresh_heads=False)
     if precision != "float32":
         model.precision = precision
-    return FeatureGetterNet(model, out_indices or 3) if features_only else model
+    if not features_only:
+        return model
+    return FeatureGetterNet(model, 3 if out_indices is None else out_indices)
+
+
+def _check_described(source: Source, architecture: Architecture) -> None:
+    """Raises `ValueError`, naming the file, for arguments in a config.json that are none."""
+    if source.config_file:
+        try:
+            architecture_config(architecture, source.arguments, source.cfg)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"{source.config_file}: {said(error)}") from None
 
 
 def fetched_files(model_name: str) -> list[Path]:
@@ -109,7 +137,8 @@ def architecture_config(
 ) -> Config:
     """The architecture's arguments with the user's, of which none is None, in their place.
 
-    cfg: that of a tag, from which the size of the images and the number of classes come.
+    cfg: that of a tag, from which the size of the images, their channels, the number of classes
+    and the pooling come.
     """
     kind = architecture.model.config_type
     for name in arguments:
@@ -117,18 +146,29 @@ def architecture_config(
             hint = nearest(name, kind.arguments())
             raise TypeError(f"create_model has no argument {shown(name)} in this version; {hint}")
     cfg = cfg or architecture.pretrained_cfg
-    own = dict(img_size=cfg["input_size"][1:], num_classes=cfg["num_classes"])
+    channels, *size = cfg["input_size"]
+    own = dict(img_size=tuple(size), in_chans=channels)
+    own |= {name: cfg[name] for name in ("num_classes", "global_pool") if name in cfg}
     return kind(**{**own, **architecture.arguments, **arguments})
 
 
-def changed_arguments(model: VisionTransformer) -> dict[str, Any]:
-    """The arguments, besides num_classes, in which a model differs from its architecture."""
-    known = ARCHITECTURES.get(model.name)
+def changed_arguments(model: VisionTransformer, architecture: str = "") -> dict[str, Any]:
+    """The arguments, besides num_classes, in which a model differs from its architecture, or from
+    another one."""
+    known = ARCHITECTURES.get(architecture or model.name)
     default = architecture_config(known, {}) if known else model.config_type()
     given, own = _plain(model.config), _plain(default)
-    return {name: value for name, value in given.items() if value != own[name]}
+    changed = {name: value for name, value in given.items() if value != own[name]}
+    for pair in NORMS.items():  # a norm that is named has the usual eps
+        if set(pair) & set(changed):
+            changed |= {name: given[name] for name in pair if given[name] is not None}
+            if given[pair[1]] == USUAL_EPS:
+                del changed[pair[1]]
+    return changed
 
 
 def _plain(config: Config) -> dict[str, Any]:
     values = {**asdict(config), "img_size": config.image, "patch_size": config.patch}
+    if config.embed_norm_layer and config.embed_norm_eps is None:
+        values["embed_norm_eps"] = config.norm_eps
     return {name: values[name] for name in config.arguments() if name != "num_classes"}

@@ -69,6 +69,8 @@ class FeatureGetterNet:
         norm = checks.flag("norm", norm)
         taken = model.prune_intermediate_layers(out_indices, prune_norm=not norm)
         info = FeatureInfo(model.feature_info, taken)
+        for item in ("num_classes", "classifier", "global_pool"):  # of what is no longer there
+            model.pretrained_cfg.pop(item, None)
         vars(self).update(
             model=model, out_indices=taken, feature_info=info, output_fmt=output_fmt, _norm=norm
         )

@@ -23,8 +23,9 @@ class Masking(NamedTuple):
 
 
 def masking(attn_mask: Any, is_causal: bool, batch: int, heads: int, tokens: int) -> Masking:
-    """attn_mask: (N, N), (batch, 1, N, N) or (batch, heads, N, N), of bool (True: is seen) or of
-    numbers that are added to the scores; is_causal wins over it.
+    """attn_mask: of a shape that broadcasts to (batch, heads, N, N), queries by keys, such as
+    (N, N) or (batch, 1, 1, N), of bool (True: is seen) or of numbers that are added to the scores;
+    is_causal wins over it.
 
     Raises `ValueError` for another shape, or a token that sees nothing; `TypeError` for integers.
     """
@@ -35,16 +36,23 @@ def masking(attn_mask: Any, is_causal: bool, batch: int, heads: int, tokens: int
         mask = np.where(mask, np.float32(0), np.float32(-np.inf))
     if mask.dtype.kind != "f":
         raise TypeError(f"attn_mask has dtype {shown(mask.dtype)}, expected bool or floating point")
-    if mask.shape not in ((tokens, tokens), *((batch, h, tokens, tokens) for h in (1, heads))):
+    full = (batch, heads, tokens, tokens)
+    if not _broadcasts(mask.shape, full):
         raise ValueError(
-            f"attn_mask has shape {mask.shape}, expected (N, N), (batch, 1, N, N) or "
-            f"(batch, heads, N, N) with batch {batch}, {heads} heads and {tokens} tokens"
+            f"attn_mask has shape {mask.shape}, expected one that broadcasts to {full}: batch, "
+            "heads, queries and keys"
         )
     if np.isneginf(mask).all(axis=-1).any():
         raise ValueError("attn_mask leaves a token that sees no other and not itself")
-    if mask.ndim == 2:
-        mask = np.broadcast_to(mask, (batch, tokens, tokens))
+    sets = mask.shape[-3] if mask.ndim > 2 else 1
+    mask = np.broadcast_to(mask, (batch, sets, tokens, tokens))
     return Masking(mask.reshape(batch, -1, tokens))
+
+
+def _broadcasts(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether torch's attention broadcasts an array of this shape to the full one."""
+    ends = zip(reversed(shape), reversed(full), strict=False)
+    return 2 <= len(shape) <= len(full) and all(a in (1, b) for a, b in ends)
 
 
 NO_MASK = Masking()

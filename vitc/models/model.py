@@ -217,11 +217,11 @@ class Model:
 
         Raises `ValueError` for another device or dtype, saying what to do.
         """
-        for word in (_word(device), _word(dtype)):
-            if word.split(":")[0] not in ("cpu", "", self.params.dtype):
+        for place in map(word, (device, dtype)):
+            if place.split(":")[0] not in ("cpu", "", self.params.dtype):
                 raise ValueError(
                     f"the model is on the CPU in {self.params.dtype}, it cannot move to "
-                    f"{shown(word)}: create_model(dtype='float64') makes one in double precision, "
+                    f"{shown(place)}: create_model(dtype='float64') makes one in double precision, "
                     "model.precision = 'bf16' computes in bfloat16, and there is no other device"
                 )
         return self
@@ -475,13 +475,11 @@ class Model:
         return self.name
 
 
-def _word(place: Any) -> str:
+def word(place: Any) -> str:
     """A device or dtype, or its name, as a word, whatever library it is of; "" for None."""
     if place is None:
         return ""
     if isinstance(place, type):
         return place.__name__
-    kinds = ("device", "dtype")
-    named = isinstance(place, np.dtype) or type(place).__name__ in kinds
-    word = str(place) if named else place if isinstance(place, str) else shown(place)
-    return word.removeprefix("torch.")
+    named = isinstance(place, str | np.dtype) or type(place).__name__ in ("device", "dtype")
+    return (str(place) if named else shown(place)).removeprefix("torch.")

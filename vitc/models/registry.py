@@ -12,20 +12,25 @@ from vitc.names import natural
 
 def list_models(
     filter: str | Sequence[str] = "",
+    module: str = "",
     *,
     exclude_filters: str | Sequence[str] = "",
     pretrained: bool = False,
     include_tags: bool | None = None,
+    name_matches_cfg: bool = False,
 ) -> list[str]:
     """The known names in natural order.
 
     filter, exclude_filters: patterns with `*` and `?`, such as "*tiny*": names that fit one of the
-    first and none of the second. pretrained: only those with published weights. include_tags: each
-    as "name.tag"; by default if pretrained.
+    first and none of the second. module: of timm, such as "deit", that the names are from.
+    pretrained: only those with published weights. include_tags: each as "name.tag"; by default if
+    pretrained. name_matches_cfg: only those with a cfg of their own name, which all here have.
     """
     tags = pretrained if include_tags is None else include_tags
     names = []
     for name, architecture in ARCHITECTURES.items():
+        if module and module_of(name) != module:
+            continue
         cfgs = architecture.pretrained_cfgs
         found = [tag for tag, cfg in cfgs.items() if not pretrained or has_weights(cfg)]
         names += [f"{name}.{tag}" for tag in found] if tags else [name] * bool(found)
@@ -36,6 +41,17 @@ def list_models(
 def list_pretrained(filter: str | Sequence[str] = "", exclude_filters: str = "") -> list[str]:
     """The names, with tags, for which weights are published."""
     return list_models(filter, exclude_filters=exclude_filters, pretrained=True)
+
+
+def list_modules() -> list[str]:
+    """The modules of timm that models are from."""
+    return sorted({module_of(name) for name in ARCHITECTURES})
+
+
+def module_of(name: str) -> str:
+    """The module of timm that defines an architecture."""
+    own = "deit" if name.startswith("deit") else ARCHITECTURES[name].model.__module__
+    return own.rpartition(".")[2]
 
 
 def _matching(names: Sequence[str], patterns: str | Sequence[str], everything: bool) -> set[str]:

@@ -11,6 +11,7 @@ from vitc.arrays import Array
 from vitc.errors import nearest, said, shown
 from vitc.models.adapt import adapted
 from vitc.models.architectures import ARCHITECTURES
+from vitc.models.arguments import checked_cfg, plain_arguments
 from vitc.models.init import initial
 from vitc.models.registry import current_name, get_pretrained_cfg, is_model
 from vitc.models.vision_transformer import VisionTransformer
@@ -36,7 +37,7 @@ class Source(NamedTuple):
     """What a name given to `create_model` means.
 
     cfg: in place of the architecture's own `pretrained_cfg`. arguments: of the constructor. folder,
-    hub_id: where the weights are, if the name says so.
+    hub_id: where the weights are, if the name says so. config_file: what describes it.
     """
 
     architecture: str
@@ -44,11 +45,13 @@ class Source(NamedTuple):
     arguments: dict[str, Any]
     folder: str = ""
     hub_id: str = ""
+    config_file: Path | None = None
 
 
-def resolve(name: str) -> Source:
+def resolve(name: str, cache_dir: str | PathLike[str] | None = None) -> Source:
     """The source of "NAME", "NAME.TAG", "local-dir:PATH" or "hf-hub:OWNER/NAME[@REVISION]".
 
+    cache_dir: of the hub, in place of the usual one.
     Raises `ValueError` for a name that is none of these, `OSError` or `ValueError` for a
     config.json that cannot be had.
     """
@@ -58,7 +61,7 @@ def resolve(name: str) -> Source:
             raise ValueError(
                 f"{shown(name)} is not a model, expected 'local-dir:PATH' or 'hf-hub:OWNER/NAME'"
             )
-        return _described(SCHEMES[scheme.lower()], place)
+        return _described(SCHEMES[scheme.lower()], place, cache_dir)
     if re.search(r"[/\\:]", name):
         raise ValueError(
             f"{shown(name)} is not the name of a model: a folder is {shown(f'local-dir:{name}')}, "
@@ -68,14 +71,14 @@ def resolve(name: str) -> Source:
     return Source(cfg["architecture"], cfg, {})
 
 
-def _described(scheme: str, place: str) -> Source:
+def _described(scheme: str, place: str, cache_dir: str | PathLike[str] | None) -> Source:
     """What a config.json says, in a folder or on the hub."""
     if scheme == "local-dir":
         path = Path(place) / CONFIG
     else:
         from vitc.models.weights.hub import fetch_config
 
-        path = fetch_config(place)
+        path = fetch_config(place, cache_dir)
     config = read_config(path)
     if not is_model(config.architecture):
         hint = nearest(config.architecture, ARCHITECTURES)
@@ -84,22 +87,29 @@ def _described(scheme: str, place: str) -> Source:
             f"{shown(config.architecture)}; {hint}"
         )
     usual = {k: v for k, v in get_pretrained_cfg(config.architecture).items() if k not in OF_A_TAG}
-    cfg = {**usual, **config.cfg}
+    try:
+        cfg = checked_cfg({**usual, **config.cfg})
+        arguments = plain_arguments(config.arguments)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{path}: {said(error)}") from None
     local = scheme == "local-dir"
     return Source(
         config.architecture,
         cfg,
-        config.arguments,
+        arguments,
         folder=place if local else "",
         hub_id="" if local else place,
+        config_file=path,
     )
 
 
-def weights_of(source: Source, cfg: Mapping[str, Any]) -> Path:
+def weights_of(
+    source: Source, cfg: Mapping[str, Any], cache_dir: str | PathLike[str] | None = None
+) -> Path:
     """The file with the weights of a model, fetched if it is on a hub.
 
-    cfg: the model's `pretrained_cfg`, of which `file` comes first. Raises `OSError`, or
-    `ValueError` if there are no weights.
+    cfg: the model's `pretrained_cfg`, of which `file` comes first. cache_dir: of the hub. Raises
+    `OSError`, or `ValueError` if there are no weights.
     """
     if cfg.get("file"):
         return weight_file(cfg["file"])
@@ -109,9 +119,9 @@ def weights_of(source: Source, cfg: Mapping[str, Any]) -> Path:
 
     repository = source.hub_id or cfg.get("hf_hub_id")
     if repository:
-        return fetch_weights(repository, cfg.get("hf_hub_filename"))
+        return fetch_weights(repository, cfg.get("hf_hub_filename"), cache_dir)
     if cfg.get("url"):
-        return fetch_url(cfg["url"])
+        return fetch_url(cfg["url"], cache_dir)
     raise ValueError(
         f"no weights are published for {source.architecture}.{cfg.get('tag', '')}; see "
         f"vitc.list_pretrained('{source.architecture}*')"

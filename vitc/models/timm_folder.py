@@ -2,17 +2,21 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vitc.errors import shown
 from vitc.files import replacing
+from vitc.models.architectures import ARCHITECTURES
 from vitc.models.factory import changed_arguments
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import save_file
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES, read_config
 
+# Arguments that timm reads from the name of an architecture only.
+_OF_A_NAME = ("block_fn", "mlp_layer", "norm_eps", "embed_norm_eps")
 # Where weights came from is not where these are.
 _ELSEWHERE = ("file", "hf_hub_filename", "hf_hub_id", "label_names", "source", "url")
 
@@ -25,17 +29,44 @@ def save_for_timm(
     """Writes config.json and model.safetensors into a folder, which is made if it is not there.
 
     label_names: of the classes, by default those of the model's `pretrained_cfg`. A model that is
-    there already is replaced. Raises `ValueError` for a quantised model, which timm has no layers
-    for, `FileExistsError` for files of these names that are not such a model's, `OSError` if it
-    cannot write.
+    there already is replaced. timm takes block_fn, mlp_layer and norm_eps from the name of the
+    architecture alone: where those of the model are others, the nearest name with them is written.
+    Raises `ValueError` for a model that no name has them of, and for a quantised one, which timm
+    has no layers for, `FileExistsError` for files of these names that are not such a model's,
+    `OSError` if it cannot write.
     """
     if model.quantized:
         raise ValueError("timm has no layers with 8-bit weights: save the model before quantize")
-    directory = Path(directory)
+    directory, name = Path(directory), name_for_timm(model)
     _check_replaceable(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_folder(directory, model, label_names or model.pretrained_cfg.get("label_names"))
+    write_folder(directory, model, label_names or model.pretrained_cfg.get("label_names"), name)
     return directory
+
+
+def name_for_timm(model: VisionTransformer) -> str:
+    """The architecture under which timm makes such a model, its own name if that does. Raises
+    `ValueError` if there is none."""
+    alike: list[str] = [
+        name
+        for name, known in ARCHITECTURES.items()
+        if known.model is type(model) and not _unsaid(changed_arguments(model, name))
+    ]
+    if model.name in alike:
+        return model.name
+    if not alike:
+        own = {name: getattr(model.config, name) for name in _OF_A_NAME}
+        raise ValueError(
+            "timm has no architecture with "
+            + ", ".join(f"{name} {shown(value)}" for name, value in own.items())
+            + f", and {model.name} has others: save the model with model.save()"
+        )
+    return min(alike, key=lambda name: len(changed_arguments(model, name)))
+
+
+def _unsaid(arguments: Mapping[str, Any]) -> bool:
+    """Whether timm reads some of these from no config.json."""
+    return any(name in arguments for name in _OF_A_NAME)
 
 
 def _check_replaceable(directory: Path) -> None:
@@ -53,29 +84,34 @@ def _check_replaceable(directory: Path) -> None:
 
 
 def write_folder(
-    directory: str | PathLike[str], model: VisionTransformer, label_names: Sequence[str] | None
+    directory: str | PathLike[str],
+    model: VisionTransformer,
+    label_names: Sequence[str] | None,
+    architecture: str = "",
 ) -> None:
-    """Writes config.json and model.safetensors into a folder that is there."""
+    """Writes config.json and model.safetensors into a folder that is there; architecture: in place
+    of the model's name."""
     directory = Path(directory)
-    text = json.dumps(timm_config(model, label_names), indent=1)
+    text = json.dumps(timm_config(model, label_names, architecture), indent=1)
     with replacing(directory / CONFIG) as unfinished:
         unfinished.write_text(text + "\n")
     save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
 
 
 def timm_config(
-    model: VisionTransformer, label_names: Sequence[str] | None = None
+    model: VisionTransformer, label_names: Sequence[str] | None = None, architecture: str = ""
 ) -> dict[str, Any]:
-    """config.json as timm writes and reads it."""
+    """config.json as timm writes and reads it; architecture: in place of the model's name."""
     cfg = {k: v for k, v in model.default_cfg.items() if k not in _ELSEWHERE}
+    cfg["architecture"] = architecture or model.name
     cfg |= {"tag": None, "custom_load": False, "fixed_input_size": True}
     if label_names:
         cfg["label_names"] = list(label_names)
     return {
-        "architecture": model.name,
+        "architecture": architecture or model.name,
         "num_classes": model.num_classes,
         "num_features": model.num_features,
         "global_pool": model.global_pool,
-        "model_args": changed_arguments(model),
+        "model_args": changed_arguments(model, architecture),
         "pretrained_cfg": cfg,
     }

@@ -61,7 +61,8 @@ def trunk_rows(c: Config, distilled: bool = False) -> Iterator[Row]:
 
 def outer_norms(c: Config) -> dict[str, Config | None]:
     """The norms outside of the blocks: None where there is none, else how it is made."""
-    embed = c.embed_norm_layer and replace(c, norm_layer=c.embed_norm_layer)
+    eps = c.norm_eps if c.embed_norm_eps is None else c.embed_norm_eps
+    embed = c.embed_norm_layer and replace(c, norm_layer=c.embed_norm_layer, norm_eps=eps)
     return {
         "patch_embed.norm": embed or None,
         "norm_pre": c if c.pre_norm else None,
@@ -146,6 +147,14 @@ def chosen_blocks(depth: int, indices: int | Sequence[int] | None) -> tuple[int,
     return tuple(sorted({i % depth for i in chosen}))
 
 
+def as_dict(found: list[Any], prefix: bool, final: Any) -> dict[str, Any]:
+    """What `forward_intermediates` found, under timm's names."""
+    out = {"image_intermediates": [pair[0] for pair in found] if prefix else found}
+    if prefix:
+        out["image_intermediates_prefix"] = [pair[1] for pair in found]
+    return out if final is None else {**out, "image_features": final}
+
+
 # ------------------------------------------------------------------------------------- the model
 
 Part = str | tuple[Any, ...]  # of the forward pass: what a program computes
@@ -225,8 +234,9 @@ class VisionTransformer(Model):
     def forward(self, x: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
         """Images (batch, C, H, W) -> logits (batch, num_classes).
 
-        attn_mask: which tokens see which in all blocks, a matrix (N, N), queries by keys, or
-        (batch, 1 or heads, N, N): bool (True: is seen), or numbers that are added to the scores.
+        attn_mask: which tokens see which in all blocks, of a shape that broadcasts to (batch,
+        heads, N, N), queries by keys, such as (N, N) or (batch, 1, 1, N): bool (True: is seen), or
+        numbers that are added to the scores.
         is_causal: a token sees itself and those before it; wins over attn_mask.
         """
         x, image = self._sized(x)
@@ -269,6 +279,7 @@ class VisionTransformer(Model):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        output_dict: bool = False,
         *,
         attn_mask: Any = None,
         is_causal: bool = False,
@@ -280,6 +291,8 @@ class VisionTransformer(Model):
         gradients are recorded; with return_prefix_tokens a pair with the other tokens. norm: after
         the last norm. stop_early: blocks behind the last chosen one are not run. `ValueError` for
         "NCHW" in training mode with a patch_drop_rate: the remaining patches do not form a grid.
+        output_dict: a dict of "image_intermediates", with return_prefix_tokens
+        "image_intermediates_prefix", and unless intermediates_only "image_features".
         attn_mask, is_causal: of `forward`.
         """
         if output_fmt not in ("NCHW", "NLC"):
@@ -298,9 +311,14 @@ class VisionTransformer(Model):
             self._split(y, image, norm, output_fmt, return_prefix_tokens)
             for y in tokens[: len(taken)]
         ]
-        if intermediates_only:
-            return found
-        return self._outputs("last norm", tokens[-1], self._image_of(tokens[-1])), found
+        final = (
+            None
+            if intermediates_only
+            else self._outputs("last norm", tokens[-1], self._image_of(tokens[-1]))
+        )
+        if output_dict:
+            return as_dict(found, return_prefix_tokens and bool(self.num_prefix_tokens), final)
+        return found if intermediates_only else (final, found)
 
     def get_intermediate_layers(
         self,
@@ -584,11 +602,11 @@ class VisionTransformer(Model):
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Of each block its name, the width of its tokens and how many pixels a patch has."""
+        """Of each block its name, the width of its tokens and the longer side of a patch."""
         c = self.config
-        side = c.patch[0] if c.patch[0] == c.patch[1] else c.patch
         return [
-            dict(module=f"blocks.{i}", num_chs=c.embed_dim, reduction=side) for i in range(c.depth)
+            dict(module=f"blocks.{i}", num_chs=c.embed_dim, reduction=max(c.patch))
+            for i in range(c.depth)
         ]
 
     def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:

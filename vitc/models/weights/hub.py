@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+from os import PathLike
 from pathlib import Path
 
 from vitc import __version__
@@ -20,21 +21,29 @@ class NoSuchEntry(FileNotFoundError):
     """The repository is there, the file in it is not."""
 
 
-def fetch(hub_id: str, filename: str) -> Path:
+Folder = str | PathLike[str] | None  # a cache; None: the usual one
+
+
+def fetch(hub_id: str, filename: str, cache_dir: Folder = None) -> Path:
     """The file of a repository "owner/name" or "owner/name@revision", from the cache if it is new.
 
+    cache_dir: in place of the usual cache.
     A download of which the hub gives the SHA-256 is compared with it. Raises `OSError`, naming the
     repository, if it cannot be had, and `ValueError` for a name that is none.
     """
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
     repository, _, revision = hub_id.partition("@")
+    folder = None if cache_dir is None else Path(cache_dir)
     what = f"{filename} of {repository}"
     try:
-        cached = try_to_load_from_cache(repository, filename, revision=revision or None)
+        cached = try_to_load_from_cache(
+            repository, filename, cache_dir=folder, revision=revision or None
+        )
         path = hf_hub_download(
             repository,
             filename,
+            cache_dir=folder,
             revision=revision or None,
             library_name="vitc",
             library_version=__version__,
@@ -101,7 +110,7 @@ def _verify(path: Path, what: str) -> None:
         )
 
 
-def fetch_url(url: str) -> Path:
+def fetch_url(url: str, cache_dir: Folder = None) -> Path:
     """A file that is on no hub, kept in a folder of the hub's cache.
 
     Raises `OSError` if it cannot be had.
@@ -109,7 +118,7 @@ def fetch_url(url: str) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.file_download import http_get
 
-    path = Path(constants.HF_HUB_CACHE) / "vitc" / url.rpartition("/")[2]
+    path = Path(cache_dir or constants.HF_HUB_CACHE) / "vitc" / url.rpartition("/")[2]
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:
@@ -123,22 +132,22 @@ def fetch_url(url: str) -> Path:
     return path
 
 
-def fetch_config(hub_id: str) -> Path:
-    return fetch(hub_id, CONFIG)
+def fetch_config(hub_id: str, cache_dir: Folder = None) -> Path:
+    return fetch(hub_id, CONFIG, cache_dir)
 
 
-def fetch_weights(hub_id: str, filename: str | None = None) -> Path:
+def fetch_weights(hub_id: str, filename: str | None = None, cache_dir: Folder = None) -> Path:
     """The weights of a repository: the file of this name, or the first that is there; of a model in
     several files the index, beside which they are then."""
     names = (filename,) if filename else (*WEIGHT_FILES[:2], *INDICES)
     for name in names:
         try:
-            path = fetch(hub_id, name)
+            path = fetch(hub_id, name, cache_dir)
         except NoSuchEntry as error:
             absent = error
         else:
             for part in parts_of(path) if name in INDICES else ():
-                fetch(hub_id, part)
+                fetch(hub_id, part, cache_dir)
             return path
     repository = hub_id.partition("@")[0]
     raise NoSuchEntry(f"{repository} has no file {' or '.join(names)} on {_origin()}") from absent
