@@ -51,6 +51,7 @@ _PLACES = {
     "program": ("vitc.program", ""),
     "quantize": ("vitc.quantization", "quantize"),
     "save_for_timm": ("vitc.models", "save_for_timm"),
+    "save_for_transformers": ("vitc.models", "save_for_transformers"),
     "seed_everything": ("vitc.runtime", "seed_everything"),
     "set_num_threads": ("vitc.runtime", "set_num_threads"),
     "show_config": ("vitc.runtime", "show_config"),

@@ -12,6 +12,7 @@ from vitc.models.registry import (
     list_pretrained,
 )
 from vitc.models.timm_folder import save_for_timm
+from vitc.models.transformers_folder import save_for_transformers
 from vitc.models.vision_transformer import VisionTransformer
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "list_modules",
     "list_pretrained",
     "save_for_timm",
+    "save_for_transformers",
 ]

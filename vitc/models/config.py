@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 from vitc import checks
 from vitc.models.init import MODES
 
-POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr")
+POOLS = ("", "token", "avg", "max", "avgmax", "map", "prr", "token_avg")
 REDUCTIONS = ("avg", "max", "avgmax")  # those over all patches without parameters
 NORMS = ("layernorm", "rmsnorm")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "silu", "relu")
@@ -57,7 +57,7 @@ class Config:
     patch_size: int | tuple[int, int] = 16
     in_chans: int = 3
     num_classes: int = 1000  # 0: no head, the output is the feature vector
-    global_pool: str = "token"  # "": none, the output is one vector per token
+    global_pool: str = "token"  # "": none, a vector per token; "token_avg": DINOv2's
     embed_dim: int = 768
     depth: int = 12
     num_heads: int = 12
@@ -131,8 +131,10 @@ class Config:
         )
         for name, known in choices.items():
             checks.one_of(name, getattr(self, name), known)
-        if self.global_pool == "token" and not self.class_token:
-            raise ValueError("global_pool 'token' needs class_token=True")
+        if self.global_pool in ("token", "token_avg") and not self.class_token:
+            raise ValueError(f"global_pool {self.global_pool!r} needs class_token=True")
+        if self.global_pool == "token_avg" and self.fc_norm:
+            raise ValueError("global_pool 'token_avg' has no norm behind it")
         if self.fix_init and "Parallel" in self.block_fn:
             raise ValueError(f"fix_init is for Block and ResPostBlock, not for {self.block_fn}")
         if "Scaling" in self.block_fn and (self.scale_attn_norm or self.scale_mlp_norm):
@@ -172,6 +174,11 @@ class Config:
     @property
     def hidden(self) -> int:
         return int(self.embed_dim * self.mlp_ratio)
+
+    @property
+    def head_width(self) -> int:
+        """Columns of what the head reads."""
+        return self.embed_dim * (2 if self.global_pool == "token_avg" else 1)
 
     @property
     def head_dim(self) -> int:

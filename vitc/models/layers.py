@@ -177,12 +177,14 @@ def reduced(b: Builder, x: Value, c: Config) -> Value:
 
 
 def pool(b: Builder, x: Value, prefix: int, patches: int, c: Config) -> Value:
-    """(P+N, D) -> (1, D), or (P+N, D) without pooling."""
+    """(P+N, D) -> (1, D), for "token_avg" (1, 2D), or (P+N, D) without pooling."""
     if c.global_pool == "prr":
         x = refined(b, x, c)
         return x if c.class_token else b.pool(x)
     if c.global_pool == "token":
         return b.select(x, 0, 1)
+    if c.global_pool == "token_avg":  # side by side
+        return b.concat(b.select(x, 0, 1), b.pool(b.select(x, prefix, patches)))
     if c.global_pool and prefix and not c.pool_include_prefix:
         x = b.select(x, prefix, patches)
     if c.global_pool == "map":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,10 +15,17 @@ from vitc.models.architectures import ARCHITECTURES
 from vitc.models.arguments import checked_cfg, plain_arguments
 from vitc.models.init import initial
 from vitc.models.registry import current_name, get_pretrained_cfg, is_model
+from vitc.models.transformers_folder import PREPROCESSOR, described
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import Weights, read_weights
 from vitc.models.weights.keys import renamed
-from vitc.models.weights.local_dir import CONFIG, read_config, weight_file
+from vitc.models.weights.local_dir import (
+    CONFIG,
+    ModelConfig,
+    read_config,
+    read_table,
+    weight_file,
+)
 from vitc.models.weights.mapped import DAMAGE
 from vitc.tape import clock
 
@@ -79,7 +87,7 @@ def _described(scheme: str, place: str, cache_dir: str | PathLike[str] | None) -
         from vitc.models.weights.hub import fetch_config
 
         path = fetch_config(place, cache_dir)
-    config = read_config(path)
+    config = _of_transformers(path, scheme, place, cache_dir) or read_config(path)
     if not is_model(config.architecture):
         hint = nearest(config.architecture, ARCHITECTURES)
         raise ValueError(
@@ -101,6 +109,26 @@ def _described(scheme: str, place: str, cache_dir: str | PathLike[str] | None) -
         hub_id="" if local else place,
         config_file=path,
     )
+
+
+def _of_transformers(
+    path: Path, scheme: str, place: str, cache_dir: str | PathLike[str] | None
+) -> ModelConfig | None:
+    """What a config.json of transformers says; None for one of timm."""
+    content = read_table(path)
+    if "model_type" not in content or "architecture" in content:
+        return None
+    beside = path.parent / PREPROCESSOR
+    if scheme == "hf-hub":
+        from vitc.models.weights.hub import NoSuchEntry, fetch
+
+        with suppress(NoSuchEntry):
+            beside = fetch(place, PREPROCESSOR, cache_dir)
+    preprocessor = read_table(beside) if beside.is_file() else {}
+    try:
+        return ModelConfig(*described(content, preprocessor))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"{path}: {said(error)}") from None
 
 
 def weights_of(

@@ -52,6 +52,8 @@ def name_for_timm(model: VisionTransformer) -> str:
         for name, known in ARCHITECTURES.items()
         if known.model is type(model) and not _unsaid(changed_arguments(model, name))
     ]
+    if model.global_pool == "token_avg":
+        raise ValueError("timm has no pooling 'token_avg'; see vitc.save_for_transformers")
     if model.name in alike:
         return model.name
     if not alike:

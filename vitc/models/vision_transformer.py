@@ -226,7 +226,7 @@ class VisionTransformer(Model):
         """The parameters of such a model, in the order of its state dict."""
         rows = list(trunk_rows(c, cls.distilled))
         for name in cls.heads if c.num_classes else ():
-            rows += linear_rows(name, c.embed_dim, c.num_classes)
+            rows += linear_rows(name, c.head_width, c.num_classes)
         return in_mode(rows, c.weight_init, c.num_classes, c.fix_init)
 
     # ------------------------------------------------------------------------------- running
@@ -504,8 +504,8 @@ class VisionTransformer(Model):
         """Why this cannot be a head; "" if it can."""
         if layer._prefix:
             return f"it is the {layer._prefix} of a model already"
-        if (layer.in_features, layer.out_features) != (self.embed_dim, classes):
-            return f"expected {self.embed_dim} -> {classes}"
+        if (layer.in_features, layer.out_features) != (self.config.head_width, classes):
+            return f"expected {self.config.head_width} -> {classes}"
         if "bias" not in layer.shapes:
             return "it has no bias"
         ours, its = self.params.dtype, layer.params.dtype
@@ -543,7 +543,12 @@ class VisionTransformer(Model):
     def embed_dim(self) -> int:
         return self.config.embed_dim
 
-    num_features = head_hidden_size = embed_dim
+    num_features = embed_dim
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Columns of what the head reads."""
+        return self.config.head_width
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -683,7 +688,7 @@ class VisionTransformer(Model):
 
     def _rows_for(self, c: Config) -> list[Row]:
         """The rows of another config; what is in 8 bits stays so."""
-        fresh = uniform(c.embed_dim)
+        fresh = uniform(c.head_width)
         rows = [
             row._replace(draw=fresh) if row.name.split(".")[0] in self.heads else row
             for row in self.rows(c)
@@ -713,7 +718,7 @@ class VisionTransformer(Model):
         c = self.config
         if global_pool is None or global_pool == c.global_pool:
             return replace(c, num_classes=num_classes)
-        if global_pool in ("map", "prr"):
+        if global_pool in ("map", "prr"):  # the others have no parameters
             raise ValueError(f"an attention pool {shown(global_pool)} cannot be added to a model")
         after = c.norm_after_pooling
         return replace(c, num_classes=num_classes, global_pool=global_pool, fc_norm=after)

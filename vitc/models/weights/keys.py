@@ -167,6 +167,8 @@ def renamed(state: Mapping[str, Array], shapes: Mapping[str, Shape]) -> dict[str
         new = key if key in shapes else _mapped(key)
         if new is not None:
             out[new] = value
+    if "reg_token" in shapes and "dist_token" in out and "dist_token" not in shapes:
+        out["reg_token"] = out.pop("dist_token")  # of DeiT without the head that reads it
     out = without_zero_biases(_without_pool(out, shapes), shapes)
     return _norm_of_the_mean(out, shapes)
 

@@ -29,22 +29,36 @@ class ModelConfig(NamedTuple):
     arguments: dict[str, Any]
 
 
+def read_table(path: str | PathLike[str]) -> dict[str, Any]:
+    """The object in a file of JSON. Raises `FileNotFoundError` if there is none, `ValueError`,
+    naming the path, for another content."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it is not the JSON of a model")
+    return content
+
+
 def read_config(path: str | PathLike[str]) -> ModelConfig:
     """A config.json as timm and vitc write it, also in timm's old form without `pretrained_cfg`.
 
     Raises `FileNotFoundError` if there is none, `ValueError`, naming the path, for another content.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+    content = read_table(path)
     try:
-        content = dict(json.loads(path.read_text(encoding="utf-8")))
         cfg = dict(content.get("pretrained_cfg", content))
         arguments = dict(content.get("model_args") or {})
-        architecture = str(content["architecture"])
+        architecture = content["architecture"]
+        if not isinstance(architecture, str):
+            raise TypeError
     except KeyError as error:
         raise ValueError(f"{path} describes no model: it has no {error}") from None
-    except (RecursionError, TypeError, ValueError):
+    except (TypeError, ValueError):
         raise ValueError(f"{path} is damaged: it is not the JSON of a model") from None
     for name in ("num_classes", "label_names", "label_descriptions"):
         if name in content:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.models.weights.eva_writers import dinov3, perception_encoder
+from vitc.models.weights.transformers_layout import SIGNS, from_transformers
 
 State = Mapping[str, Array]
 Rules = Sequence[tuple[str, str]]
@@ -172,5 +173,6 @@ WRITERS = (
     Writer("OpenCLIP", r"(module\.)?visual\.trunk\.patch_embed\.proj\.weight", _clip_trunk),
     Writer("AIMv2", r"preprocessor\.patchifier\.proj\.weight", _aimv2),
     Writer("BEiT-3", r"beit3\..*", _beit3),
+    *(Writer("transformers", sign, from_transformers) for sign in SIGNS),
     Writer("RADIO", r"radio_model\.model\.patch_generator\.embedder\.weight", _radio),
 )
