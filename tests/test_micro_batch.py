@@ -12,7 +12,7 @@ from vitc import _vitc
 from vitc import functional as F
 from vitc.runtime import get_num_threads
 from vitc.tape import Loss, clock
-from vitc.training import estimate, micro, trainer
+from vitc.training import estimate, micro, outset
 
 BATCH, CLASSES = 16, 4
 
@@ -138,7 +138,7 @@ def test_the_default_takes_at_most_a_quarter_of_what_is_free() -> None:
 def test_a_run_that_cannot_fit_ends_before_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "free_memory", lambda: 1_000_000)
+    monkeypatch.setattr(outset, "free_memory", lambda: 1_000_000)
     with pytest.raises(MemoryError, match=r"1 MB are free.*set_grad_checkpointing.*smaller model"):
         fit(tmp_path)
     with pytest.raises(MemoryError, match=r"Trainer\(micro_batch=1\)"):
@@ -248,7 +248,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for a run, of which a batch at once takes more than a quarter."""
     module = Net()
     needed = 3 * module.model.run_bytes(BATCH, training=True, mode=True)
-    monkeypatch.setattr(trainer, "free_memory", lambda: needed)
+    monkeypatch.setattr(outset, "free_memory", lambda: needed)
 
 
 def test_memory_does_not_cut_where_that_changes_the_result(tmp_path, monkeypatch) -> None:

@@ -12,20 +12,23 @@ from typing import Any
 from uuid import uuid4
 
 from vitc.optim import Optimizer, dispatch_clip_grad
-from vitc.training import checkpoint, defaults, finished, folders, loop, rows, settings, when
+from vitc.training import (
+    checkpoint,
+    defaults,
+    finished,
+    folders,
+    loop,
+    outset,
+    rows,
+    settings,
+    when,
+)
 from vitc.training.attributes import Attributes
 from vitc.training.callbacks import Timer
 from vitc.training.callbacks.finetuning import is_head
 from vitc.training.checkpoint import Checkpoint
 from vitc.training.datamodule import DataModule
-from vitc.training.estimate import (
-    Estimate,
-    check_fits,
-    default_micro_batch,
-    estimate,
-    free_memory,
-    time_left,
-)
+from vitc.training.estimate import Estimate
 from vitc.training.feed import Feed, Limit, as_loaders, count_samples
 from vitc.training.hooks import HOOKS, Callback, accepted, overrides
 from vitc.training.interrupt import leave, listen
@@ -39,7 +42,6 @@ from vitc.training.state import State
 from vitc.training.writer import Writer
 
 _Path = str | PathLike[str]
-_ACTIONS = {"step": "optimizer_step", "call": "hooks", "wait": "writing checkpoints"}
 _STAGES = {"validate": "validation", "test": "test"}
 
 
@@ -192,10 +194,10 @@ class Trainer(Attributes):
             settings.check_lengths(self)
             self._configure()
             self._resume(defaults.checkpoint_path(self, ckpt_path))
-            self._settle_memory()
+            outset.settle_memory(self)
             check(self)
-            self._announce()
-            self._watch()
+            outset.announce(self)
+            outset.watch(self)
             self.state.status = "running"
             with listen(self._interrupt):
                 loop.fit(self)
@@ -523,69 +525,9 @@ class Trainer(Attributes):
         for name, state in states.items():
             getattr(self.module, name).load_state_dict(state)
 
-    def _settle_memory(self) -> None:
-        """Before the first step: how many samples go through the models at a time, and whether that
-        fits."""
-        batch = getattr(self.train_feed.loader, "batch_size", None)
-        self.micro_batch, self.cuts_by_memory = self.given_micro_batch, False
-        if batch is None:
-            return
-        free = free_memory()
-        if self.micro_batch is None:
-            self.micro_batch = default_micro_batch(self.module, batch, free)
-            self.cuts_by_memory = self.micro_batch < batch
-        needed, models = self.memory_estimate(), [m for _, m in self.module.named_models()]
-        if needed is not None:
-            check_fits(needed, free, min(self.micro_batch, batch), models)
-
-    def _announce(self) -> None:
-        """Before the first step: what is trained, and what it will take."""
-        if self.module.logs_hparams and self.module.hparams:
-            for logger in self.loggers:
-                if hasattr(logger, "log_hyperparams"):
-                    logger.log_hyperparams(self.module.hparams)
-        if not self.enable_model_summary:
-            return
-        for name, model in self.module.named_models():
-            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            print(f"{name}: {model!r}, {trained:,} trained")
-        batch, memory = getattr(self.train_feed.loader, "batch_size", 0), self.memory_estimate()
-        if memory is not None:
-            size = self.micro_batch or batch
-            print(f"memory: {memory}{f', {size} samples at a time' if size < batch else ''}")
-        left = when.remaining_batches(self)
-        if batch and left is not None:
-            print(f"time: {time_left(self.module, left * batch)}")
-
-    def _watch(self) -> None:
-        """Has the profiler count what takes the time."""
-        profiler = self.profiler
-        if profiler is None:
-            return
-        for owner, method in (
-            (self.module, "training_step"),
-            (self.run, "backward"),
-            (self.optimizer, "step"),
-            (self, "clip_gradients"),
-            (self.module, "validation_step"),
-            (self, "call"),
-            (self.writer, "wait"),
-        ):
-            profiler.watch(owner, method, _ACTIONS.get(method))
-        profiler.watch_batches(self.train_feed, "waiting for a batch")
-
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""
-        batch = getattr(self.train_feed.loader, "batch_size", None)
-        if batch is None:
-            return None
-        at_a_time = min(batch, self.micro_batch or batch)
-        sizes = [getattr(feed.loader, "batch_size", None) or 0 for feed in self.val_feeds]
-        val_batch = max(sizes, default=0)
-        parts = estimate(self.module, at_a_time, val_batch, self.optimizer).parts
-        for callback in self.callbacks:
-            parts |= callback.memory(parts)
-        return Estimate(parts)
+        return outset.memory_estimate(self)
 
     # ------------------------------------------------------------------------------- checkpoints
 
