@@ -1,8 +1,13 @@
 """The loaders of a run in one object."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from vitc.training.hparams import WithHyperParameters
+
+if TYPE_CHECKING:
+    from vitc.training.trainer import Trainer
 
 
 class DataModule(WithHyperParameters):
@@ -11,7 +16,7 @@ class DataModule(WithHyperParameters):
     Override `setup`, which makes the datasets of a stage, and the `*_dataloader`s that are needed.
     """
 
-    trainer: Any = None
+    trainer: Trainer | None = None
 
     def prepare_data(self) -> None:
         """What is done once on a machine, such as a download."""

@@ -1,11 +1,16 @@
 """What a training run will take, known before its first step: memory, and time to the end."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitc.models.model import Model
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
 
 
 class Estimate(NamedTuple):
@@ -37,7 +42,7 @@ def size(count: int) -> str:
     return f"{value:.2f} GB"
 
 
-def estimate(module: Any, batch: int, val_batch: int, optimizer: Any = None) -> Estimate:
+def estimate(module: Module, batch: int, val_batch: int, optimizer: Any = None) -> Estimate:
     """For training steps of `batch` images at a time, and validation steps of `val_batch` (0:
     none). optimizer: None for one that keeps two moments."""
     models, trained = _models(module)
@@ -56,7 +61,7 @@ def estimate(module: Any, batch: int, val_batch: int, optimizer: Any = None) -> 
     )
 
 
-def default_micro_batch(module: Any, batch: int, free: int) -> int:
+def default_micro_batch(module: Module, batch: int, free: int) -> int:
     """All of the batch, or else the largest power of two whose activations take at most a quarter
     of the free memory, at least 1."""
     if _activations(module, batch) <= free / 4:
@@ -141,7 +146,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def time_left(module: Any, images: int) -> Duration | None:
+def time_left(module: Module, images: int) -> Duration | None:
     """For n images through the models of a module, at the speed at which the largest one is
     measured to run; None if there is no model."""
     models, trained = _models(module)
@@ -157,13 +162,13 @@ def time_left(module: Any, images: int) -> Duration | None:
 # ------------------------------------------------------------------------------------ helpers
 
 
-def _models(module: Any) -> tuple[list[Model], list[Model]]:
+def _models(module: Module) -> tuple[list[Model], list[Model]]:
     """Those of a module, and those of them that are trained."""
     models = [model for _, model in module.named_models()]
     return models, [m for m in models if any(p.requires_grad for p in m.parameters())]
 
 
-def _activations(module: Any, batch: int) -> int:
+def _activations(module: Module, batch: int) -> int:
     models, trained = _models(module)
     return sum(m.run_bytes(batch, training=m in trained, mode=m.training) for m in models)
 

@@ -37,6 +37,7 @@ def train_epoch(run: Trainer) -> None:
     state = run.state
     if state.batch == 0:
         run.call("on_train_epoch_start")
+    mark(run)
     if state.validating:
         validate(run)
     for batch, last in run.train_feed.batches(state.epoch, state.batch):
@@ -152,8 +153,14 @@ def end_batch(run: Trainer) -> None:
     """What a step has logged is written before a checkpoint, which records how much it was."""
     run.writer.check()
     if run.state.window == 0:
-        run.state.results.mark(run.metric_states() if run.window_batches > 1 else None)
+        mark(run)
     rows.publish_step(run)
+
+
+def mark(run: Trainer) -> None:
+    """A resumed run begins at the end of a window: here its logs and metrics are as they will be
+    kept, even if more batches follow."""
+    run.state.results.mark(run.metric_states() if run.window_batches > 1 else None)
 
 
 def end_epoch(run: Trainer) -> None:
@@ -198,6 +205,7 @@ def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = No
         for number, feed in enumerate(feeds):
             run.dataloader_idx = number if len(feeds) > 1 else None
             evaluate_loader(run, stage, feed, limit)
+            rows.end_loader(run)
         run.dataloader_idx = None
         if run.interrupted:
             run.evaluated.forget()

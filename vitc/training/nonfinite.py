@@ -1,8 +1,10 @@
 """What happens when a loss or a gradient is infinite or NaN: a sentence says where it began."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +14,15 @@ from vitc.errors import VitcError, listed
 from vitc.tape import Loss, no_grad
 from vitc.training.settings import notice
 
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
+
 PATIENCE = 3
 """So many steps in a row are left out before "skip" raises, too."""
 
 
-def passes(trainer: Any, fault: Callable[..., str | None], *args: Any) -> bool:
+def passes(trainer: Trainer, fault: Callable[..., str | None], *args: Any) -> bool:
     """Whether the step may continue: True without a fault, else it is skipped with a warning.
 
     Raises `VitcError` if `on_nonfinite` is "raise", and at the fourth fault in a row.
@@ -33,7 +39,7 @@ def passes(trainer: Any, fault: Callable[..., str | None], *args: Any) -> bool:
     return False
 
 
-def loss_fault(trainer: Any, loss: Loss, batch: Any) -> str | None:
+def loss_fault(trainer: Trainer, loss: Loss, batch: Any) -> str | None:
     """None, or which loss it is, of which samples, and where it began."""
     value = float(loss)
     if math.isfinite(value):
@@ -46,7 +52,7 @@ def loss_fault(trainer: Any, loss: Loss, batch: Any) -> str | None:
     return "; ".join(filter(None, told))
 
 
-def gradient_fault(trainer: Any) -> str | None:
+def gradient_fault(trainer: Trainer) -> str | None:
     """None, or the parameter nearest to the loss whose gradient is not finite."""
     tables = {id(p.owner): p.owner for p in trainer.module.parameters()}.values()
     if all(math.isfinite(table.gradient_norm()) for table in tables):
@@ -58,7 +64,7 @@ def gradient_fault(trainer: Any) -> str | None:
     return f"the gradient of {bad[-1]} and of {len(bad) - 1} others is infinite or NaN"
 
 
-def _origin(module: Any, batch: Any) -> str:
+def _origin(module: Module, batch: Any) -> str:
     """The first of these that is not finite: a parameter, an image, a layer's output."""
     for name, parameter in module.named_parameters():
         if _bad(parameter.data):

@@ -105,19 +105,23 @@ class Results:
         self._last: dict[str, float] = {}
         self._sums: dict[str, tuple[float, float]] = {}  # reduced so far, weight so far
         self._objects: dict[str, Metric] = {}
+        self._attributes: dict[str, str] = {}  # where they are in the module
         self._parts: dict[str, list[Sample]] | None = None
         self._border: dict[str, Any] = self._state()
 
-    def log(self, hook: str, value: Any, rows: float, entry: Entry) -> None:
-        """rows: samples that it is of. Raises `TypeError` for what is neither a number nor a
-        metric, `ValueError` for other arguments than the hook gave to this name before."""
+    def log(self, hook: str, value: Any, rows: float, entry: Entry, attribute: str = "") -> None:
+        """rows: samples that it is of. attribute: of the module, that holds a metric.
+
+        Raises `TypeError` for what is neither a number nor a metric, `ValueError` for other
+        arguments than the hook gave to this name before.
+        """
         key = f"{hook}.{entry.name}"
         if self._entries.setdefault(key, entry) != entry:
             raise ValueError(
                 f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
             )
         if isinstance(value, Metric):
-            self._objects[key] = value
+            self._objects[key], self._attributes[key] = value, attribute
             value = getattr(value, "_forward_cache", None)
             if value is None:  # updated without a value of this batch
                 return
@@ -146,13 +150,17 @@ class Results:
         for key, samples in parts.items():
             self._add(key, _REDUCTIONS[self._entries[key].reduce_fx].batch(samples))
 
-    def compute(self, reset: bool) -> None:
-        """Asks the metrics for their values at the end of an epoch; reset: the next one follows."""
-        for key, metric in self._objects.items():
-            name = self._entries[key].name
+    def compute(self, reset: bool, ending: str = "") -> None:
+        """Asks the metrics for their values at the end of an epoch; reset: the next one follows.
+
+        ending: only those whose names end so, for a loader that is not the last one.
+        """
+        chosen = [key for key in self._objects if self._entries[key].name.endswith(ending)]
+        for key in chosen:
+            name, metric = self._entries[key].name, self._objects[key]
             self._sums[key] = _sample(name, metric.compute(), 1).mean, 1.0
-            if reset:
-                metric.reset()
+        for metric in [self._objects.pop(key) for key in chosen] if reset else ():
+            metric.reset()
 
     def forget(self) -> None:
         """Resets the metrics of an epoch that is left."""
@@ -221,6 +229,7 @@ class Results:
             "entries": dict(self._entries),
             "last": dict(self._last),
             "sums": dict(self._sums),
+            "attributes": {key: name for key, name in self._attributes.items() if name},
             "metrics": None,
         }
 
@@ -238,7 +247,12 @@ class Results:
         self._entries = {key: Entry(*entry) for key, entry in state["entries"].items()}
         self._last = dict(state["last"])
         self._sums = {key: (total, weight) for key, (total, weight) in state["sums"].items()}
+        self._attributes = dict(state["attributes"])
         self.mark(None)
+
+    def attach(self, module: object) -> None:
+        """Finds the metrics of an epoch that is resumed, which may have no further batch."""
+        self._objects = {key: getattr(module, name) for key, name in self._attributes.items()}
 
 
 def reduction(reduce_fx: Any) -> str:

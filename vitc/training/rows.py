@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitc.errors import shown
 from vitc.training.hooks import HOOKS, Logs
-from vitc.training.results import Entry, Results, reduction
+from vitc.training.results import Entry, Metric, Results, reduction
 from vitc.training.state import Held
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def log(
         name += f"{_NUMBERED}{index}"
     entry = Entry(name, on_step, on_epoch, prog_bar, logger is not False, reduction(reduce_fx))
     rows = trainer.batch_size if batch_size is None else batch_size
-    current_results(trainer).log(hook, value, rows if logs.step_allowed else 1, entry)
+    found = (n for n, x in vars(trainer.module).items() if x is value and isinstance(x, Metric))
+    weight = rows if logs.step_allowed else 1
+    current_results(trainer).log(hook, value, weight, entry, next(found, ""))
 
 
 def split(name: str) -> tuple[str, int | None]:
@@ -90,6 +92,12 @@ def logs_now(trainer: Trainer) -> bool:
     """Whether the step that has just been made is one whose values are written."""
     state, every = trainer.state, trainer.log_every_n_steps
     return state.window == 0 and every > 0 and state.step % every == 0
+
+
+def end_loader(trainer: Trainer) -> None:
+    """Where there are several loaders, what a metric has seen of one is its value for that one."""
+    if trainer.dataloader_idx is not None:
+        trainer.evaluated.compute(reset=True, ending=f"{_NUMBERED}{trainer.dataloader_idx}")
 
 
 def publish_evaluation_step(trainer: Trainer) -> None:

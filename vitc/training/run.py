@@ -1,9 +1,11 @@
 """What is below a training loop, for who writes one: devices, precision, backward, clipping."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from vitc.optim import dispatch_clip_grad
 from vitc.runtime import set_num_threads
 from vitc.tape import Loss
 from vitc.training import run_state, settings
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
 
 
 class Run:
@@ -119,7 +124,7 @@ class Run:
         return run_state.load(path, state, strict)
 
     def clip_gradients(
-        self, module: Any, max_norm: float | None = None, clip_val: float | None = None
+        self, module: Module, max_norm: float | None = None, clip_val: float | None = None
     ) -> None:
         """Cuts the gradients of a model or module: their norm together to max_norm, or each element
         to clip_val, as torch does."""

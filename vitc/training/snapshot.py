@@ -146,6 +146,7 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
         trainer.datamodule.load_state_dict(state["datamodule"])
     trainer.load_metric_states(state["metrics"])
     trainer.state.load_state_dict(state)
+    trainer.state.results.attach(trainer.module)
     clock.seed = state["seed"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 STATE = "state.json"
-SCHEMA = 4
+SCHEMA = 5
 
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 

@@ -1,11 +1,13 @@
 """Settings found by trial: Lightning's `Tuner`, with `lr_find` and `scale_batch_size`."""
 
+from __future__ import annotations
+
 import math
 import random
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +19,10 @@ from vitc.training.datamodule import DataModule
 from vitc.training.estimate import estimate, free_memory
 from vitc.training.hooks import Callback
 from vitc.training.settings import notice
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 MODES = ("exponential", "linear")
 _SEARCHES = ("power", "binsearch")
@@ -86,7 +92,7 @@ class Tuner:
     callbacks, those of `configure_callbacks` included.
     """
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
     def lr_find(
@@ -196,7 +202,7 @@ class Tuner:
             raise
         return found
 
-    def _fitting(self, module: Any, validates: bool) -> Callable[[int], bool]:
+    def _fitting(self, module: Module, validates: bool) -> Callable[[int], bool]:
         """Whether a batch of a size fits, by what a run with it takes."""
         models, micro = [m for _, m in module.named_models()], self.trainer.given_micro_batch
 
@@ -208,7 +214,7 @@ class Tuner:
         return fits
 
     def _tried(
-        self, module: Any, datamodule: Any, holders: list[tuple[Any, str]], size: int, steps: int
+        self, module: Module, datamodule: Any, holders: list[tuple[Any, str]], size: int, steps: int
     ) -> int:
         """size, or what of it is left after halving until the steps have the memory they need."""
         while True:
@@ -234,7 +240,7 @@ class Tuner:
         return twin
 
 
-def _run(twin: Any, module: Any, loaders: Any, val_loaders: Any, datamodule: Any) -> None:
+def _run(twin: Trainer, module: Module, loaders: Any, val_loaders: Any, datamodule: Any) -> None:
     """A fit of a trainer's twin, after which everything is as before. Ctrl-C is passed on, also in
     a notebook, where `fit` returns."""
     data = loaders if isinstance(loaders, DataModule) else datamodule
@@ -245,14 +251,14 @@ def _run(twin: Any, module: Any, loaders: Any, val_loaders: Any, datamodule: Any
 
 
 @contextmanager
-def _put_back(module: Any, datamodule: Any) -> Iterator[None]:
+def _put_back(module: Module, datamodule: Any) -> Iterator[None]:
     models = [model for _, model in module.named_models()]
     weights = [{k: v.copy() for k, v in model.state_dict().items()} for model in models]
     metrics = [(m, m.state_dict()) for m in vars(module).values() if isinstance(m, Metric)]
     place, owned = (clock.step, clock.row, clock.forward), vars(module).copy()
     drawn = random.getstate(), np.random.get_state()
     owner = getattr(datamodule, "trainer", None)
-    module.configure_callbacks = list  # none, while the trial runs
+    vars(module)["configure_callbacks"] = list  # none, while the trial runs
     try:
         yield
     finally:
@@ -279,13 +285,13 @@ class _Trial(Callback):
         self.finder, self.rates, self.threshold = finder, rates, threshold
         self.mean = self.best = self.value = self.weight = 0.0
 
-    def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
+    def on_before_backward(self, trainer: Trainer, module: Module, loss: Any) -> None:
         self.value += loss.value
         self.weight += loss.weight
         if not math.isfinite(float(loss)):
             trainer.should_stop = True
 
-    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, module: Module, optimizer: Any) -> None:
         results, beta = self.finder.results, 0.98
         count = len(results["lr"])
         self.mean = beta * self.mean + (1 - beta) * self.value / self.weight
@@ -323,7 +329,7 @@ def _largest(
     return max(1, int(size * (1 - margin)))
 
 
-def _data(module: Any, datamodule: Any) -> tuple[int | None, bool]:
+def _data(module: Module, datamodule: Any) -> tuple[int | None, bool]:
     """How many samples there are to train, None if the loader does not say; whether some are to
     validate."""
     if datamodule is not None:
@@ -347,7 +353,7 @@ def _only_fit(method: str, dataloaders: Any) -> None:
         raise ValueError("dataloaders are for another method than fit: give train_dataloaders")
 
 
-def _holders(names: list[str], module: Any, datamodule: Any) -> list[tuple[Any, str]]:
+def _holders(names: list[str], module: Module, datamodule: Any) -> list[tuple[Any, str]]:
     """Who has the first of the attributes that anybody has: (owner, name) of each."""
     owners = [module, module.hparams]
     owners += [] if datamodule is None else [datamodule, getattr(datamodule, "hparams", None)]

@@ -1,11 +1,17 @@
 """How many batches make an optimizer step, by epoch."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vitc import checks
 from vitc.errors import shown
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class GradientAccumulationScheduler(Callback):
@@ -36,15 +42,13 @@ class GradientAccumulationScheduler(Callback):
         begun = [first for first in self.scheduling if first <= epoch]
         return self.scheduling[max(begun)] if begun else 1
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if trainer.accumulate_grad_batches != 1:
             raise ValueError(
                 f"accumulate_grad_batches is {trainer.accumulate_grad_batches}, beside a "
                 "GradientAccumulationScheduler: leave one of them out"
             )
-        schedule = trainer.scheduling
-        ends = trainer.max_epochs is not None and trainer.max_epochs >= 0
-        if schedule is not None and schedule.is_function and ends:
+        if trainer.schedules.need_an_end and trainer.max_epochs is not None:
             raise ValueError(
                 "a schedule that is a function of the step needs the number of steps, which a "
                 "GradientAccumulationScheduler changes: use one of vitc.optim.lr_scheduler, or "
@@ -52,21 +56,21 @@ class GradientAccumulationScheduler(Callback):
             )
         self._running = True
 
-    def on_train_start(self, trainer: Any, module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._set(trainer)  # a run may be resumed within an epoch
 
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         self._set(trainer)
 
-    def _set(self, trainer: Any) -> None:
+    def _set(self, trainer: Trainer) -> None:
         trainer.accumulate_grad_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
 
-    def _put_back(self, trainer: Any) -> None:
+    def _put_back(self, trainer: Trainer) -> None:
         if self._running:
             trainer.accumulate_grad_batches, self._running = 1, False
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
         self._put_back(trainer)
 
-    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
         self._put_back(trainer)

@@ -1,7 +1,9 @@
 """Averages of weights, beside those that are trained, with which a model is validated."""
 
+from __future__ import annotations
+
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -10,6 +12,10 @@ from vitc.arrays import Array
 from vitc.errors import VitcError
 from vitc.models.model import Model
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class Average(Protocol):
@@ -32,7 +38,7 @@ class Averaging(Callback):
         self._loaded: dict[str, dict[str, Array]] = {}
         self._swapped = False
 
-    def average_of(self, trainer: Any, model: Model) -> Average:
+    def average_of(self, trainer: Trainer, model: Model) -> Average:
         """A new average, which is a copy of the model."""
         raise NotImplementedError
 
@@ -41,7 +47,7 @@ class Averaging(Callback):
         """Whether anything has been averaged; before that the trained weights are what counts."""
         return True
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if sum(isinstance(callback, Averaging) for callback in trainer.callbacks) > 1:
             raise ValueError("two callbacks average the weights: only one can be validated")
         self._models = {
@@ -56,26 +62,28 @@ class Averaging(Callback):
                 average.module.load_state_dict(self._loaded[name], allow_nonfinite=True)
         self._loaded = {}
 
-    def on_validation_start(self, trainer: Any, module: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, module: Module) -> None:
         if trainer.fitting and not trainer.sanity_checking and self.has_begun:
             self._swap()
 
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, module: Module) -> None:
         self._swap_back()
 
-    def on_train_end(self, trainer: Any, module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, module: Module) -> None:
         self._swap_back()  # a validation that was interrupted
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
         self._swap_back()
 
-    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: Module, checkpoint: dict[str, Any]
+    ) -> None:
         if self._swapped:
             raise VitcError(
                 "cannot checkpoint during validation: the models hold their averages then"
             )
 
-    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit" and not trainer.interrupted and self.has_begun:
             for name, average in self.averages.items():
                 state = average.module.state_dict()
@@ -143,26 +151,26 @@ class WeightAveraging(Averaging):
         """How far the average moves towards the weights, after so many updates."""
         return 1.0 / (n_averaged + 1)
 
-    def average_of(self, trainer: Any, model: Model) -> Average:
+    def average_of(self, trainer: Trainer, model: Model) -> Average:
         return _Copy(model)
 
     @property
     def has_begun(self) -> bool:
         return self.n_averaged > 0
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._forget()
 
     def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
         if step > self._latest_update_step and self.should_update(step_idx=step - 1):
             self._update()
             self._latest_update_step = step
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: Module) -> None:
         epoch = trainer.current_epoch
         if epoch > self._latest_update_epoch and self.should_update(epoch_idx=epoch):
             self._update()

@@ -1,11 +1,17 @@
 """A checkpoint where an exception ends a run."""
 
+from __future__ import annotations
+
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vitc.errors import shown
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class OnExceptionCheckpoint(Callback):
@@ -31,6 +37,6 @@ class OnExceptionCheckpoint(Callback):
     def ckpt_path(self) -> str:
         return str(self.dirpath / f"{self.filename}.ckpt")
 
-    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if trainer.fitting and not trainer.progress.updating:
+    def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
+        if trainer.fitting and not trainer.state.updating:
             trainer.save_checkpoint(self.ckpt_path)

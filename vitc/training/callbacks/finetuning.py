@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vitc import checks
 from vitc.parameters import Parameter
@@ -45,7 +45,7 @@ class BackboneFinetuning(Callback):
             parameter.requires_grad = trainer.current_epoch >= self.unfreeze_backbone_at_epoch
 
 
-def _backbone(module: Any) -> Iterator[Parameter]:
+def _backbone(module: Module) -> Iterator[Parameter]:
     if hasattr(module, "backbone"):
         yield from module.backbone.parameters()
         return

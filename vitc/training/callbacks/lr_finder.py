@@ -1,10 +1,16 @@
 """A learning rate by trial, at the beginning of a run."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from vitc import checks
 from vitc.training.hooks import Callback
 from vitc.training.tuner import MODES, LRFinder, Tuner
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class LearningRateFinder(Callback):
@@ -39,11 +45,11 @@ class LearningRateFinder(Callback):
         )
         self.optimal_lr: LRFinder | None = None
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if not trainer.resumed and not trainer.fast_dev_run:
             self.lr_find(trainer, module)
 
-    def lr_find(self, trainer: Any, module: Any) -> None:
+    def lr_find(self, trainer: Trainer, module: Module) -> None:
         """A trial on the loader of the run."""
         loader = trainer.train_feed.loader
         self.optimal_lr = Tuner(trainer).lr_find(module, loader, **self._options)

@@ -1,9 +1,15 @@
 """A table of the parameters of a module."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitc import checks
 from vitc.training.hooks import Callback
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class Part(NamedTuple):
@@ -24,7 +30,7 @@ class ModelSummary(Callback):
     def __init__(self, max_depth: int = 1) -> None:
         self.max_depth = checks.integer("max_depth", max_depth, -1)
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if self.max_depth:
             self.summarize(parts(module, self.max_depth))
 
@@ -52,7 +58,7 @@ class RichModelSummary(ModelSummary):
         console.print(table)
 
 
-def parts(module: Any, depth: int) -> list[Part]:
+def parts(module: Module, depth: int) -> list[Part]:
     """The parts of a module whose path has at most so many names, in order; -1 for all."""
     modes = {name: model.training for name, model in module.named_models()}
     counts: dict[str, list[int]] = {}

@@ -1,13 +1,19 @@
 """Stochastic weight averaging: at the end of a run, the mean of the weights of its last epochs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitc import checks
 from vitc.errors import shown
 from vitc.optim.schedules import annealing
 from vitc.training.callbacks.averaging import WeightAveraging
+
+if TYPE_CHECKING:
+    from vitc.training.module import Module
+    from vitc.training.trainer import Trainer
 
 
 class StochasticWeightAveraging(WeightAveraging):
@@ -49,7 +55,7 @@ class StochasticWeightAveraging(WeightAveraging):
         self._first_epoch: int | None = None  # of those that are averaged, and its rates
         self._first_lrs: list[float] = []
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         super().on_fit_start(trainer, module)
         groups = trainer.optimizer.param_groups
         if isinstance(self.swa_lrs, list) and len(self.swa_lrs) != len(groups):
@@ -62,13 +68,13 @@ class StochasticWeightAveraging(WeightAveraging):
                 "end: give the number of an epoch"
             )
 
-    def _averages_now(self, trainer: Any) -> bool:
+    def _averages_now(self, trainer: Trainer) -> bool:
         start = self.swa_epoch_start
         if isinstance(start, float):
             start = int(_epochs(trainer) * start)
         return bool(max(start - 1, 0) <= trainer.current_epoch < _epochs(trainer))
 
-    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         if self._averages_now(trainer):
             self._begin(trainer)
             if trainer.current_epoch > self._latest_update_epoch:
@@ -79,7 +85,7 @@ class StochasticWeightAveraging(WeightAveraging):
         """Only at the beginnings of epochs."""
         return False
 
-    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, module: Module, optimizer: Any) -> None:
         """Whatever the schedule says."""
         if not self._averages_now(trainer):
             return
@@ -91,7 +97,7 @@ class StochasticWeightAveraging(WeightAveraging):
         for group, start, end in zip(groups, self._first_lrs, rates, strict=True):
             group["lr"] = self._anneal(start, end * group.get("lr_scale", 1.0), share)
 
-    def _begin(self, trainer: Any) -> int:
+    def _begin(self, trainer: Trainer) -> int:
         if self._first_epoch is None:
             self._first_epoch = trainer.current_epoch
             self._first_lrs = [group["lr"] for group in trainer.optimizer.param_groups]
@@ -122,7 +128,7 @@ def _rates(given: Any) -> float | list[float]:
     return [float(rate) for rate in given] if several else float(given)
 
 
-def _epochs(trainer: Any) -> float:
+def _epochs(trainer: Trainer) -> float:
     """How many the run has; infinity for no end."""
     most = trainer.max_epochs
     return math.inf if most is None or most < 0 else most
