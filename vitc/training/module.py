@@ -27,6 +27,12 @@ def _arguments(kind: type) -> list[str]:
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
+def _takes_any(kind: type) -> bool:
+    """Whether an `__init__` has **kwargs."""
+    parameters = inspect.signature(kind).parameters.values()
+    return any(p.kind == p.VAR_KEYWORD for p in parameters)
+
+
 class Module(WithHyperParameters, ModuleHooks):
     """What a `Trainer` trains; `vitc.LightningModule` is the same class.
 
@@ -185,8 +191,11 @@ class Module(WithHyperParameters, ModuleHooks):
         checkpoint = read_any(checkpoint_path)
         kept = checkpoint.hparams if hparams_file is None else read_hparams(hparams_file)
         name = checkpoint.state.get("hparams_name")
-        if name in _arguments(cls):
+        taken = _arguments(cls)
+        if name in taken:
             kept = {name: {**kept, **{n: changes.pop(n) for n in list(changes) if n in kept}}}
+        elif not _takes_any(cls):
+            kept = {n: value for n, value in kept.items() if n in taken}  # others were of a base
         module = cls(**{**kept, **changes})
         checkpoint.load_models(module, strict is not False)
         return module
