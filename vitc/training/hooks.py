@@ -173,12 +173,15 @@ def overrides(owner: object, name: str) -> bool:
 
 
 def accepted(method: Callable[..., Any], *place: int) -> tuple[int, ...]:
-    """Of (batch_idx, dataloader_idx), which follow the batch, as many as a method takes."""
+    """Of (batch_idx, dataloader_idx), which follow the batch, as many as a method takes. With one
+    loader there is no dataloader_idx, but for a method that must have it."""
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     parameters = signature(method).parameters.values()
     if any(p.kind == Parameter.VAR_POSITIONAL for p in parameters):
         return place
-    names = [p.name for p in parameters if p.kind in kinds][1:]
-    if names == ["dataloader_idx"]:
-        return (place[1] if len(place) > 1 else 0,)
-    return (*place, 0)[: len(names)]
+    wanted = [p for p in parameters if p.kind in kinds][1:]
+    if [p.name for p in wanted] == ["dataloader_idx"]:
+        place = place[1:]
+    if len(place) < len(wanted) and wanted[len(place)].default is Parameter.empty:
+        place = (*place, 0)
+    return place[: len(wanted)]

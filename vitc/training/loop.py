@@ -204,7 +204,7 @@ def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = No
         run.call(f"on_{stage}_epoch_start")
         for number, feed in enumerate(feeds):
             run.dataloader_idx = number if len(feeds) > 1 else None
-            evaluate_loader(run, stage, feed, limit)
+            evaluate_loader(run, stage, feed, number, limit)
             rows.end_loader(run)
         run.dataloader_idx = None
         if run.interrupted:
@@ -213,7 +213,7 @@ def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = No
             end_evaluation(run, stage)
 
 
-def evaluate_loader(run: Trainer, stage: str, feed: Feed, limit: int | None) -> None:
+def evaluate_loader(run: Trainer, stage: str, feed: Feed, number: int, limit: int | None) -> None:
     for index, (batch, last) in enumerate(feed.batches()):
         if index == limit or run.interrupted:
             break
@@ -222,7 +222,7 @@ def evaluate_loader(run: Trainer, stage: str, feed: Feed, limit: int | None) -> 
         run.call(f"on_{stage}_batch_start", batch, *place)
         outputs = run.step(stage, batch, *place)
         run.call(f"on_{stage}_batch_end", outputs, batch, *place)
-        rows.publish_evaluation_step(run)
+        rows.publish_evaluation_step(run, number)
 
 
 def end_evaluation(run: Trainer, stage: str) -> None:

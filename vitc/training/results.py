@@ -12,6 +12,8 @@ import numpy as np
 from vitc.errors import shown
 from vitc.tape import Loss
 
+NUMBERED = "/dataloader_idx_"
+
 
 class Number(float):
     """A logged value: a float that also has the methods by which a tensor is read."""
@@ -55,7 +57,8 @@ class Sample(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """How a name was logged."""
+    """How a name was logged. loader: of several, the one whose batch it was logged for; numbered:
+    its number is added to the name."""
 
     name: str
     on_step: bool
@@ -63,6 +66,20 @@ class Entry(NamedTuple):
     prog_bar: bool
     logger: bool
     reduce_fx: str
+    loader: int | None = None
+    numbered: bool = False
+
+    def named(self, ending: str = "") -> str:
+        return f"{self.name}{ending}{f'{NUMBERED}{self.loader}' if self.numbered else ''}"
+
+    @property
+    def of_step(self) -> str:
+        """The name of a step's value."""
+        return self.named("_step" if self.on_epoch else "")
+
+    @property
+    def of_epoch(self) -> str:
+        return self.named("_epoch" if self.on_step else "")
 
 
 def _mean(samples: list[Sample]) -> Sample:
@@ -115,7 +132,7 @@ class Results:
         Raises `TypeError` for what is neither a number nor a metric, `ValueError` for other
         arguments than the hook gave to this name before.
         """
-        key = f"{hook}.{entry.name}"
+        key = f"{hook}.{entry.named()}"
         if self._entries.setdefault(key, entry) != entry:
             raise ValueError(
                 f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
@@ -150,17 +167,21 @@ class Results:
         for key, samples in parts.items():
             self._add(key, _REDUCTIONS[self._entries[key].reduce_fx].batch(samples))
 
-    def compute(self, reset: bool, ending: str = "") -> None:
+    def compute(self, reset: bool, loader: int | None = None) -> None:
         """Asks the metrics for their values at the end of an epoch; reset: the next one follows.
 
-        ending: only those whose names end so, for a loader that is not the last one.
+        loader: only those that were logged under its number.
         """
-        chosen = [key for key in self._objects if self._entries[key].name.endswith(ending)]
+        chosen = [key for key in self._objects if self._is_of(key, loader)]
         for key in chosen:
             name, metric = self._entries[key].name, self._objects[key]
             self._sums[key] = _sample(name, metric.compute(), 1).mean, 1.0
         for metric in [self._objects.pop(key) for key in chosen] if reset else ():
             metric.reset()
+
+    def _is_of(self, key: str, loader: int | None) -> bool:
+        entry = self._entries[key]
+        return loader is None or (entry.numbered and entry.loader == loader)
 
     def forget(self) -> None:
         """Resets the metrics of an epoch that is left."""
@@ -172,22 +193,27 @@ class Results:
     def names(self) -> set[str]:
         """All that callbacks may monitor of this epoch."""
         return set(self.callback_metrics(epoch=False)) | {
-            name for e in self._entries.values() for name in (e.name, f"{e.name}_epoch")
+            name for e in self._entries.values() for name in (e.named(), e.named("_epoch"))
         }
 
-    def step_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, Number]:
-        """The values of the last step, of all or of those for the progress bar or the logger."""
+    def step_metrics(
+        self, *, prog_bar: bool = False, logger: bool = False, loader: int | None = None
+    ) -> dict[str, Number]:
+        """The values of the last step, of all or of those for the progress bar or the logger;
+        loader: without those of the other loaders."""
         return {
-            f"{entry.name}_step" if entry.on_epoch else entry.name: Number(self._last[key])
-            for key, entry in self._chosen(prog_bar, logger)
+            entry.of_step: Number(self._last[key])
+            for key, entry in self._chosen(prog_bar, logger, loader)
             if entry.on_step and key in self._last
         }
 
-    def epoch_metrics(self, *, prog_bar: bool = False, logger: bool = False) -> dict[str, Number]:
+    def epoch_metrics(
+        self, *, prog_bar: bool = False, logger: bool = False, loader: int | None = None
+    ) -> dict[str, Number]:
         """The values of the epoch so far, likewise."""
         return {
-            f"{entry.name}_epoch" if entry.on_step else entry.name: self._reduced(key)
-            for key, entry in self._chosen(prog_bar, logger)
+            entry.of_epoch: self._reduced(key)
+            for key, entry in self._chosen(prog_bar, logger, loader)
             if entry.on_epoch and key in self._sums
         }
 
@@ -196,7 +222,7 @@ class Results:
         neither on_step nor on_epoch is there as the value of the last step."""
         known = self._sums if epoch else self._last
         plain = {
-            entry.name: self._reduced(key) if epoch else Number(self._last[key])
+            entry.named(): self._reduced(key) if epoch else Number(self._last[key])
             for key, entry in self._entries.items()
             if (entry.on_epoch if epoch else not entry.on_epoch or entry.on_step) and key in known
         }
@@ -208,11 +234,15 @@ class Results:
             return Number(total)
         return Number(total / weight if weight else float("nan"))
 
-    def _chosen(self, prog_bar: bool, logger: bool) -> list[tuple[str, Entry]]:
+    def _chosen(
+        self, prog_bar: bool, logger: bool, loader: int | None = None
+    ) -> list[tuple[str, Entry]]:
         return [
             (key, entry)
             for key, entry in self._entries.items()
-            if (entry.prog_bar or not prog_bar) and (entry.logger or not logger)
+            if (entry.prog_bar or not prog_bar)
+            and (entry.logger or not logger)
+            and (loader is None or entry.loader in (None, loader))
         ]
 
     # ------------------------------------------------------------------------------- state

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from vitc.errors import shown
 from vitc.training.hooks import HOOKS, Logs
-from vitc.training.results import Entry, Metric, Results, reduction
-from vitc.training.state import Held
+from vitc.training.results import NUMBERED, Entry, Metric, Results, reduction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vitc.training.trainer import Trainer
-
-_NUMBERED = "/dataloader_idx_"
 
 
 def log(
@@ -46,21 +43,15 @@ def log(
             + ("nothing would be logged" if logs.step_allowed else "only an epoch's value is known")
         )
     index = trainer.dataloader_idx
-    if index is not None and add_dataloader_idx:
-        if _NUMBERED in name:
-            raise ValueError(f"log({shown(name)}): the loader's number is added to the name")
-        name += f"{_NUMBERED}{index}"
-    entry = Entry(name, on_step, on_epoch, prog_bar, logger is not False, reduction(reduce_fx))
+    numbered = index is not None and add_dataloader_idx
+    if numbered and NUMBERED in name:
+        raise ValueError(f"log({shown(name)}): the loader's number is added to the name")
+    reduce = reduction(reduce_fx)
+    entry = Entry(name, on_step, on_epoch, prog_bar, logger is not False, reduce, index, numbered)
     rows = trainer.batch_size if batch_size is None else batch_size
     found = (n for n, x in vars(trainer.module).items() if x is value and isinstance(x, Metric))
     weight = rows if logs.step_allowed else 1
     current_results(trainer).log(hook, value, weight, entry, next(found, ""))
-
-
-def split(name: str) -> tuple[str, int | None]:
-    """The name as it was logged, and the number of the loader that was added to it, if any."""
-    plain, _, number = name.partition(_NUMBERED)
-    return plain, int(number) if number.isdecimal() else None
 
 
 def _allowed(hook: str) -> Logs:
@@ -84,8 +75,10 @@ def publish_step(trainer: Trainer) -> None:
     results = trainer.state.results
     trainer.state.metrics |= results.callback_metrics(epoch=False)
     trainer.progress_bar_metrics |= results.step_metrics(prog_bar=True)
+    logged = results.step_metrics(logger=True)
+    trainer.logged_metrics |= logged
     if logs_now(trainer):
-        write(trainer, results.step_metrics(logger=True))
+        write(trainer, logged)
 
 
 def logs_now(trainer: Trainer) -> bool:
@@ -97,13 +90,17 @@ def logs_now(trainer: Trainer) -> bool:
 def end_loader(trainer: Trainer) -> None:
     """Where there are several loaders, what a metric has seen of one is its value for that one."""
     if trainer.dataloader_idx is not None:
-        trainer.evaluated.compute(reset=True, ending=f"{_NUMBERED}{trainer.dataloader_idx}")
+        trainer.evaluated.compute(reset=True, loader=trainer.dataloader_idx)
 
 
-def publish_evaluation_step(trainer: Trainer) -> None:
-    """Writes what a validation or test step has logged as a step's value."""
-    if not trainer.sanity_checking:
-        write(trainer, trainer.evaluated.step_metrics(logger=True))
+def publish_evaluation_step(trainer: Trainer, loader: int) -> None:
+    """Writes what a validation or test step has logged as a step's value, beside the number of
+    batches that were read from its loader before, in all validations of the run."""
+    if trainer.sanity_checking:
+        return
+    logged = trainer.evaluated.step_metrics(logger=True, loader=trainer.dataloader_idx)
+    trainer.logged_metrics |= logged
+    write(trainer, logged, trainer.state.see(loader))
 
 
 def publish_epoch(trainer: Trainer) -> None:
@@ -115,19 +112,29 @@ def publish_epoch(trainer: Trainer) -> None:
         return
     trainer.state.metrics |= results.callback_metrics(epoch=True)
     trainer.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
-    write(trainer, results.epoch_metrics(logger=True))
+    logged = results.epoch_metrics(logger=True)
+    trainer.logged_metrics |= logged
+    write(trainer, logged)
 
 
 def write(trainer: Trainer, metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Gives numbers to the loggers, beside the epoch and a step: by default the last one, counted
-    from 0 as in Lightning."""
+    """Gives numbers to the loggers, beside a step; by default beside the epoch and the last step,
+    or beside what was logged as "step"."""
     if not metrics:
         return
-    trainer.logged_metrics |= metrics
     plain = {name: float(value) for name, value in metrics.items()}
-    step = max(trainer.state.step - 1, 0) if step is None else step
+    if step is None and "step" in plain:
+        step = int(plain.pop("step"))
+    elif step is None:
+        step, plain = last_step(trainer), {"epoch": trainer.state.epoch, **plain}
     for logger in trainer.loggers:
-        logger.log_metrics({"epoch": trainer.state.epoch, **plain}, step)
+        logger.log_metrics(plain, step)
+
+
+def last_step(trainer: Trainer) -> int:
+    """The number of the step that has just been made, from 0 as in Lightning; after a run, how many
+    were made."""
+    return max(trainer.state.step - 1, 0) if trainer.fitting else trainer.state.step
 
 
 def hold(trainer: Trainer) -> None:
@@ -135,7 +142,7 @@ def hold(trainer: Trainer) -> None:
     logs as they are now."""
     state = trainer.state
     if state.held is None:
-        state.held = Held(logger_states(trainer), dict(state.metrics))
+        state.held = state.present(logger_states(trainer))
 
 
 def release(trainer: Trainer) -> None:

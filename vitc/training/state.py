@@ -13,6 +13,7 @@ class Held:
 
     loggers: list[dict[str, Any]]
     metrics: dict[str, float]
+    seen: list[int]
 
 
 @dataclass
@@ -24,7 +25,8 @@ class State:
     cut: the run stops within the epoch, which goes on from here when the run is resumed. updating:
     an optimizer step is under way. left_out: batches of the window without a sound gradient.
     skipped: steps in a row that were left out. validated: the step of the last whole validation.
-    results: of the epoch. metrics: what callbacks may monitor.
+    results: of the epoch. metrics: what callbacks may monitor. seen: batches so far of each loader
+    that is evaluated.
     """
 
     fn: str = "fit"
@@ -43,6 +45,7 @@ class State:
     validated: int = -1
     results: Results = field(default_factory=Results)
     metrics: dict[str, float] = field(default_factory=dict)
+    seen: list[int] = field(default_factory=list)
     held: Held | None = None
 
     @property
@@ -60,6 +63,12 @@ class State:
     def next_epoch(self) -> None:
         self.epoch, self.batch, self.epoch_done = self.epoch + 1, 0, False
 
+    def see(self, loader: int) -> int:
+        """One more batch of this loader is evaluated: its number."""
+        self.seen += [0] * (loader + 1 - len(self.seen))
+        self.seen[loader] += 1
+        return self.seen[loader] - 1
+
     def place(self) -> dict[str, int]:
         """Where a resumed run is to begin: at the border of the window that is open, or with the
         next epoch if this one is done."""
@@ -72,14 +81,19 @@ class State:
             "validating": int(self.validating and not self.window and not self.cut),
         }
 
+    def present(self, loggers: list[dict[str, Any]]) -> Held:
+        """loggers: what they keep now."""
+        return Held(loggers, dict(self.metrics), list(self.seen))
+
     def state_dict(self, loggers: list[dict[str, Any]]) -> dict[str, Any]:
-        """As JSON takes it; loggers: what they keep now."""
-        held = self.held or Held(loggers, self.metrics)
+        """As JSON takes it."""
+        held = self.held or self.present(loggers)
         return {
             "progress": self.place(),
             "results": self.results.state_dict(),
             "callback_metrics": {name: float(value) for name, value in held.metrics.items()},
             "loggers": held.loggers,
+            "seen": held.seen,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -88,3 +102,4 @@ class State:
         self.validating = bool(place["validating"])
         self.results.load_state_dict(state["results"])
         self.metrics.update(state["callback_metrics"])
+        self.seen = list(state["seen"])

@@ -29,6 +29,7 @@ _KINDS_OF_RUN: dict[str, type] = {
     "datamodule": dict,
     "results": dict,
     "callback_metrics": dict,
+    "seen": list,
     "optimizer": dict,
 }
 
@@ -68,7 +69,7 @@ def _check_parts(file: Path, state: Mapping[str, Any]) -> None:
     kept = (*state.get("loggers", ()), *state.get("callbacks", {}).values())
     if not all(isinstance(part, dict) for part in kept):
         raise ValueError(f"{file} is damaged: a callback or logger keeps no dict")
-    if not all(map(_is_count, state.get("progress", {}).values())):
+    if not all(map(_is_count, (*state.get("progress", {}).values(), *state.get("seen", ())))):
         raise ValueError(f"{file} is damaged: it does not say how far the run was")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,17 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from vitc.optim import Optimizer, dispatch_clip_grad
-from vitc.training import (
-    checkpoint,
-    defaults,
-    finished,
-    folders,
-    loop,
-    outset,
-    rows,
-    settings,
-    when,
-)
+from vitc.training import checkpoint, defaults, finished, folders, loop, outset, settings, when
 from vitc.training.attributes import Attributes
 from vitc.training.callbacks import Timer
 from vitc.training.callbacks.finetuning import is_head
@@ -248,9 +239,12 @@ class Trainer(Attributes):
     ) -> list[dict[str, float]]:
         with self._looking(stage, part, model, dataloaders, ckpt_path, datamodule):
             loop.evaluate(self, _STAGES[stage], self.val_feeds)
-        found = self._by_loader()
+        found = [
+            {n: float(x) for n, x in self.evaluated.epoch_metrics(logger=True, loader=i).items()}
+            for i in range(len(self.val_feeds))
+        ]
         if verbose:
-            for metric, value in self.callback_metrics.items():
+            for metric, value in dict(ChainMap(*found)).items():
                 print(f"{metric}: {value:.6g}")
         return found
 
@@ -272,16 +266,6 @@ class Trainer(Attributes):
         with self._looking("predict", "predict", model, dataloaders, ckpt_path, datamodule):
             found = loop.predict(self, self.val_feeds, return_predictions)
         return found if len(found) > 1 else found[0]
-
-    def _by_loader(self) -> list[dict[str, float]]:
-        """The metrics of each loader, as Lightning returns them."""
-        found: list[dict[str, float]] = [{} for _ in self.val_feeds]
-        for name, value in self.callback_metrics.items():
-            _, number = rows.split(name)
-            for i, metrics in enumerate(found):
-                if number in (None, i):
-                    metrics[name] = float(value)
-        return found
 
     @contextmanager
     def _looking(

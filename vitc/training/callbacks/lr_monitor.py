@@ -37,7 +37,7 @@ class LearningRateMonitor(Callback):
     ) -> None:
         """The rate that the step was made with; a schedule has moved since."""
         if self.logging_interval != "epoch" and rows.logs_now(trainer):
-            rows.write(trainer, self._of_step)
+            rows.write(trainer, self._of_step, rows.last_step(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         if self.logging_interval == "epoch":
