@@ -192,7 +192,8 @@ def same(theirs: Any, ours: Any, where: str = "") -> list[str]:
         )
         pairs = zip(theirs, ours, strict=False)
         return found + [x for i, (a, b) in enumerate(pairs) for x in same(a, b, f"{where}[{i}]")]
-    if isinstance(theirs, float) and isinstance(ours, float | int):
+    numbers = [isinstance(x, float | int) and not isinstance(x, bool) for x in (theirs, ours)]
+    if all(numbers):
         close = np.isclose(theirs, ours, rtol=1e-5, atol=1e-6, equal_nan=True)
         return [] if close else [f"{where}: {theirs} | {ours}"]
     equal = theirs == ours and type(theirs) is type(ours)

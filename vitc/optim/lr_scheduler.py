@@ -45,17 +45,29 @@ class LRScheduler:
         return [self.rate(step, i, group["initial_lr"]) for i, group in enumerate(groups)]
 
     def _move(self, step: int) -> None:
-        rates = self.rates(step)
+        rates = self._scaled(self.rates(step))
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+            group["lr"] = rate
         self.move_momentum(step)
+
+    def _scaled(self, rates: list[float]) -> list[float]:
+        groups = self.optimizer.param_groups
+        return [r * g.get("lr_scale", 1.0) for r, g in zip(rates, groups, strict=True)]
 
     def move_momentum(self, step: int) -> None:
         """Sets what else changes; most schedules change nothing else."""
 
     def step(self) -> None:
+        """From a rate that something else has set, such as another schedule, it goes on as in a
+        chain."""
+        there, own = self.get_last_lr(), self._scaled(self.rates(self.last_epoch))
         self._move(self.last_epoch + 1)
         self.last_epoch += 1
+        for i, group in enumerate(self.optimizer.param_groups):
+            if there[i] != own[i]:
+                scale = group.get("lr_scale", 1.0)
+                lr = self.follow(there[i] / scale, self.last_epoch, i, group["initial_lr"])
+                group["lr"] = lr * scale
 
     def get_last_lr(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]

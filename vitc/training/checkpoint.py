@@ -84,7 +84,8 @@ class Checkpoint(NamedTuple):
         that does not fit.
         """
         models = dict(module.named_models())
-        weights = {f"{n}.{key}": x for n in models for key, x in self.weights(n).items()}
+        kept = self.state["models"]
+        weights = {f"{n}.{key}": x for n in kept for key, x in self.weights(n).items()}
         content = {**self.state, "state_dict": weights}
         module.on_load_checkpoint(content)  # type: ignore[attr-defined]
         for name, model in models.items():

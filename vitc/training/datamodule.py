@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vitc.training.hooks import DataHooks
 from vitc.training.hparams import WithHyperParameters
 
 if TYPE_CHECKING:
     from vitc.training.trainer import Trainer
 
 
-class DataModule(WithHyperParameters):
+class DataModule(WithHyperParameters, DataHooks):
     """Data for `Trainer.fit(model, datamodule=...)`; `vitc.LightningDataModule` is the same class.
 
     Override `setup`, which makes the datasets of a stage, and the `*_dataloader`s that are needed.

@@ -83,19 +83,25 @@ def _has_state(callback: Callback) -> bool:
 
 
 def checkpoint_path(trainer: Trainer, given: str | PathLike[str] | None) -> Path | None:
-    """The path that `ckpt_path` means: itself, "last" or "best"."""
-    if given == "best":
-        callback = trainer.checkpoint_callback
-        if callback is None or not callback.best_model_path:
-            raise ValueError('ckpt_path is "best", but this trainer has written no checkpoint')
-        return Path(callback.best_model_path)
+    """The path that `ckpt_path` of a fit means: itself, "last" or "best"."""
     if given != "last":
-        return None if given is None else Path(given)
+        return path_to_evaluate(trainer, given)
     found = _last(trainer)
     if isinstance(found, str):
         notice(f'ckpt_path is "last", but {found}: starting from the beginning')
         return None
     return found
+
+
+def path_to_evaluate(trainer: Trainer, given: str | PathLike[str] | None) -> Path | None:
+    """The same of the other stages: "last" and "best" are what this trainer has written."""
+    if given not in ("last", "best"):
+        return None if given is None else Path(given)
+    callback = trainer.checkpoint_callback
+    found = "" if callback is None else getattr(callback, f"{given}_model_path")
+    if not found:
+        raise ValueError(f'ckpt_path is "{given}", but this trainer has written no checkpoint')
+    return Path(found)
 
 
 def _last(trainer: Trainer) -> Path | str:

@@ -156,7 +156,13 @@ class ModuleHooks:
     """The hooks of a `Module`; see `HOOKS` for when they are called."""
 
 
+class DataHooks:
+    """Those of a `DataModule`: what becomes of a batch on its way to the step."""
+
+
 for _name, _hook in HOOKS.items():
+    if _hook is _MOVES or _name == "transfer_batch_to_device":
+        setattr(DataHooks, _name, _nothing(_name, _hook.arguments))
     if _hook.of_callback:
         setattr(Callback, _name, _nothing(_name, ("trainer", "module", *_hook.arguments)))
     if _hook.of_module:

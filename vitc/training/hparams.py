@@ -30,8 +30,14 @@ class WithHyperParameters:
 
     def __init__(self) -> None:
         self._hparams = HyperParameters()
+        self._initial = HyperParameters()
         self.logs_hparams = True
         self.hparams_name = ""  # of the argument that holds them all, if one does
+
+    @property
+    def hparams_initial(self) -> HyperParameters:
+        """As they were when they were saved."""
+        return HyperParameters(self._initial)
 
     @property
     def hparams(self) -> HyperParameters:
@@ -58,6 +64,7 @@ class WithHyperParameters:
         left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
         self.logs_hparams = logger
         self._hparams.update({n: value for n, value in found.items() if n not in left_out})
+        self._initial = HyperParameters(self._hparams)
 
     def _chosen(self, chosen: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
         if not chosen:

@@ -150,11 +150,15 @@ def optimizer_step(run: Trainer) -> None:
 
 
 def end_batch(run: Trainer) -> None:
-    """What a step has logged is written before a checkpoint, which records how much it was."""
+    """What a step has logged is written, and read by schedules, before a checkpoint, which records
+    how much it was."""
+    state = run.state
     run.writer.check()
-    if run.state.window == 0:
+    if state.window == 0:
         mark(run)
     rows.publish_step(run)
+    if state.window == 0 and not when.validation_due(run, run.is_last_batch):
+        run.schedules.after("step", state.step, state.metrics)  # else after the validation
 
 
 def mark(run: Trainer) -> None:

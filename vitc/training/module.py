@@ -27,10 +27,12 @@ def _arguments(kind: type) -> list[str]:
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def _takes_any(kind: type) -> bool:
-    """Whether an `__init__` has **kwargs."""
+def _taken(kind: type, hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that are arguments of an `__init__`; all, if it takes any."""
     parameters = inspect.signature(kind).parameters.values()
-    return any(p.kind == p.VAR_KEYWORD for p in parameters)
+    anything = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    names = hparams if anything else _arguments(kind)
+    return {name: value for name, value in hparams.items() if name in names}
 
 
 class Module(WithHyperParameters, ModuleHooks):
@@ -191,12 +193,9 @@ class Module(WithHyperParameters, ModuleHooks):
         checkpoint = read_any(checkpoint_path)
         kept = checkpoint.hparams if hparams_file is None else read_hparams(hparams_file)
         name = checkpoint.state.get("hparams_name")
-        taken = _arguments(cls)
-        if name in taken:
+        if name in _arguments(cls):
             kept = {name: {**kept, **{n: changes.pop(n) for n in list(changes) if n in kept}}}
-        elif not _takes_any(cls):
-            kept = {n: value for n, value in kept.items() if n in taken}  # others were of a base
-        module = cls(**{**kept, **changes})
+        module = cls(**{**_taken(cls, kept), **changes})
         checkpoint.load_models(module, strict is not False)
         return module
 

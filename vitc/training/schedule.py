@@ -51,6 +51,11 @@ class Scheduling:
             )
 
     @property
+    def moves(self) -> str:
+        """After what the rate moves: "step" or "epoch"."""
+        return "step" if self.is_function else self.interval
+
+    @property
     def kind(self) -> str:
         """By which a resumed run knows that it has the same schedule."""
         return "function" if self.is_function else type(self.scheduler).__name__

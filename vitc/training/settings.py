@@ -239,6 +239,8 @@ def check_lengths(trainer: Trainer) -> None:
             f"val_check_interval is {interval}, but an epoch has {batches} batches: nothing would "
             "be validated; check_val_every_n_epoch=None counts batches over epochs"
         )
+    if batches == 0:
+        raise ValueError("limit_train_batches is 0: there is nothing to train")
     steps, every = trainer.estimated_stepping_batches, trainer.log_every_n_steps
     if trainer.loggers and steps is not None and 0 < steps < every:
         notice(

@@ -103,6 +103,8 @@ def _module_state(module: Module) -> dict[str, Any]:
         "module": type(module).__name__,
         "hparams": dict(module.hparams),
         "hparams_name": module.hparams_name,
+        "epoch": module.current_epoch,
+        "global_step": module.global_step,
     }
 
 

@@ -124,6 +124,8 @@ class Trainer(Attributes):
         self.cuts_by_memory = False
         self.writer = Writer()
         self._module: Module | None = None
+        self._of_module: list[Callback] = []  # callbacks that came with it
+        self._displaced: list[Callback] = []  # whose place these took
         self._has_fitted = False
         self._reset("fit")
 
@@ -294,7 +296,7 @@ class Trainer(Attributes):
     ) -> tuple[Module | None, Path | None]:
         """The model to evaluate and whose weights; without both the best that `fit` has written."""
         if model is not None or ckpt_path is not None:
-            return model or self._module, defaults.checkpoint_path(self, ckpt_path)
+            return model or self._module, defaults.path_to_evaluate(self, ckpt_path)
         callback = self.checkpoint_callback
         if callback is None or not callback.best_model_path:
             return self._module, None
@@ -317,10 +319,11 @@ class Trainer(Attributes):
         if not isinstance(module, Module):
             raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
         settings.check_module(module, stage)
+        if datamodule is not None and loaders is not None:
+            raise ValueError(f"{stage}() got loaders and a datamodule: which of them?")
         self._module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
-        before = self.callbacks
-        self.callbacks = defaults.joined(before, module)
+        self._join_callbacks(module)
         try:
             self._set_up()
             with self.run.prepared(model for _, model in module.named_models()):
@@ -333,7 +336,7 @@ class Trainer(Attributes):
             self._tell_of(error, module)
             raise
         finally:
-            self._close(before)
+            self._close()
 
     def _set_up(self) -> None:
         for callback in self.callbacks:
@@ -352,9 +355,15 @@ class Trainer(Attributes):
             self.datamodule.teardown(self.stage)
         self.call("teardown", self.stage)
 
-    def _close(self, callbacks: list[Callback]) -> None:
+    def _join_callbacks(self, module: Module) -> None:
+        """A module's callbacks stay, to be asked, until the next stage."""
+        own = [c for c in self.callbacks if c not in self._of_module] + self._displaced
+        self.callbacks = defaults.joined(own, module)
+        self._of_module = [c for c in self.callbacks if c not in own]
+        self._displaced = [c for c in own if c not in self.callbacks]
+
+    def _close(self) -> None:
         self.writer.close()
-        self.callbacks = callbacks
         if self.profiler is not None:
             self.profiler.release()
             print(self.profiler.summary())

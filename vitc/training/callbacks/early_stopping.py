@@ -9,6 +9,7 @@ from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import when
 from vitc.training.hooks import Callback
+from vitc.training.results import Number
 
 if TYPE_CHECKING:
     from vitc.training.module import Module
@@ -53,7 +54,7 @@ class EarlyStopping(Callback):
         self._forget()
 
     def _forget(self) -> None:
-        self.best_score = math.inf if self.mode == "min" else -math.inf
+        self.best_score = Number("inf" if self.mode == "min" else "-inf")
         self.wait_count = self.stopped_epoch = 0
         self.stopping_reason_message: str | None = None
 
@@ -103,7 +104,7 @@ class EarlyStopping(Callback):
             if threshold is not None and self._gain(value, threshold) * sign > 0:
                 return f"{self.monitor} = {value:.6g} has {what} {threshold}"
         if self._gain(value, self.best_score) > self.min_delta:
-            self.best_score, self.wait_count = value, 0
+            self.best_score, self.wait_count = Number(value), 0
             return None
         self.wait_count += 1
         if self.wait_count < self.patience:
@@ -126,3 +127,4 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.best_score = Number(self.best_score)

@@ -18,6 +18,7 @@ from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.training import checkpoint, folders, when
 from vitc.training.hooks import Callback
+from vitc.training.results import Number
 from vitc.training.snapshot import snapshot
 from vitc.training.state_file import author, is_number, name_within, within
 
@@ -103,7 +104,7 @@ class ModelCheckpoint(Callback):
     def _forget(self) -> None:
         self.best_k_models: dict[str, float] = {}  # path -> score, in the order of writing
         self.best_model_path = ""
-        self.best_model_score: float | None = None
+        self.best_model_score: Number | None = None
         self.last_model_path = ""
         self._folder: Path | None = None
         self._dropped: list[Path] = []  # what the latest one has put out of the best
@@ -302,8 +303,8 @@ class ModelCheckpoint(Callback):
     def _note_best(self) -> None:
         scores = self.best_k_models
         self.best_model_path = max(scores, key=lambda path: self._rank(scores[path]), default="")
-        if self.monitor is not None:
-            self.best_model_score = scores.get(self.best_model_path)
+        if self.monitor is not None and self.best_model_path:
+            self.best_model_score = Number(scores[self.best_model_path])
 
     # ------------------------------------------------------------------------------- where
 
