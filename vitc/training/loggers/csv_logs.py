@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitc.files import replacing
+from vitc.training.loggers.parameters import Parameters, as_dict
 from vitc.training.loggers.versions import Versioned
 
 
@@ -15,13 +16,13 @@ class CSVLogger(Versioned):
     """Writes `save_dir/name/version_N/metrics.csv`, and `hparams.yaml` beside it.
 
     version: by default the next free number. Each row is on disk when `log_metrics` returns; a new
-    name adds a column, empty in the rows before.
+    name adds a column, empty in the rows before. `experiment`, what writes, is the logger itself.
     """
 
     def __init__(
         self,
         save_dir: str | PathLike[str],
-        name: str = "lightning_logs",
+        name: str | None = "lightning_logs",
         version: int | str | None = None,
     ) -> None:
         super().__init__(save_dir, name, version)
@@ -37,17 +38,22 @@ class CSVLogger(Versioned):
     def _path(self) -> Path:
         return self.log_dir / "metrics.csv"
 
-    def log_hyperparams(self, hparams: Mapping[str, Any]) -> None:
+    @property
+    def experiment(self) -> "CSVLogger":
+        return self
+
+    def log_hyperparams(self, params: Parameters) -> None:
         """JSON is YAML: no library is needed to write what one would read."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dict(hparams), indent=1, default=str)
+        text = json.dumps(as_dict(params), indent=1, default=str)
         with replacing(self.log_dir / "hparams.yaml") as unfinished:
             unfinished.write_text(text + "\n")
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Adds a row. metrics should hold "epoch"; "step" is added."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds a row. metrics should hold "epoch"; "step" is added, by default the number of rows
+        so far."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        row = {**metrics, "step": step}
+        row = {**metrics, "step": self._rows if step is None else step}
         new = [name for name in row if name not in self._columns]
         if new:
             self._widen(new)

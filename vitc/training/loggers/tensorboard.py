@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
+from vitc.training.loggers.parameters import Parameters, as_dict
 from vitc.training.loggers.versions import Versioned
 
 
@@ -17,7 +18,7 @@ class TensorBoardLogger(Versioned):
     def __init__(
         self,
         save_dir: str | PathLike[str],
-        name: str = "lightning_logs",
+        name: str | None = "lightning_logs",
         version: int | str | None = None,
     ) -> None:
         try:
@@ -44,17 +45,21 @@ class TensorBoardLogger(Versioned):
             self._writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
         return self._writer
 
-    def log_hyperparams(self, hparams: Mapping[str, Any]) -> None:
-        text = "\n".join(f"{name} = {value!r}  " for name, value in hparams.items())
+    def log_hyperparams(self, params: Parameters) -> None:
+        text = "\n".join(f"{name} = {value!r}  " for name, value in as_dict(params).items())
         self.experiment.add_text("hparams", text)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self._step = step
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """step: by default the one that was logged last."""
+        self._step = self._step if step is None else step
         for name, value in metrics.items():
-            self.experiment.add_scalar(name, value, step)
+            self.experiment.add_scalar(name, value, self._step)
 
-    def finalize(self, status: str) -> None:
-        """Everything is on the disk when this returns."""
+    def save(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
+
+    def finalize(self, status: str = "success") -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -19,10 +19,15 @@ class Versioned:
     version: a number or the name of the folder; None for the next free number, of which the folder
     is made when it is asked for, so that no other run takes it. A folder holds a random word, by
     which a run that is resumed knows its own, wherever that was copied.
+
+    name: None for none, so that versions are in save_dir itself. root_dir: `save_dir/name`.
     """
 
-    def __init__(self, save_dir: str | PathLike[str], name: str, version: int | str | None) -> None:
-        self.root_dir = Path(save_dir) / name
+    def __init__(
+        self, save_dir: str | PathLike[str], name: str | None, version: int | str | None
+    ) -> None:
+        self.save_dir, self.name = Path(save_dir), name or ""
+        self.root_dir = self.save_dir / self.name
         self._version, self._given = version, version is not None
         self._first = self
 
@@ -37,6 +42,12 @@ class Versioned:
         """Before a run that is not the first of its Trainer: another folder, unless it is given."""
         if not self._given:
             self._version = None
+
+    def save(self) -> None:
+        """Everything is on the disk when this returns."""
+
+    def finalize(self, status: str = "success") -> None:
+        """The same, at the end of a stage; status: "success", "failed" or "interrupted"."""
 
     @property
     def is_given(self) -> bool:
