@@ -456,6 +456,15 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch) -> None:
     assert ours("Accuracy", PROBABILITIES, TARGET, **MANY) > 0.4
 
 
+def test_names_that_are_not_there_are_told() -> None:
+    with pytest.raises(
+        AttributeError, match=r"MulticlassF1Score: write F1Score\(task='multiclass'\)"
+    ):
+        metrics.MulticlassF1Score  # noqa: B018
+    with pytest.raises(AttributeError, match="no 'BinaryDice'; known: AUROC, Accuracy"):
+        metrics.BinaryDice  # noqa: B018
+
+
 # ------------------------------------------------------------------------------- of a classifier
 
 

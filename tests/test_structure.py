@@ -219,7 +219,8 @@ def newly_loaded(statement: str) -> set[str]:
 def test_import_loads_numpy_and_the_extension_and_no_more() -> None:
     assert newly_loaded("import vitc") <= {"vitc", "numpy"}
     used = (
-        "import vitc; vitc.create_model('test_vit', depth=1); vitc.optim, vitc.functional, vitc.nn"
+        "import vitc; vitc.create_model('test_vit', depth=1); vitc.optim, vitc.functional, "
+        "vitc.nn, vitc.metrics.Accuracy('binary')([1], [0])"
     )
     assert newly_loaded(used) == {"vitc", "numpy"}
 

@@ -230,6 +230,9 @@ def test_a_second_fit_is_another_run_in_mlflow(tmp_path: Path, mlflow) -> None:
     run.fit(classifier(), Batches(3), Batches(1))
     assert [bool(run["metrics"]) for run in mlflow.values()] == [True, True]
     assert {run["status"] for run in mlflow.values()} == {"FINISHED"}
+    given = fit(tmp_path, MLFlowLogger(save_dir=tmp_path, run_id="run1"))
+    given.fit(classifier(), Batches(3), Batches(1))
+    assert len(mlflow) == 2, "but for one that is given"
 
 
 # ------------------------------------------------------------------------------- W&B

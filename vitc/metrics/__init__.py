@@ -26,6 +26,9 @@ A metric is anything with `update(preds, target)`, `compute()` and `reset()`. Th
 `state_dict()` and `load_state_dict()`, so that an epoch can be continued: the counts are exact.
 """
 
+from typing import Any
+
+from vitc.errors import nearest, shown
 from vitc.metrics.calibration import CalibrationError
 from vitc.metrics.counts import Accuracy, BalancedAccuracy, ConfusionMatrix, F1Score
 from vitc.metrics.curves import AUROC, AveragePrecision, SensitivityAtSpecificity
@@ -46,3 +49,12 @@ __all__ = [
     "SensitivityAtSpecificity",
     "UndefinedMetricWarning",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of torchmetrics for one task is that of all, with task=."""
+    for task in ("Binary", "Multiclass", "Multilabel"):
+        own = name.removeprefix(task)
+        if own != name and own in __all__:
+            raise AttributeError(f"vitc.metrics has no {name}: write {own}(task={task.lower()!r})")
+    raise AttributeError(f"vitc.metrics has no {shown(name)}; {nearest(name, __all__)}")
