@@ -25,7 +25,7 @@ LABELS = np.arange(BATCH) % CLASSES
 
 OPTIMIZERS: dict[str, tuple[type, Any, dict[str, Any]]] = {
     "AdamW": (optim.AdamW, torch.optim.AdamW, dict(lr=1e-3)),
-    "RAdam": (optim.RAdam, torch.optim.RAdam, dict(lr=3e-3)),
+    "RAdam": (optim.RAdam, torch.optim.RAdam, dict(lr=1e-3)),
     "SGD": (optim.SGD, torch.optim.SGD, dict(lr=1e-2, momentum=0.9, dampening=0.9)),
     "LAMB": (optim.Lamb, timm.optim.Lamb, dict(lr=5e-3)),
 }
