@@ -12,7 +12,8 @@ does not need them needs no scikit-learn. Tests compare all with scikit-learn an
 **What preds are** is never guessed from their range:
 
 - integers are labels: predicted classes, or 0 and 1;
-- what a model of vitc returns holds logits, and so does any array with from_logits=True;
+- what a model of vitc returns holds logits, also reshaped or detached (but a slice of it is a plain
+  array), and so does any array with from_logits=True;
 - all other floating point numbers, or all with from_logits=False, are probabilities: each from 0 to
   1, and a row of classes adds up to 1.
 
