@@ -73,7 +73,9 @@ def heights(made: _vitc.Plan) -> set[int]:
 @pytest.mark.parametrize(
     ("rows", "wish", "height"),
     [
-        (197, None, 50),  # four units of 50
+        (197, None, 197),  # four units of 50
+        (577, None, 232),  # ten of 58: four, four, two
+        (197, 64, 50),
         (197, 1, 50),
         (197, 99, 50),
         (197, 100, 100),
@@ -114,7 +116,7 @@ def test_without_a_file_the_sizes_are_built_in() -> None:
     machine = CONFIG["machine"]
     if "VITC_MACHINE" not in os.environ:
         assert machine["source"] == "built in"
-        usual = {"rows": 64, "panel": 1, "block": 1}
+        usual = {"rows": 256, "panel": 1, "block": 1}
         assert machine["tiles"] == dict.fromkeys(PRECISIONS, usual)
     caches = machine["caches"]
     assert len(caches) == 3 and all(size >= 0 for size in caches)
@@ -127,10 +129,10 @@ def test_a_file_gives_some_sizes_and_the_others_stay(tmp_path: Path) -> None:
     machine = machine_of(file)
     assert machine["source"] == str(file)
     assert machine["tiles"]["float32"] == {"rows": 128, "panel": 1, "block": 1}
-    assert machine["tiles"]["int8"] == {"rows": 64, "panel": 1, "block": 2}
+    assert machine["tiles"]["int8"] == {"rows": 256, "panel": 1, "block": 2}
     assert machine["tiles"]["bfloat16"] == machine["tiles"]["float64"]
     text = python("-c", "import vitc; vitc.show_config()", VITC_MACHINE=str(file)).stdout
-    assert "float32 128, bfloat16 64, int8 64, float64 64" in text
+    assert "float32 128, bfloat16 256, int8 256, float64 256" in text
     assert f"from {file}" in " ".join(text.split())
 
 

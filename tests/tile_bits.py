@@ -3,7 +3,8 @@
     VITC_ISA=avx2 python tests/tile_bits.py
 
 Prints as JSON, for each quantity, one SHA-256 per height of the strips; "machine" is the height
-that the core chooses itself.
+that the core chooses itself. On two threads a tile is a whole strip; on many, where there are fewer
+strips than threads, it is one unit of it.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from vitc.models.model import Model
 from vitc.quantization import quantize
 
 HEIGHTS = {"machine": None, **{str(rows): rows for rows in (16, 64, 104, 192)}}
+WAYS = {name: (rows, 2) for name, rows in HEIGHTS.items()}
+WAYS |= {f"{name}, by unit": (HEIGHTS[name], 16) for name in ("machine", "104")}
 BATCH = 2
 # Tokens: 197 and, with some dropped, 138; 325 queries are two blocks; 65; 1. Odd widths leave
 # rests in every vector.
@@ -63,14 +66,16 @@ def model_of(name: str, dtype: str) -> Model:
     return model
 
 
-def digests_of(model: Model, height: int | None, bf16: bool = False) -> dict[str, str]:
+def digests_of(
+    model: Model, height: int | None, threads: int, bf16: bool = False
+) -> dict[str, str]:
     """Evaluation; then a training pass and its gradients, if the model is not quantised."""
     found = {}
     generator = np.random.default_rng(2)
     for training in (False, True)[: 1 if model.quantized else 2]:
         core = model._forward_program(training).core
         plan = _vitc.Plan(core, model.params, training=training, bf16=bf16, tile_rows=height)
-        run = _vitc.Run(plan, BATCH, 2)
+        run = _vitc.Run(plan, BATCH, threads)
         dtype = model.params.dtype
         inputs = [generator.standard_normal((BATCH, *s)).astype(dtype) for s in core.inputs]
         outputs = run.forward(inputs, seed=3)
@@ -91,8 +96,8 @@ def main() -> None:
             model = model_of(name, "float64" if precision == "float64" else "float32")
             if precision == "int8":
                 model = quantize(model)
-            for way, height in HEIGHTS.items():
-                for what, digest in digests_of(model, height, precision == "bf16").items():
+            for way, how in WAYS.items():
+                for what, digest in digests_of(model, *how, precision == "bf16").items():
                     found.setdefault(f"{name} {precision} {what}", {})[way] = digest
     print(json.dumps(found))
 

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One unit of each, which is made for a second-level cache of 1 MB. */
-#define BUILT_IN {64, 1, 1}
+/* Strips of some units: what a product reads of its weight, mostly from the third-level cache, then
+ * serves more rows (benchmarks/results/tiles.md). Panels and blocks are one unit, made for a
+ * second-level cache of 1 MB. */
+#define BUILT_IN {256, 1, 1}
 
 static vt_machine machine = {
     .tile = {BUILT_IN, BUILT_IN, BUILT_IN, BUILT_IN},

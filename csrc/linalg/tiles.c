@@ -22,30 +22,46 @@ static vt_status open_pieces(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut,
     return rest == 0 ? VT_OK : open_one(&tiles->rest, shape, cut, last, rest, error);
 }
 
+/* For single units, beside the tiles. */
+static vt_status open_units(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut, vt_error *error) {
+    const int64_t lowest = cut.rows % cut.unit;
+    if (!cut.by_unit || cut.tile == cut.unit) return VT_OK;
+    tiles->unit = cut.unit;
+    VT_TRY(open_one(&tiles->low, shape, cut, cut.unit, cut.unit, error));
+    return lowest == 0 ? VT_OK : open_one(&tiles->lowest, shape, cut, lowest, lowest, error);
+}
+
+static bool alike(const vt_matmul *matmul) {
+    return matmul == NULL || vt_matmul_rows_alike(matmul);
+}
+
 static bool rows_alike(const vt_tiles *tiles) {
-    return vt_matmul_rows_alike(tiles->usual) &&
-           (tiles->rest == NULL || vt_matmul_rows_alike(tiles->rest));
+    return alike(tiles->usual) && alike(tiles->rest) && alike(tiles->low) && alike(tiles->lowest);
 }
 
 static size_t larger(size_t x, size_t y) { return x > y ? x : y; }
 
 static vt_status check_packed(const vt_tiles *tiles, vt_error *error) {
+    const vt_matmul *const others[] = {tiles->whole, tiles->rest, tiles->low, tiles->lowest};
     const size_t bytes = vt_matmul_packed_bytes(tiles->usual);
-    if ((tiles->whole == NULL || vt_matmul_packed_bytes(tiles->whole) == bytes) &&
-        (tiles->rest == NULL || vt_matmul_packed_bytes(tiles->rest) == bytes)) {
-        return VT_OK;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (others[i] == NULL || vt_matmul_packed_bytes(others[i]) == bytes) continue;
+        return vt_fail(error, VT_INTERNAL,
+                       "packed layouts of one matrix differ with the tile height");
     }
-    return vt_fail(error, VT_INTERNAL, "packed layouts of one matrix differ with the tile height");
+    return VT_OK;
 }
 
 vt_status vt_tiles_open(vt_tiles *tiles, vt_matmul_shape shape, vt_cut cut, vt_error *error) {
     tiles->tile = tiles->piece = cut.tile;
     VT_TRY(open_pieces(tiles, shape, cut, error));
+    VT_TRY(open_units(tiles, shape, cut, error));
     if (cut.tile > cut.unit && !rows_alike(tiles)) {
         vt_tiles_close(tiles);
         tiles->tile = cut.tile;
         tiles->piece = cut.unit;
         VT_TRY(open_pieces(tiles, shape, cut, error));
+        VT_TRY(open_units(tiles, shape, cut, error));
     }
     return check_packed(tiles, error);
 }
@@ -54,13 +70,17 @@ void vt_tiles_close(vt_tiles *tiles) {
     vt_matmul_close(tiles->usual);
     vt_matmul_close(tiles->whole);
     vt_matmul_close(tiles->rest);
+    vt_matmul_close(tiles->low);
+    vt_matmul_close(tiles->lowest);
     *tiles = (vt_tiles){0};
 }
 
 size_t vt_tiles_scratch_bytes(const vt_tiles *tiles) {
+    const vt_matmul *const others[] = {tiles->whole, tiles->rest, tiles->low, tiles->lowest};
     size_t bytes = vt_matmul_scratch_bytes(tiles->usual);
-    if (tiles->whole != NULL) bytes = larger(bytes, vt_matmul_scratch_bytes(tiles->whole));
-    if (tiles->rest != NULL) bytes = larger(bytes, vt_matmul_scratch_bytes(tiles->rest));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (others[i] != NULL) bytes = larger(bytes, vt_matmul_scratch_bytes(others[i]));
+    }
     return bytes;
 }
 
@@ -76,6 +96,10 @@ vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_e
 
 vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
                        const void *bias, void *scratch, vt_error *error) {
+    if (rows <= tiles->unit) {
+        const vt_matmul *one = rows == tiles->unit ? tiles->low : tiles->lowest;
+        return vt_matmul_run(one, c, a, b, bias, scratch, error);
+    }
     const int64_t piece = tiles->piece;
     const vt_matmul *full = rows == tiles->tile ? tiles->usual : tiles->whole;
     for (int64_t first = 0; first < rows; first += piece) {

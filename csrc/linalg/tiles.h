@@ -4,7 +4,7 @@
  * units: as many as suit the machine. Bits must not follow the machine. A product whose rows have
  * the same bits whatever its height is runs on whole tiles; any other one runs unit by unit. As
  * code is generated for one size, there are several products: for usual tiles and for the last,
- * lower one. */
+ * lower one; and for units, where a caller may cut a tile into these. */
 #ifndef VT_LINALG_TILES_H
 #define VT_LINALG_TILES_H
 
@@ -21,6 +21,7 @@ typedef struct vt_cut {
     int64_t rows; /* in all */
     int64_t unit; /* rows of a unit, at most `rows` */
     int64_t tile; /* of a usual tile: some units, at most `rows` */
+    bool by_unit; /* a tile may also be one unit, where there are too few tiles for all threads */
 } vt_cut;
 
 /* All zero: not open. */
@@ -29,6 +30,8 @@ typedef struct vt_tiles {
     int64_t piece;           /* rows that one product takes: a tile or a unit */
     vt_matmul *usual;        /* of a piece in a usual tile */
     vt_matmul *whole, *rest; /* of a piece in the last tile, and of what is left there */
+    int64_t unit;            /* 0 unless `by_unit`, and a tile is more than one */
+    vt_matmul *low, *lowest; /* of a unit, and of the last one if it is lower */
 } vt_tiles;
 
 static inline int64_t vt_cut_count(vt_cut cut) { return (cut.rows + cut.tile - 1) / cut.tile; }
@@ -46,7 +49,8 @@ vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_e
 /* The engine of usual tiles, as vt_matmul_implementation tells it. */
 const char *vt_tiles_implementation(const vt_tiles *tiles);
 
-/* The product for a tile of `rows` rows, the height of a usual or of the last one. */
+/* The product for a tile of `rows` rows, the height of a usual or of the last one; or of a unit, if
+ * the cut is `by_unit`. */
 vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
                        const void *bias, void *scratch, vt_error *error);
 

@@ -59,7 +59,9 @@ vt_tiling vt_tiling_make(const vt_program *lowered, vt_arithmetic arithmetic, in
 
 vt_cut vt_tiling_strips(const vt_tiling *tiling, int64_t rows) {
     const int64_t unit = equal_rows(rows, VT_SUM_ROWS);
-    return cut_into(rows, unit, tiling->size[VT_TILE_ROWS] / unit);
+    vt_cut cut = cut_into(rows, unit, tiling->size[VT_TILE_ROWS] / unit);
+    cut.by_unit = true;
+    return cut;
 }
 
 static vt_cut cut_panels(const vt_tiling *tiling, int64_t rows, int64_t cols) {

@@ -243,8 +243,26 @@ typedef struct phase_work {
     vt_error *error;
 } phase_work;
 
+/* Rows of the strips of a lane in this pass: a tile, unless all threads together are done sooner if
+ * each task is a single unit, and by more than what a product on a low tile loses, about a
+ * twentieth. */
+static int64_t strip_rows(const vt_run *run, const vt_lane *lane) {
+    const vt_cut *cut = &lane->strips;
+    const int64_t units = vt_ceil_div(cut->rows, cut->unit);
+    const int64_t rounds = vt_ceil_div(run->images * lane->tiles, run->threads);
+    const int64_t unit_rounds = vt_ceil_div(run->images * units, run->threads);
+    return 20 * rounds * units <= 21 * unit_rounds * lane->tiles ? cut->tile : cut->unit;
+}
+
+/* How many tiles of one image, or of the run for panels. */
+static int64_t lane_tiles(const vt_run *run, const vt_lane *lane) {
+    if (lane->kind != VT_LANE_STRIPS) return lane->tiles;
+    return vt_ceil_div(lane->strips.rows, strip_rows(run, lane));
+}
+
 static int64_t lane_tasks(const vt_run *run, const vt_lane *lane) {
-    return lane->kind == VT_LANE_PANELS ? lane->tiles : lane->tiles * run->images;
+    const int64_t tiles = lane_tiles(run, lane);
+    return lane->kind == VT_LANE_PANELS ? tiles : tiles * run->images;
 }
 
 static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int thread) {
@@ -256,12 +274,14 @@ static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int threa
                          .images = run->images,
                          .key = run->key,
                          .first_row = run->first_row};
-    w.part = lane->kind == VT_LANE_PANELS ? task : task % lane->tiles;
-    w.image = lane->kind == VT_LANE_PANELS ? 0 : task / lane->tiles;
+    const int64_t tiles = lane_tiles(run, lane);
+    w.part = lane->kind == VT_LANE_PANELS ? task : task % tiles;
+    w.image = lane->kind == VT_LANE_PANELS ? 0 : task / tiles;
     if (w.strips) {
-        w.row = w.first_row = w.part * lane->strips.tile;
+        const int64_t height = strip_rows(run, lane);
+        w.row = w.first_row = w.part * height;
         const int64_t left = lane->strips.rows - w.row;
-        w.rows = left < lane->strips.tile ? left : lane->strips.tile;
+        w.rows = left < height ? left : height;
     }
     return w;
 }

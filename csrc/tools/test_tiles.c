@@ -66,8 +66,8 @@ static void copy_columns(char *to, const problem *p, int64_t first, int64_t coun
     }
 }
 
-/* c (rows, n), tile by tile. */
-static void multiply(const problem *p, int64_t tile, char *c) {
+/* c (rows, n), tile by tile, or with tiles made for `tile` rows and unit by unit. */
+static void multiply(const problem *p, int64_t tile, bool by_unit, char *c) {
     static const size_t elements[VT_OPERANDS_COUNT] = {0, 2, 1};
     const vt_dtype dtype = p->shape.dtype;
     const bool real = p->shape.operands == VT_OPERANDS_REAL;
@@ -78,14 +78,15 @@ static void multiply(const problem *p, int64_t tile, char *c) {
     vt_tiles tiles = {0};
     vt_error error = {VT_OK, ""};
     vt_status status =
-        vt_tiles_open(&tiles, shape, (vt_cut){VT_CUT_M, p->rows, p->unit, tile}, &error);
+        vt_tiles_open(&tiles, shape, (vt_cut){VT_CUT_M, p->rows, p->unit, tile, by_unit}, &error);
     char *scratch = take(vt_tiles_scratch_bytes(&tiles));
     char *packed = take(vt_tiles_packed_bytes(&tiles));
     char *columns = array(p->rows * p->shape.k);
     const bool packs = status == VT_OK && vt_tiles_packed_bytes(&tiles) > 0;
     if (packs) status = vt_tiles_pack(&tiles, packed, p->b, &error);
-    for (int64_t first = 0; status == VT_OK && first < p->rows; first += tile) {
-        const int64_t left = p->rows - first, rows = left < tile ? left : tile;
+    const int64_t step = by_unit ? p->unit : tile;
+    for (int64_t first = 0; status == VT_OK && first < p->rows; first += step) {
+        const int64_t left = p->rows - first, rows = left < step ? left : step;
         const char *a = p->a + (size_t)(first * p->shape.k) * element;
         if (dense) copy_columns(columns, p, first, rows, element);
         status = vt_tiles_run(&tiles, rows, c + (size_t)(first * p->shape.n) * vt_dtype_size(dtype),
@@ -102,14 +103,17 @@ static void test_heights(vt_matmul_shape shape, int64_t rows, int64_t unit) {
     problem p = make(shape, rows, unit);
     const size_t bytes = (size_t)(rows * shape.n) * vt_dtype_size(shape.dtype);
     char *usual = array(rows * shape.n), *other = array(rows * shape.n);
-    multiply(&p, unit < rows ? unit : rows, usual);
+    multiply(&p, unit < rows ? unit : rows, false, usual);
     for (int64_t tile = 2 * unit; tile < rows + unit; tile += unit) {
-        memset(other, 0, bytes);
-        multiply(&p, tile < rows ? tile : rows, other);
-        vt_check(memcmp(usual, other, bytes) == 0,
-                 "%lld rows, n=%lld, k=%lld, operands %d: tiles of %lld rows differ from units",
-                 (long long)rows, (long long)shape.n, (long long)shape.k, (int)shape.operands,
-                 (long long)tile);
+        for (int by_unit = 0; by_unit < 2 && !(by_unit && shape.a_transposed); by_unit++) {
+            memset(other, 0, bytes);
+            multiply(&p, tile < rows ? tile : rows, by_unit, other);
+            vt_check(memcmp(usual, other, bytes) == 0,
+                     "%lld rows, n=%lld, k=%lld, operands %d: tiles of %lld rows%s differ from "
+                     "units",
+                     (long long)rows, (long long)shape.n, (long long)shape.k, (int)shape.operands,
+                     (long long)tile, by_unit ? ", by unit," : "");
+        }
     }
     vt_free(usual);
     vt_free(other);
