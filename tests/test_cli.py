@@ -3,6 +3,8 @@
 import argparse
 import csv
 import importlib
+import os
+import re
 import subprocess
 import sys
 import types
@@ -14,6 +16,7 @@ from PIL import Image
 
 from vitc.cli import COMMANDS, main
 from vitc.cli import fit as fit_command
+from vitc.cli import tune as tune_command
 from vitc.tape import clock
 
 SMALL = ["--model", "test_vit", "--img-size", "32", "--epochs", "2", "--batch-size", "8"]
@@ -337,3 +340,83 @@ def cli_options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     fit_command.add_arguments(parser)
     return parser.parse_args(arguments[1:])
+
+
+# ------------------------------------------------------------------------------------------ tune
+
+TUNE = ["tune", "--model", "test_vit", "--batch-size", "2", "--threads", "1", "--seconds", "0"]
+
+
+def test_tune_prints_a_table_and_writes_what_the_core_reads(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "machine"
+    assert main([*TUNE, "--precision", "float32", "int8", "--output", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "float32" in out and "1 image" in out and "training 2" in out
+    assert "the bits of results are the same" in out and f"VITC_MACHINE={file}" in out
+    chosen = re.findall(r"^  (\w+\.rows = \d+)$", out, re.MULTILINE)
+    assert file.read_text().splitlines() == chosen and len(chosen) == 2
+    program = "from vitc import _vitc; print(_vitc.config()['machine'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "VITC_MACHINE": str(file)},
+        capture_output=True,
+        text=True,
+    )
+    assert f"'source': '{file}'" in done.stdout, done.stderr
+    for line in chosen:
+        name, rows = re.fullmatch(r"(\w+)\.rows = (\d+)", line).groups()
+        assert f"'{name}': {{'rows': {rows}," in done.stdout
+
+
+def test_tune_changes_its_own_lines_alone(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "machine"
+    file.write_text("# mine\nfloat32.rows = 104\n\nint8.rows=104\nint8.block = 2\n")
+    assert main([*TUNE, "--precision", "int8", "--output", str(file)]) == 0
+    *kept, last = file.read_text().splitlines()
+    assert kept == ["# mine", "float32.rows = 104", "", "int8.block = 2"]
+    assert re.fullmatch(r"int8\.rows = \d+", last)
+
+
+@pytest.mark.parametrize("content", [b"", b"# notes\n", b"float32.rows = 64\nhello\n", b"\xff\xfe"])
+def test_tune_overwrites_no_other_file(content: bytes, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "notes"
+    file.write_bytes(content)
+    assert main([*TUNE, "--output", str(file)]) == 1
+    told = capsys.readouterr()
+    assert "is not a file for VITC_MACHINE and is not overwritten" in told.err and told.out == ""
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--batch-size", "1"], "--batch-size is 1, expected 2 or more"),
+        (["--seconds", "-1"], "--seconds is -1.0, expected 0 or more"),
+        (["--seconds", "nan"], "--seconds is nan"),
+        (["--threads", "0"], "number of threads is 0"),
+        (["--model", "test_vitt"], "test_vit"),
+        (["--output", "nowhere/file"], "there is no directory nowhere"),
+    ],
+)
+def test_tune_says_what_is_wrong_first(options: list[str], words: str, capsys) -> None:
+    assert main([*TUNE, *options]) == 1
+    told = capsys.readouterr()
+    assert words in told.err and "float32" not in told.out
+
+
+def times(*ratios: float | None) -> tune_command.Times:
+    return tune_command.Times(1.0, {r: x for r, x in zip((64, 128), ratios, strict=True) if x})
+
+
+@pytest.mark.parametrize(
+    ("measured", "rows"),
+    [
+        ([times(0.9, 0.8), times(0.9, 0.95)], 128),
+        ([times(0.9, 0.8), times(0.9, 1.02)], 64),  # it makes one kind of work slower
+        ([times(0.985, 0.995), times(0.985, 0.995)], 256),  # too little to be sure of
+        ([times(None, 0.95), times(0.5, 0.9)], 128),  # 64 is not measured everywhere
+        ([times(None, None)], 256),
+    ],
+)
+def test_tune_chooses_what_pays_everywhere(measured: list[tune_command.Times], rows: int) -> None:
+    assert tune_command.best({str(i): t for i, t in enumerate(measured)}) == rows

@@ -20,6 +20,7 @@ COMMANDS = {
     "quantize": "Quantise a model, or compare what its precisions cost and bring.",
     "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, "
     "a file for C.",
+    "tune": "Measure how high the tiles of a thread should be on this machine, by precision.",
     "models": "Fetch a model with its weights, to carry it to machines without network.",
     "aug-preview": "Write a picture of what augmentation does to your images, to look at before "
     "training.",
