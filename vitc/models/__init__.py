@@ -1,6 +1,8 @@
 """Architectures: `create_model`, the table of names, and the classes behind it."""
 
 from vitc.models.config import Config
+from vitc.models.eva import Eva
+from vitc.models.eva_config import EvaConfig
 from vitc.models.factory import create_model
 from vitc.models.model import Model
 from vitc.models.registry import (
@@ -11,14 +13,22 @@ from vitc.models.registry import (
     list_modules,
     list_pretrained,
 )
+from vitc.models.rel_pos import Beit, VisionTransformerRelPos
+from vitc.models.rel_pos_config import BeitConfig, RelPosConfig
 from vitc.models.timm_folder import save_for_timm
 from vitc.models.transformers_folder import save_for_transformers
 from vitc.models.vision_transformer import VisionTransformer
 
 __all__ = [
+    "Beit",
+    "BeitConfig",
     "Config",
+    "Eva",
+    "EvaConfig",
     "Model",
+    "RelPosConfig",
     "VisionTransformer",
+    "VisionTransformerRelPos",
     "create_model",
     "get_arch_name",
     "get_pretrained_cfg",
