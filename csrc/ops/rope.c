@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "ops/operations.h"
 
 /* ---------------------------------------------------------------- rope */
@@ -292,74 +293,119 @@ static vt_status mixed_infer(vt_signature *s, vt_error *error) {
     return infer_grid(s, heads * 2 * s->input[0].dim[1], error);
 }
 
-/* One part is one head: its frequencies and places. */
+/* One part is one head: where its frequencies are, and the table. */
 typedef struct mixture {
-    int64_t count, first, second; /* frequencies, and the first of each axis */
+    int64_t count, down, right; /* frequencies, and the first of those of either direction */
     int64_t prefix, width, rows;
     int64_t cols, start; /* of the table, and where the head begins in a row */
-    bool swapped;
 } mixture;
 
 static mixture mixture_of(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t heads = attribute(s, MIXED_HEADS), count = s->input[0].dim[1];
     const int64_t row = attribute(s, BLOCK) * heads + t->part;
+    const int64_t axis[] = {row * count, (s->input[0].dim[0] / 2 + row) * count};
+    const bool swapped = attribute(s, SWAPPED) == 1;
     return (mixture){.count = count,
-                     .first = row * count,
-                     .second = (s->input[0].dim[0] / 2 + row) * count,
+                     .down = axis[swapped],
+                     .right = axis[!swapped],
                      .prefix = attribute(s, PREFIX),
                      .width = attribute(s, WIDTH),
                      .rows = s->node->shape.dim[0],
                      .cols = s->node->shape.dim[1],
-                     .start = t->part * 2 * count,
-                     .swapped = attribute(s, SWAPPED) == 1};
+                     .start = t->part * 2 * count};
 }
 
-/* The places of a row of the table on both axes. */
-static void places(const mixture *m, int64_t row, double place[2]) {
-    const int64_t at = row - m->prefix;
-    place[m->swapped] = at < 0 ? 0 : (double)(at / m->width);
-    place[!m->swapped] = at < 0 ? 0 : (double)(at % m->width);
+/* Cosines and sines, one for each frequency. */
+typedef struct turns {
+    double *cosine, *sine;
+} turns;
+
+/* Those of the angles of a patch, found from the one beside it, or above it, in double: a few
+ * products instead of a cosine and a sine for each patch. */
+typedef struct walk {
+    turns now, first; /* of this patch, and of the first in its row */
+    turns down, right;
+} walk;
+
+enum { WALK_ARRAYS = 8 };
+
+static turns turns_at(const vt_tile *t, const mixture *m, int64_t index) {
+    double *start = (double *)t->scratch + 2 * index * m->count;
+    return (turns){start, start + m->count};
 }
 
-static double angle_of(const vt_tile *t, const mixture *m, const double place[2], int64_t k) {
-    return place[0] * load(t->in[0], t->element, m->first + k) +
-           place[1] * load(t->in[0], t->element, m->second + k);
+static void turn(turns a, turns by, int64_t count) {
+    for (int64_t k = 0; k < count; k++) {
+        const double cosine = a.cosine[k] * by.cosine[k] - a.sine[k] * by.sine[k];
+        a.sine[k] = a.sine[k] * by.cosine[k] + a.cosine[k] * by.sine[k];
+        a.cosine[k] = cosine;
+    }
+}
+
+static void copy_turns(turns to, turns from, int64_t count) {
+    memcpy(to.cosine, from.cosine, 2 * (size_t)count * sizeof(double));
+}
+
+static walk start_walk(const vt_tile *t, const mixture *m) {
+    walk w = {turns_at(t, m, 0), turns_at(t, m, 1), turns_at(t, m, 2), turns_at(t, m, 3)};
+    for (int64_t k = 0; k < m->count; k++) {
+        const double down = load(t->in[0], t->element, m->down + k);
+        const double right = load(t->in[0], t->element, m->right + k);
+        w.down.cosine[k] = cos(down), w.down.sine[k] = sin(down);
+        w.right.cosine[k] = cos(right), w.right.sine[k] = sin(right);
+        w.first.cosine[k] = 1, w.first.sine[k] = 0;
+    }
+    copy_turns(w.now, w.first, m->count);
+    return w;
+}
+
+/* From the patch before this one to this one. */
+static void step(const walk *w, const mixture *m, int64_t patch) {
+    if (patch <= 0) return;
+    if (patch % m->width != 0) {
+        turn(w->now, w->right, m->count);
+        return;
+    }
+    turn(w->first, w->down, m->count);
+    copy_turns(w->now, w->first, m->count);
 }
 
 static vt_status mixed_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
                             vt_error *error) {
     (void)arithmetic, (void)error;
     kit->parts = attribute(s, MIXED_HEADS);
+    const int64_t sums = 2; /* of backward */
+    kit->scratch_bytes =
+        vt_align((size_t)((WALK_ARRAYS + sums) * s->input[0].dim[1]) * sizeof(double));
     return VT_OK;
 }
 
 static vt_status mixed_forward(const vt_tile *t, vt_error *error) {
     (void)error;
     const mixture m = mixture_of(t);
-    double place[2];
+    const walk w = start_walk(t, &m);
     for (int64_t row = 0; row < m.rows; row++) {
         const int64_t at = row * m.cols + m.start;
-        places(&m, row, place);
+        step(&w, &m, row - m.prefix);
         for (int64_t k = 0; k < m.count; k++) {
-            store_angle(t->out, t->element, at + k, at + m.count + k, angle_of(t, &m, place, k));
+            store(t->out, t->element, at + k, w.now.cosine[k]);
+            store(t->out, t->element, at + m.count + k, w.now.sine[k]);
         }
     }
     return VT_OK;
 }
 
-/* df of one frequency of both axes: sum over rows of place * (cos dsin - sin dcos) */
-static void frequency_slope(const vt_tile *t, const mixture *m, int64_t k, double slope[2]) {
-    double place[2];
-    slope[0] = slope[1] = 0;
-    for (int64_t row = m->prefix; row < m->rows; row++) {
-        const int64_t at = row * m->cols + m->start + k;
-        places(m, row, place);
-        const double angle = angle_of(t, m, place, k);
-        const double dangle = cos(angle) * load(t->dout, t->element, at + m->count) -
-                              sin(angle) * load(t->dout, t->element, at);
-        slope[0] += place[0] * dangle;
-        slope[1] += place[1] * dangle;
+/* The slopes of all frequencies: sum over patches of place * (cos dsin - sin dcos) */
+static void add_frequency_slopes(const vt_tile *t, const mixture *m, turns now, int64_t row,
+                                 double *down, double *right) {
+    const int64_t at = row * m->cols + m->start, patch = row - m->prefix;
+    const double y = (double)(patch / m->width), x = (double)(patch % m->width);
+    for (int64_t k = 0; k < m->count; k++) {
+        const double dangle = now.cosine[k] * load(t->dout, t->element, at + m->count + k) -
+                              now.sine[k] * load(t->dout, t->element, at + k);
+        down[k] += y * dangle;
+        right[k] += x * dangle;
     }
 }
 
@@ -369,7 +415,7 @@ static void pass_other_blocks(const vt_tile *t, const mixture *m) {
     const int64_t rows = t->signature->input[0].dim[0];
     for (int64_t row = t->part; row < rows; row += heads) {
         const int64_t at = row * m->count;
-        if (at == m->first || at == m->second) continue;
+        if (at == m->down || at == m->right) continue;
         void *dx = vt_at(t->din[0], t->element, at);
         const size_t bytes = (size_t)m->count * t->element;
         if (t->base[0] == NULL) {
@@ -380,19 +426,27 @@ static void pass_other_blocks(const vt_tile *t, const mixture *m) {
     }
 }
 
+/* din = base + slopes, of the frequencies from `first` on */
+static void put_slopes(const vt_tile *t, const double *slopes, int64_t first, int64_t count) {
+    for (int64_t k = first; k < first + count; k++) {
+        const double base = t->base[0] == NULL ? 0 : load(t->base[0], t->element, k);
+        store(t->din[0], t->element, k, base + slopes[k - first]);
+    }
+}
+
 static vt_status mixed_backward(const vt_tile *t, vt_error *error) {
     (void)error;
     const mixture m = mixture_of(t);
-    double slope[2];
-    pass_other_blocks(t, &m);
-    for (int64_t k = 0; k < m.count; k++) {
-        frequency_slope(t, &m, k, slope);
-        for (int axis = 0; axis < 2; axis++) {
-            const int64_t at = (axis == 0 ? m.first : m.second) + k;
-            const double base = t->base[0] == NULL ? 0 : load(t->base[0], t->element, at);
-            store(t->din[0], t->element, at, base + slope[axis]);
-        }
+    const walk w = start_walk(t, &m);
+    double *down = (double *)t->scratch + WALK_ARRAYS * m.count, *right = down + m.count;
+    memset(down, 0, 2 * (size_t)m.count * sizeof *down);
+    for (int64_t row = m.prefix; row < m.rows; row++) {
+        step(&w, &m, row - m.prefix);
+        add_frequency_slopes(t, &m, w.now, row, down, right);
     }
+    pass_other_blocks(t, &m);
+    put_slopes(t, down, m.down, m.count);
+    put_slopes(t, right, m.right, m.count);
     return VT_OK;
 }
 
