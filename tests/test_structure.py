@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("engine", "functional"),
     ("models",),
     ("losses", "metrics", "nn", "optim", "data"),
+    ("scheduler", "utils"),
     ("training",),
     ("callbacks", "loggers"),
     ("distillation", "quantization"),

@@ -39,6 +39,7 @@ _PLACES = {
     "list_models": ("vitc.models", "list_models"),
     "list_modules": ("vitc.models", "list_modules"),
     "list_pretrained": ("vitc.models", "list_pretrained"),
+    "model_entrypoint": ("vitc.models", "model_entrypoint"),
     "loggers": ("vitc.loggers", ""),
     "loss": ("vitc.losses", "loss"),
     "losses": ("vitc.losses", ""),
@@ -50,11 +51,14 @@ _PLACES = {
     "optim": ("vitc.optim", ""),
     "program": ("vitc.program", ""),
     "quantize": ("vitc.quantization", "quantize"),
+    "register_model": ("vitc.models", "register_model"),
     "save_for_timm": ("vitc.models", "save_for_timm"),
     "save_for_transformers": ("vitc.models", "save_for_transformers"),
+    "scheduler": ("vitc.scheduler", ""),
     "seed_everything": ("vitc.runtime", "seed_everything"),
     "set_num_threads": ("vitc.runtime", "set_num_threads"),
     "show_config": ("vitc.runtime", "show_config"),
+    "utils": ("vitc.utils", ""),
 }
 
 __all__ = ["__version__", *_PLACES]

@@ -25,12 +25,34 @@ from vitc.data.sources.subset import Subset, k_fold, refuse_shared_groups, train
 from vitc.data.sources.tiles import TileDataset, aggregate, heat_map, tile_grid
 from vitc.data.sources.webdataset import WebDataset
 from vitc.data.timm.auto_augment import auto_augment_transform
+from vitc.data.timm.constants import (
+    DEFAULT_CROP_MODE,
+    DEFAULT_CROP_PCT,
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    IMAGENET_DPN_MEAN,
+    IMAGENET_DPN_STD,
+    IMAGENET_INCEPTION_MEAN,
+    IMAGENET_INCEPTION_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
 from vitc.data.timm.factory import create_transform, resolve_data_config, resolve_model_data_config
 from vitc.data.timm.mixup import FastCollateMixup, Mixup
 from vitc.data.timm.random_erasing import RandomErasing
 from vitc.data.timm.repeat_aug import AugMixDataset, RepeatAugSampler, split_collate
 
 __all__ = [
+    "DEFAULT_CROP_MODE",
+    "DEFAULT_CROP_PCT",
+    "IMAGENET_DEFAULT_MEAN",
+    "IMAGENET_DEFAULT_STD",
+    "IMAGENET_DPN_MEAN",
+    "IMAGENET_DPN_STD",
+    "IMAGENET_INCEPTION_MEAN",
+    "IMAGENET_INCEPTION_STD",
+    "OPENAI_CLIP_MEAN",
+    "OPENAI_CLIP_STD",
     "PRESETS",
     "STRENGTHS",
     "ArrayDataset",

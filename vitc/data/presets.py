@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from vitc import checks
 from vitc.data import transforms as T
 from vitc.data.functional import Size
-from vitc.data.timm.factory import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from vitc.data.timm.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from vitc.errors import nearest, shown
 
 # ------------------------------------------------------------------------------- by field

@@ -1,7 +1,8 @@
 """`create_model`: a model from a name, a folder or a hub."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -13,7 +14,7 @@ from vitc.models.arguments import NORMS, USUAL_EPS, checked_cfg, plain_arguments
 from vitc.models.config import Config
 from vitc.models.features import FeatureGetterNet
 from vitc.models.model import word
-from vitc.models.registry import get_arch_name
+from vitc.models.registry import USERS, get_arch_name, get_pretrained_cfg, is_model
 from vitc.models.sources import Source, check_path, load_adapted, resolve, weights_of
 from vitc.models.vision_transformer import VisionTransformer
 
@@ -84,6 +85,16 @@ def create_model(
     features_only = checks.flag("features_only", features_only)
     if out_indices is not None and not features_only:
         raise TypeError("out_indices goes with features_only=True")
+    if user := USERS.get(model_name):
+        given = dict(
+            pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=pretrained_cfg_overlay,
+            checkpoint_path=checkpoint_path or None, cache_dir=cache_dir, out_indices=out_indices,
+            features_only=features_only or None, **arguments,
+        )  # fmt: skip
+        made: VisionTransformer = user(
+            pretrained=pretrained, **{k: v for k, v in given.items() if v is not None}
+        )
+        return made
     if isinstance(pretrained_cfg, str) and pretrained_cfg:
         model_name = f"{get_arch_name(model_name)}.{pretrained_cfg}"
     source = resolve(model_name, cache_dir)
@@ -115,6 +126,16 @@ def _check_described(source: Source, architecture: Architecture) -> None:
             architecture_config(architecture, source.arguments, source.cfg)
         except (TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"{source.config_file}: {said(error)}") from None
+
+
+def model_entrypoint(model_name: str) -> Callable[..., Any]:
+    """The function (pretrained=False, **arguments) that makes models of a name.
+
+    Raises `ValueError` for a name that there is none of.
+    """
+    if not is_model(model_name):
+        get_pretrained_cfg(model_name)  # which names the nearest
+    return partial(create_model, model_name)
 
 
 def fetched_files(model_name: str) -> list[Path]:

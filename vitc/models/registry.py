@@ -1,13 +1,16 @@
 """The names of models and of their weights."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from vitc.errors import nearest, shown
 from vitc.models.architectures import ARCHITECTURES, DEPRECATED
 from vitc.names import natural
+
+# Functions of users, by name: (pretrained=False, **arguments) -> a model.
+USERS: dict[str, Callable[..., Any]] = {}
 
 
 def list_models(
@@ -34,6 +37,8 @@ def list_models(
         cfgs = architecture.pretrained_cfgs
         found = [tag for tag, cfg in cfgs.items() if not pretrained or has_weights(cfg)]
         names += [f"{name}.{tag}" for tag in found] if tags else [name] * bool(found)
+    if not (pretrained or module):
+        names += USERS
     wanted = _matching(names, filter, everything=True)
     return sorted(wanted - _matching(names, exclude_filters, everything=False), key=natural)
 
@@ -52,6 +57,33 @@ def module_of(name: str) -> str:
     """The module of timm that defines an architecture."""
     own = "deit" if name.startswith("deit") else ARCHITECTURES[name].model.__module__
     return own.rpartition(".")[2]
+
+
+def register_model(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator: `create_model` makes models of the function's name by calling it, with
+    pretrained and the other arguments that it was given.
+
+    Raises `ValueError` for the name of an architecture that is there already.
+    """
+    name = function.__name__
+    if name in ARCHITECTURES:
+        raise ValueError(f"there is an architecture {shown(name)} already: take another name")
+    USERS[name] = function
+    return function
+
+
+def is_model_pretrained(model_name: str) -> bool:
+    """Whether there are published weights for a name, with a tag or by default."""
+    return (
+        is_model(model_name)
+        and get_arch_name(model_name) not in USERS
+        and has_weights(get_pretrained_cfg(model_name))
+    )
+
+
+def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
+    """An item of `get_pretrained_cfg`; None if it has none of this name."""
+    return get_pretrained_cfg(model_name).get(cfg_key)
 
 
 def _matching(names: Sequence[str], patterns: str | Sequence[str], everything: bool) -> set[str]:
@@ -78,7 +110,8 @@ def get_arch_name(model_name: str) -> str:
 
 def is_model(model_name: str) -> bool:
     """Whether there is such an architecture, with or without a tag behind the name."""
-    return get_arch_name(model_name) in ARCHITECTURES
+    name = get_arch_name(model_name)
+    return name in ARCHITECTURES or name in USERS
 
 
 def get_pretrained_cfg(model_name: str) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from vitc.models.adapt import adapted
 from vitc.models.architectures import ARCHITECTURES
 from vitc.models.arguments import checked_cfg, plain_arguments
 from vitc.models.init import initial
+from vitc.models.model import Model
 from vitc.models.registry import current_name, get_pretrained_cfg, is_model
 from vitc.models.transformers_folder import PREPROCESSOR, described
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.models.weights import Weights, read_weights
+from vitc.models.weights import IncompatibleKeys, Weights, load_file, read_weights
 from vitc.models.weights.keys import renamed
 from vitc.models.weights.local_dir import (
     CONFIG,
@@ -217,6 +218,26 @@ def _interpolation(architecture: str) -> str | None:
         if fnmatchcase(architecture, pattern):
             return interpolation
     return None
+
+
+def load_checkpoint(
+    model: Model,
+    checkpoint_path: str | PathLike[str],
+    use_ema: bool = True,
+    strict: bool = True,
+) -> IncompatibleKeys:
+    """Gives a model the weights of a file or folder as they are, as `model.load`, under timm's
+    name. use_ema: of a checkpoint that also holds averaged weights, those.
+
+    Raises `OSError`, or `ValueError` naming the path and what does not fit.
+    """
+    path = weight_file(checkpoint_path)
+    return model._load(path, read_weights(path, use_ema=use_ema), strict)
+
+
+def load_state_dict(checkpoint_path: str | PathLike[str], use_ema: bool = True) -> dict[str, Array]:
+    """The arrays of a weight file by name: `vitc.models.weights.load_file` under timm's name."""
+    return load_file(checkpoint_path, use_ema=use_ema)
 
 
 def check_path(path: Any) -> None:

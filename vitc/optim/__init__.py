@@ -12,7 +12,9 @@ from vitc.optim.clipping import (
     clip_grad_value_,
     dispatch_clip_grad,
 )
+from vitc.optim.factory import create_optimizer_v2, list_optimizers
 from vitc.optim.groups import param_groups_layer_decay, param_groups_weight_decay
+from vitc.optim.nadamw import Muon, NAdamW
 from vitc.optim.optimizers import SGD, Adam, AdamW, Lamb, Lion, Optimizer, RAdam
 from vitc.optim.schedules import (
     Schedule,
@@ -35,6 +37,8 @@ __all__ = [
     "Lamb",
     "Lion",
     "ModelEmaV3",
+    "Muon",
+    "NAdamW",
     "Optimizer",
     "RAdam",
     "Schedule",
@@ -43,8 +47,10 @@ __all__ = [
     "clip_grad_value_",
     "constant",
     "cosine",
+    "create_optimizer_v2",
     "dispatch_clip_grad",
     "linear",
+    "list_optimizers",
     "lr_scheduler",
     "multistep",
     "one_cycle",

@@ -20,19 +20,23 @@ class Parametrised(Protocol):
 
 
 def param_groups_weight_decay(
-    model: Parametrised, weight_decay: float = 1e-5, no_weight_decay_list: Iterable[str] = ()
+    model: Parametrised,
+    weight_decay: float = 1e-5,
+    no_weight_decay_list: Iterable[str] = (),
+    weight_decay_exclude_1d: bool = True,
 ) -> list[Group]:
     """Two groups, without and with weight decay, as timm's function of this name makes them.
 
-    Vectors (biases, norm weights) and what matches a pattern in no_weight_decay_list do not decay;
-    neither does what the model names in `no_weight_decay()`. Frozen parameters are left out.
+    Vectors (biases, norm weights; unless weight_decay_exclude_1d is False) and what matches a
+    pattern in no_weight_decay_list do not decay; neither does what the model names in
+    `no_weight_decay()`. Frozen parameters are left out.
     """
     exempt = _exempt(model, no_weight_decay_list)
     free: list[Parameter] = []
     decayed: list[Parameter] = []
     for name, p in model.named_parameters():
         if p.requires_grad:
-            vector = p.ndim <= 1 or name.endswith(".bias")
+            vector = weight_decay_exclude_1d and (p.ndim <= 1 or name.endswith(".bias"))
             (free if not weight_decay or vector or exempt(name) else decayed).append(p)
     groups = [
         {"params": free, "weight_decay": 0.0},

@@ -9,12 +9,13 @@ from vitc import checks
 from vitc.data import transforms as T
 from vitc.data.functional import Size
 from vitc.data.timm.auto_augment import auto_augment_transform
+from vitc.data.timm.constants import (
+    DEFAULT_CROP_PCT,
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+)
 from vitc.data.timm.random_erasing import RandomErasing
 from vitc.errors import nearest, shown
-
-IMAGENET_DEFAULT_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEFAULT_STD = (0.229, 0.224, 0.225)
-DEFAULT_CROP_PCT = 0.875
 
 CROP_MODES = ("center", "squash", "border")
 
