@@ -70,9 +70,8 @@ def options(draw: Draw) -> tuple[str, dict[str, Any]]:
         if draw.maybe(0.15):
             given[name] = draw.one(*values)
     if draw.maybe(0.2):
-        blocks = timm.models.vision_transformer
-        given["block_fn"] = draw.one(blocks.ResPostBlock, blocks.ParallelScalingBlock,
-                                     blocks.DiffParallelScalingBlock, blocks.ParallelThingsBlock)  # fmt: skip
+        kinds = ("ResPost", "ParallelScaling", "DiffParallelScaling", "ParallelThings")
+        given["block_fn"] = getattr(timm.models.vision_transformer, f"{draw.one(*kinds)}Block")
     if draw.maybe(0.2):
         given["mlp_layer"] = draw.one(timm.layers.SwiGLUPacked, timm.layers.SwiGLU)
     return draw.one(*BASES), given

@@ -131,7 +131,8 @@ def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
             continue
         q, k, v = zip(np.split(parameter.grad, 3), np.split(expected[name], 3), strict=True)
         errors[name + " q"], errors[name + " v"] = relative(*q), relative(*v)
-        bias = name.endswith("bias") and name.replace("qkv", "k_norm", 1) not in expected
+        norm = name.replace("qkv.bias", "k_norm.weight")
+        bias = name.endswith("bias") and norm not in expected
         bias = bias and getattr(theirs, "rope", None) is None  # which turns it differently
         size = float(np.linalg.norm(k[0]) / np.linalg.norm(q[1]))
         errors[name + " k"] = size if bias else relative(*k)
