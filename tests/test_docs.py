@@ -203,7 +203,8 @@ def test_commands_in_a_sentence_exist() -> None:
 
 SHORT_NAMES = {"F": vitc.functional, "T": vitc.data.transforms, "data": vitc.data}
 PUBLIC = (vitc, vitc.data, vitc.data.transforms, vitc.optim, vitc.optim.lr_scheduler)
-PUBLIC += (vitc.callbacks, vitc.loggers, vitc.losses, vitc.metrics, vitc.nn, builtins)
+PUBLIC += (vitc.callbacks, vitc.loggers, vitc.losses, vitc.metrics, vitc.nn, vitc.scheduler)
+PUBLIC += (vitc.utils, builtins)
 
 
 @pytest.mark.parametrize("name", TEXTS)
