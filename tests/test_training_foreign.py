@@ -159,3 +159,31 @@ def test_what_cannot_go_on_is_named(lightning: Path, tmp_path: Path) -> None:
         Ours.load_from_checkpoint(cut)
     with pytest.raises(ValueError, match="does not fit the model"):
         fit(vitc, vitc.Classifier("test_vit", 3), tmp_path, 3, ckpt_path=lightning)
+
+
+def test_objects_among_the_hyperparameters_are_named(lightning: Path, tmp_path: Path) -> None:
+    content = torch.load(lightning, weights_only=False)
+    content["hyper_parameters"]["label"] = Path("/data")
+    torch.save(content, tmp_path / "m.ckpt")
+    with pytest.warns(UserWarning, match=r"m\.ckpt: the hyperparameter 'label' is a pathlib"):
+        module = Ours.load_from_checkpoint(tmp_path / "m.ckpt")
+    assert module.hparams["label"] == Ours().hparams["label"] and module.hparams["lr"] == LR
+
+
+@pytest.mark.parametrize("damage", [
+    lambda c: c["optimizer_states"][0].pop("state"),
+    lambda c: c["optimizer_states"].clear() or c["optimizer_states"].append(3),
+    lambda c: c["loops"]["fit_loop"].pop("epoch_progress"),
+    lambda c: c.update(global_step="x"),
+])  # fmt: skip
+def test_damaged_runs_are_named_and_change_nothing(
+    lightning: Path, tmp_path: Path, damage: Any
+) -> None:
+    content = torch.load(lightning, weights_only=False)
+    damage(content)
+    torch.save(content, tmp_path / "m.ckpt")
+    module = Ours()
+    before = {k: v.tobytes() for k, v in module.state_dict().items()}
+    with pytest.raises(ValueError, match=r"m\.ckpt is a damaged checkpoint"):
+        fit(vitc, module, tmp_path, 3, ckpt_path=tmp_path / "m.ckpt")
+    assert {k: v.tobytes() for k, v in module.state_dict().items()} == before

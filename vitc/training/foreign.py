@@ -7,16 +7,18 @@ another one here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitc.arrays import Array
-from vitc.errors import said
+from vitc.errors import said, shown, word_of
 from vitc.models.weights import torch_file
 from vitc.models.weights.keys import renamed, weights_of
 from vitc.models.weights.mapped import DAMAGE
+from vitc.models.weights.unpickle import Opaque
 
 if TYPE_CHECKING:
     from vitc.training.module import Module
@@ -40,8 +42,22 @@ class Foreign:
 
     @property
     def hparams(self) -> dict[str, Any]:
-        """What Lightning's save_hyperparameters kept."""
-        return dict(self.state.get("hyper_parameters") or {})
+        """What Lightning's save_hyperparameters kept. Objects of classes are not read: a warning
+        names them."""
+        given = self.state.get("hyper_parameters")
+        given = given if isinstance(given, Mapping) else {}
+        for name, value in given.items():
+            if isinstance(value, Opaque):
+                warnings.warn(
+                    f"{self.path}: the hyperparameter {shown(name)} is a {word_of(value.name)}, "
+                    "which is not read; give it as an argument",
+                    stacklevel=3,
+                )
+        return {
+            name: value
+            for name, value in given.items()
+            if isinstance(name, str) and not isinstance(value, Opaque)
+        }
 
     def load_models(self, module: Module, strict: bool = True) -> None:
         """Gives the models of module their weights, under whichever attribute they had been if
@@ -59,15 +75,16 @@ class Foreign:
 
     def load_run(self, trainer: Trainer) -> None:
         """Sets models, optimizer and counters to the state of the file."""
+        try:
+            optimizer, place, step = self._optimizer(), self._place(), self._step()
+        except DAMAGE as error:
+            raise ValueError(f"{self.path} is a damaged checkpoint: {said(error)}") from None
         self.load_models(trainer.module)
-        optimizer = self._optimizer()
         if optimizer is None:
             raise ValueError(f"{self.path} holds weights only and cannot be resumed")
         trainer.optimizer.load_state_dict(optimizer)
         state = trainer.state
-        state.epoch, state.batch = self._place()
-        steps = [int(row.get("step", 0)) for row in optimizer["state"].values()]
-        state.step = int(self.state.get("global_step", max(steps, default=0)))
+        (state.epoch, state.batch), state.step = place, step
 
     def _optimizer(self) -> dict[str, Any] | None:
         """The state in torch's layout; of the settings, those that the optimizer here has too."""
@@ -81,6 +98,12 @@ class Foreign:
         names = ("params", "lr", "initial_lr", "betas", "momentum", "weight_decay", "eps")
         groups = [{k: v for k, v in g.items() if k in names} for g in given["param_groups"]]
         return {"state": rows, "param_groups": groups}
+
+    def _step(self) -> int:
+        """How many steps the optimizer has made."""
+        optimizer = self._optimizer() or {"state": {}}
+        steps = [int(row.get("step", 0)) for row in optimizer["state"].values()]
+        return int(self.state.get("global_step", max(steps, default=0)))
 
     def _value(self, value: Any) -> Array | Any:
         if not isinstance(value, torch_file.TENSORS):
