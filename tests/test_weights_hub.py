@@ -19,6 +19,7 @@ import vitc
 from oracle import images, redrawn, timm
 from vitc.cli import main
 from vitc.models import create_model
+from vitc.models.weights import load_file, save_file
 
 save_for_hf = timm.models._hub.save_for_hf
 
@@ -223,6 +224,37 @@ def test_a_fetched_folder_opens_without_network(hub: Hub, tmp_path: Path) -> Non
     model = create_model(f"local-dir:{folder}", pretrained=True)
     total = model.norm.weight.data.sum() + model.head.weight.data.sum(dtype="f8")
     assert float(total) == pytest.approx(hub.expected, abs=1e-4)
+
+
+def test_a_repository_of_transformers_in_parts_is_found_out_and_carried(
+    hub: Hub, tmp_path: Path
+) -> None:
+    model = create_model("vit_tiny_patch16_224", num_classes=3, depth=1, img_size=32)
+    source = vitc.save_for_transformers(model, tmp_path / "source", label_names=list("abc"))
+    state = load_file(source / "model.safetensors")
+    table = {}
+    for i, names in enumerate((list(state)[::2], list(state)[1::2])):
+        part = f"model-{i + 1}-of-2.safetensors"
+        save_file(source / part, {name: state[name] for name in names}, {})
+        table |= dict.fromkeys(names, part)
+    (source / "model.safetensors").unlink()
+    index = json.dumps({"metadata": {}, "weight_map": table})
+    (source / "model.safetensors.index.json").write_text(index)
+    for file in source.iterdir():
+        hub.files[f"me/parts/{file.name}"] = file.read_bytes()
+    expected = float(model.norm.weight.data.sum() + model.head.weight.data.sum(dtype="f8"))
+    cache = tmp_path / "cache"
+    program = f"m = vitc.create_model('hf-hub:me/parts', True, cache_dir={str(cache)!r}); {SUM}"
+    for settings in ({}, {"HF_HUB_OFFLINE": "1"}):
+        said = told(client(hub, tmp_path / "home", program, **settings))
+        assert float(said) == pytest.approx(expected, abs=1e-4)
+    assert cache.is_dir() and not (tmp_path / "home" / "hub").exists()
+    command = ["models", "fetch", "hf-hub:me/parts", str(tmp_path / "carried")]
+    program = f"from vitc.cli import main; assert not main({command!r})"
+    assert client(hub, tmp_path / "home", program).returncode == 0
+    again = create_model(f"local-dir:{tmp_path / 'carried'}", pretrained=True)
+    assert again.pretrained_cfg["label_names"] == list("abc")
+    assert all(np.array_equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
 
 
 # ------------------------------------------------------------------------------- names

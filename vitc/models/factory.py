@@ -16,7 +16,9 @@ from vitc.models.features import FeatureGetterNet
 from vitc.models.model import word
 from vitc.models.registry import USERS, get_arch_name, get_pretrained_cfg, is_model
 from vitc.models.sources import Source, check_path, load_adapted, resolve, weights_of
+from vitc.models.transformers_folder import PREPROCESSOR
 from vitc.models.vision_transformer import VisionTransformer
+from vitc.models.weights.local_dir import INDICES, parts_of
 
 
 @overload
@@ -107,7 +109,9 @@ def create_model(
         architecture, {**source.arguments, **plain_arguments(arguments)}, cfg
     )
     fresh = not (pretrained or checkpoint_path)
-    model = architecture.model(config, source.architecture, cfg, word(dtype), draw=fresh)
+    model = architecture.model(
+        config, source.architecture, cfg, word(dtype) or "float32", draw=fresh
+    )
     if pretrained:
         load_adapted(model, weights_of(source, cfg, cache_dir), cfg["input_size"][1:])
     if checkpoint_path:
@@ -139,7 +143,8 @@ def model_entrypoint(model_name: str) -> Callable[..., Any]:
 
 
 def fetched_files(model_name: str) -> list[Path]:
-    """config.json and weights of a name or of "hf-hub:OWNER/NAME", fetched into the hub's cache.
+    """config.json and weights of a name or of "hf-hub:OWNER/NAME", with what belongs to them,
+    fetched into the hub's cache.
 
     Raises `ValueError` for another name, `OSError` if they cannot be had.
     """
@@ -150,7 +155,12 @@ def fetched_files(model_name: str) -> list[Path]:
         raise ValueError(f"{shown(model_name)} is on this machine already")
     weights = weights_of(source, source.cfg)
     repository = source.hub_id or source.cfg.get("hf_hub_id")
-    return [fetch_config(repository), weights] if repository else [weights]
+    if not repository:
+        return [weights]
+    config = fetch_config(repository)
+    names = [PREPROCESSOR, *(parts_of(weights) if weights.name in INDICES else ())]
+    beside = [config.parent / name for name in names]
+    return [config, weights, *(path for path in beside if path.is_file())]
 
 
 def architecture_config(
