@@ -62,7 +62,7 @@ def test_gradients_may_be_forgotten_during_a_pass_over_them(one: str, other: str
 
 
 def test_every_pair_for_a_moment() -> None:
-    assert told(start("pairs", 0.01), 200).startswith("253 pairs, ")
+    assert told(start("pairs", 0.01), 200).startswith("276 pairs, ")
 
 
 def for_long(**environment: str) -> None:
