@@ -157,8 +157,8 @@ WRONG = [
     ),
     (lambda img: F.pad(img, (1, 2, 3)), "padding is (1, 2, 3), expected one, two or four"),
     (lambda img: F.pad(img, 1, (1, 2)), "fill is (1, 2), expected one value or 3"),
-    (lambda img: F.pad(img, (0.5, 0)), "a border is 0.5, expected a whole number"),
-    (lambda img: F.pad(img, 1 << 21), "a border is 2.09715e+06, expected a whole number from"),
+    (lambda img: F.pad(img, (0.5, 0)), "padding is 0.5, expected an integer"),
+    (lambda img: F.pad(img, 1 << 21), "padding is 2.09715e+06, expected an integer from"),
     (lambda img: F.pad(img, -4), "height is -3, expected 1 to 1048576"),
     (
         lambda img: F.pad(img, (-8, 0, 5, 0), 0, "edge"),

@@ -495,11 +495,11 @@ WRONG = [
     ),
     (lambda: F.rotate(cut(4, 4), 9, "lanczos"), ValueError, "expected nearest, bilinear or"),
     (lambda: F.rotate(cut(4, 4), 9, fill=(1, 2)), ValueError, "fill is (1, 2)"),
-    (lambda: F.posterize(cut(4, 4), 9), ValueError, "bits is 9, expected a whole number"),
+    (lambda: F.posterize(cut(4, 4), 9), ValueError, "bits is 9, expected an integer"),
     (
         lambda: F.posterize(np.zeros((4, 4), np.float32), 25),
         ValueError,
-        "a whole number from 0 to 24",
+        "an integer from 0 to 24",
     ),
     (lambda: F.adjust_gamma(cut(4, 4), -1), ValueError, "gamma is -1, expected 0 or more"),
     (lambda: _vitc.image("blur", cut(4, 4)), ValueError, "no operation on images named 'blur'"),

@@ -133,7 +133,7 @@ static vt_status posterize(const vt_image *out, const vt_image *in, vt_numbers n
     static const double most[VT_SAMPLE_COUNT] = {8, 16, 24};
     const double bits = numbers.value[0];
     if (!(bits >= 0 && bits <= most[in->sample] && bits == floor(bits))) {
-        return vt_fail(error, VT_VALUE, "bits is %g, expected a whole number from 0 to %g", bits,
+        return vt_fail(error, VT_VALUE, "bits is %g, expected an integer from 0 to %g", bits,
                        most[in->sample]);
     }
     if (in->sample != VT_SAMPLE_F32) return map_levels(out, in, posterized, &bits, error);

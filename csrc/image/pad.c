@@ -11,10 +11,10 @@ typedef enum padding { CONSTANT, EDGE, REFLECT, SYMMETRIC, PADDINGS } padding;
 
 static vt_status check(const vt_numbers numbers, vt_error *error) {
     for (int i = LEFT; i <= BOTTOM; i++) {
-        const double border = numbers.value[i];
-        if (fabs(border) <= VT_IMAGE_SIDE && border == floor(border)) continue;
-        return vt_fail(error, VT_VALUE, "a border is %g, expected a whole number from -%d to %d",
-                       border, VT_IMAGE_SIDE, VT_IMAGE_SIDE);
+        const double pixels = numbers.value[i];
+        if (fabs(pixels) <= VT_IMAGE_SIDE && pixels == floor(pixels)) continue;
+        return vt_fail(error, VT_VALUE, "padding is %g, expected an integer from -%d to %d", pixels,
+                       VT_IMAGE_SIDE, VT_IMAGE_SIDE);
     }
     const double mode = numbers.value[MODE];
     if (mode >= CONSTANT && mode < PADDINGS) return VT_OK;

@@ -34,7 +34,8 @@ struct vt_params {
 vt_status vt_params_make_gradient(vt_params *params, vt_error *error);
 
 /* Rows are processed in chunks of this many elements: small enough to balance threads, and a fixed
- * grid, so that sums do not depend on them. */
+ * grid, so that sums do not depend on them. Norms are added up chunk by chunk, so this number
+ * decides bits: it belongs to the format, and not to the machine. */
 enum { VT_CHUNK = 1 << 16 };
 
 typedef struct vt_chunk {

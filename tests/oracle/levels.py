@@ -19,3 +19,9 @@ def printed_by_level(code: str) -> dict[str, str]:
         ).stdout
         for level in _vitc.config()["isas"]
     }
+
+
+def assert_one_answer(code: str) -> None:
+    """A Python program prints the same at each of these levels."""
+    printed = printed_by_level(code)
+    assert len(set(printed.values())) == 1, printed
