@@ -14,11 +14,11 @@ static vt_status infer(vt_signature *s, vt_error *error) {
 }
 
 /* A unit of backward leaves its sums for dw and db, each of one row. */
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)arithmetic, (void)error;
-    kit->partial = 2 * vt_shape_cols(&s->input[0]);
-    kit->panels = 1;
+    products->partial = 2 * vt_shape_cols(&s->input[0]);
+    products->panels = 1;
     return VT_OK;
 }
 
@@ -80,11 +80,11 @@ static vt_status qv_infer(vt_signature *s, vt_error *error) {
 static int64_t qv_width(const vt_signature *s) { return vt_shape_cols(&s->node->shape) / 3; }
 
 /* A unit of backward leaves its sums for dq_bias and dv_bias. */
-static vt_status qv_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status qv_open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                          vt_error *error) {
     (void)arithmetic, (void)error;
-    kit->partial = 2 * qv_width(s);
-    kit->panels = 1;
+    products->partial = 2 * qv_width(s);
+    products->panels = 1;
     return VT_OK;
 }
 

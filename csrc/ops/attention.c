@@ -70,7 +70,7 @@ static bool is_biased(const vt_signature *s) {
     return s->node->op == &vt_op_biased_attention || s->node->op == &vt_op_biased_attention_probs;
 }
 
-static sizes sizes_of(const vt_signature *s, const vt_kit *kit) {
+static sizes sizes_of(const vt_signature *s, const vt_products *products) {
     const vt_attribute *attributes = s->node->attributes;
     sizes z = {.heads = attributes[HEADS].i, .rows = s->input[0].dim[0]};
     z.tokens = s->input[crosses(s) ? 1 : 0].dim[0];
@@ -79,7 +79,7 @@ static sizes sizes_of(const vt_signature *s, const vt_kit *kit) {
     z.head_size = z.channels / z.heads;
     z.key_size = z.head_size / z.maps;
     z.queries = attributes[QUERIES].i > 0 ? attributes[QUERIES].i : z.rows;
-    z.block = kit == NULL ? 0 : kit->blocks.tile;
+    z.block = products == NULL ? 0 : products->blocks.tile;
     z.ld = vt_ceil_div(z.tokens, 16) * 16;
     z.biases = is_biased(s) ? s->input[BIAS].dim[0] : 0;
     return z;
@@ -134,41 +134,42 @@ static double flops(const vt_signature *s) {
 /* ---------------------------------------------------------------- products and scratch */
 
 /* (block, N) = a b^T, a (block, cols), b (N, cols) */
-static vt_status open_scores(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape,
-                             sizes z, int64_t cols, vt_error *error) {
+static vt_status open_scores(vt_products *products, int slot, unsigned runs_in,
+                             vt_matmul_shape shape, sizes z, int64_t cols, vt_error *error) {
     shape.n = z.tokens, shape.k = cols;
     shape.lda = shape.ldb = cols;
     shape.ldc = z.ld;
     shape.b_transposed = true;
-    return vt_kit_open(kit, slot, runs_in, shape, kit->blocks, error);
+    return vt_products_open(products, slot, runs_in, shape, products->blocks, error);
 }
 
 /* (block, cols) = a b, a (block, N), b (N, cols) */
-static vt_status open_result(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape,
-                             sizes z, int64_t cols, vt_error *error) {
+static vt_status open_result(vt_products *products, int slot, unsigned runs_in,
+                             vt_matmul_shape shape, sizes z, int64_t cols, vt_error *error) {
     shape.n = cols, shape.k = z.tokens;
     shape.lda = z.ld;
     shape.ldb = shape.ldc = cols;
-    return vt_kit_open(kit, slot, runs_in, shape, kit->blocks, error);
+    return vt_products_open(products, slot, runs_in, shape, products->blocks, error);
 }
 
 /* (N, cols) += a^T b, a (block, N), b (block, cols) */
-static vt_status open_sum(vt_kit *kit, int slot, vt_matmul_shape shape, sizes z, int64_t cols,
-                          vt_error *error) {
+static vt_status open_sum(vt_products *products, int slot, vt_matmul_shape shape, sizes z,
+                          int64_t cols, vt_error *error) {
     shape.m = z.tokens, shape.n = cols;
     shape.lda = z.ld;
     shape.ldb = shape.ldc = cols;
     shape.a_transposed = shape.accumulate = true;
-    vt_cut cut = kit->blocks;
+    vt_cut cut = products->blocks;
     cut.along = VT_CUT_K;
-    return vt_kit_open(kit, slot, VT_IN_BACKWARD, shape, cut, error);
+    return vt_products_open(products, slot, VT_IN_BACKWARD, shape, cut, error);
 }
 
-static vt_status open_backward(vt_kit *kit, vt_matmul_shape shape, sizes z, vt_error *error) {
-    VT_TRY(open_scores(kit, D_SCORES, VT_IN_BACKWARD, shape, z, z.head_size, error));
-    VT_TRY(open_result(kit, D_QUERIES, VT_IN_BACKWARD, shape, z, z.key_size, error));
-    VT_TRY(open_sum(kit, D_KEYS, shape, z, z.key_size, error));
-    return open_sum(kit, D_VALUES, shape, z, z.head_size, error);
+static vt_status open_backward(vt_products *products, vt_matmul_shape shape, sizes z,
+                               vt_error *error) {
+    VT_TRY(open_scores(products, D_SCORES, VT_IN_BACKWARD, shape, z, z.head_size, error));
+    VT_TRY(open_result(products, D_QUERIES, VT_IN_BACKWARD, shape, z, z.key_size, error));
+    VT_TRY(open_sum(products, D_KEYS, shape, z, z.key_size, error));
+    return open_sum(products, D_VALUES, shape, z, z.head_size, error);
 }
 
 /* What one head needs: dense (rows, d) matrices and (block, ld) probabilities. */
@@ -207,21 +208,23 @@ static vt_shape blocks(const vt_signature *s) {
     return (vt_shape){2, {z.queries, z.tokens}};
 }
 
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
-    const sizes z = sizes_of(s, kit);
-    kit->bf16 = arithmetic.bf16;
+    const sizes z = sizes_of(s, products);
+    products->bf16 = arithmetic.bf16;
     const vt_matmul_shape shape = {
         .dtype = arithmetic.dtype,
         .operands = arithmetic.bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
     };
-    VT_TRY(open_scores(kit, SCORES, VT_IN_FORWARD | VT_IN_BACKWARD, shape, z, z.key_size, error));
-    VT_TRY(open_result(kit, RESULT, VT_IN_FORWARD, shape, z, z.head_size, error));
-    if (arithmetic.backward) VT_TRY(open_backward(kit, shape, z, error));
+    VT_TRY(
+        open_scores(products, SCORES, VT_IN_FORWARD | VT_IN_BACKWARD, shape, z, z.key_size, error));
+    VT_TRY(open_result(products, RESULT, VT_IN_FORWARD, shape, z, z.head_size, error));
+    if (arithmetic.backward) VT_TRY(open_backward(products, shape, z, error));
     head unused;
     char nowhere[1];
-    kit->scratch_bytes += layout(&unused, nowhere, z, vt_dtype_size(arithmetic.dtype), kit->bf16);
-    kit->parts = z.heads;
+    products->scratch_bytes +=
+        layout(&unused, nowhere, z, vt_dtype_size(arithmetic.dtype), products->bf16);
+    products->parts = z.heads;
     return VT_OK;
 }
 
@@ -243,14 +246,14 @@ static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
 
 /* Bytes of an element of q, k, v and of the probabilities as the products take them. */
 static size_t operand_size(const vt_tile *t) {
-    return t->kit->bf16 ? sizeof(uint16_t) : t->element;
+    return t->products->bf16 ? sizeof(uint16_t) : t->element;
 }
 
 /* dense (rows, d) = columns [first, first + d) of source (rows, width), as the products take it;
  * narrow: the source is rounded already. */
 static void gather(const vt_tile *t, void *dense, const void *source, bool narrow, int64_t first,
                    int64_t width, int64_t rows, int64_t d) {
-    if (t->kit->bf16 && !narrow) {
+    if (t->products->bf16 && !narrow) {
         t->kernels->to_bf16(dense, vt_const_at(source, t->element, first), rows, d, width);
         return;
     }
@@ -270,7 +273,7 @@ static void gather_one(const vt_tile *t, void *dense, sizes z, int which, int64_
 
 /* (rows, N) as the products take it. */
 static const void *operand(const vt_tile *t, const head *h, sizes z, const void *x, int64_t rows) {
-    if (!t->kit->bf16) return x;
+    if (!t->products->bf16) return x;
     t->kernels->to_bf16((uint16_t *)(void *)h->rounded, x, rows, z.ld, z.ld);
     return h->rounded;
 }
@@ -278,7 +281,7 @@ static const void *operand(const vt_tile *t, const head *h, sizes z, const void 
 /* One of the products for this many queries. */
 static vt_status multiply(const vt_tile *t, const head *h, int slot, int64_t queries, void *c,
                           const void *a, const void *b, vt_error *error) {
-    return vt_tiles_run(&t->kit->product[slot], queries, c, a, b, NULL, h->product, error);
+    return vt_tiles_run(&t->products->tiles[slot], queries, c, a, b, NULL, h->product, error);
 }
 
 static double score_scale(sizes z) { return 1.0 / sqrt((double)z.key_size); }
@@ -478,10 +481,10 @@ static void put_row(const vt_tile *t, int64_t to, const void *row, int64_t count
 }
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature, t->kit);
+    const sizes z = sizes_of(t->signature, t->products);
     const int64_t width = z.maps * z.channels;
     head h;
-    layout(&h, t->scratch, z, t->element, t->kit->bf16);
+    layout(&h, t->scratch, z, t->element, t->products->bf16);
     gather_one(t, h.v, z, V, 0);
     gather_bias(t, &h, z);
     for (int64_t map = 0; map < z.maps; map++) {
@@ -547,9 +550,9 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
 }
 
 static vt_status backward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature, t->kit);
+    const sizes z = sizes_of(t->signature, t->products);
     head h;
-    layout(&h, t->scratch, z, t->element, t->kit->bf16);
+    layout(&h, t->scratch, z, t->element, t->products->bf16);
     gather_one(t, h.v, z, V, 0);
     gather_bias(t, &h, z);
     memset(h.dbias, 0, (size_t)z.biases * t->element);
@@ -718,9 +721,9 @@ static vt_status probs_infer(vt_signature *s, vt_error *error) {
 }
 
 static vt_status probs_forward(const vt_tile *t, vt_error *error) {
-    const sizes z = sizes_of(t->signature, t->kit);
+    const sizes z = sizes_of(t->signature, t->products);
     head h;
-    layout(&h, t->scratch, z, t->element, t->kit->bf16);
+    layout(&h, t->scratch, z, t->element, t->products->bf16);
     gather_bias(t, &h, z);
     for (int64_t at = 0; at < z.maps * z.queries; at += block_rows(z, at % z.queries)) {
         const int64_t map = at / z.queries, first = at % z.queries, rows = block_rows(z, first);

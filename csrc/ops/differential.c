@@ -32,11 +32,11 @@ static vt_status infer(vt_signature *s, vt_error *error) {
 }
 
 /* A unit of backward leaves its sum for dlambda. */
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
-    kit->partial = 1;
-    kit->panels = 1;
+    products->partial = 1;
+    products->panels = 1;
     return VT_OK;
 }
 

@@ -29,22 +29,23 @@ static vt_shape blocks(const vt_signature *s) {
 }
 
 /* A product of strips with the weight, which is packed if that helps. */
-static vt_status open_weight_product(vt_kit *kit, int slot, int pack, vt_matmul_shape shape,
-                                     vt_error *error) {
+static vt_status open_weight_product(vt_products *products, int slot, int pack,
+                                     vt_matmul_shape shape, vt_error *error) {
     const unsigned runs_in = slot == FORWARD ? VT_IN_FORWARD : VT_IN_BACKWARD;
     shape.pack_b = true;
-    VT_TRY(vt_kit_open(kit, slot, runs_in, shape, kit->strips, error));
-    kit->pack_bytes[pack] = vt_tiles_packed_bytes(&kit->product[slot]);
-    kit->pack_slot[pack] = slot;
+    VT_TRY(vt_products_open(products, slot, runs_in, shape, products->strips, error));
+    products->pack_bytes[pack] = vt_tiles_packed_bytes(&products->tiles[slot]);
+    products->pack_slot[pack] = slot;
     return VT_OK;
 }
 
 /* The products' scratch comes first; behind it is room for what a tile computes or rounds on its
  * way: forward x; backward dy, and a strip of dx that is to be added; accumulate a panel of dy, x,
  * and a sum of the bias. */
-static size_t own_bytes(const vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic) {
+static size_t own_bytes(const vt_products *products, const vt_signature *s,
+                        vt_arithmetic arithmetic) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
-    const int64_t strip = kit->strips.tile, panel = kit->blocks.tile;
+    const int64_t strip = products->strips.tile, panel = products->blocks.tile;
     const size_t element = vt_dtype_size(arithmetic.dtype);
     const size_t narrow = arithmetic.bf16 ? sizeof(uint16_t) : 0;
     const size_t forward = vt_align((size_t)(strip * k) * narrow);
@@ -60,50 +61,50 @@ static size_t own_bytes(const vt_kit *kit, const vt_signature *s, vt_arithmetic 
 
 /* dx = dy W on strips, dW = dy^T x on panels of dy's columns. What is rounded is dense, what is not
  * is read in place. */
-static vt_status open_backward(vt_kit *kit, const vt_signature *s, vt_matmul_shape shape,
+static vt_status open_backward(vt_products *products, const vt_signature *s, vt_matmul_shape shape,
                                vt_error *error) {
     const int64_t rows = s->input[0].dim[0], m = out_features(s), k = in_features(s);
     vt_matmul_shape input = shape, weight = shape;
     input.n = k, input.k = m;
     input.lda = m, input.ldb = input.ldc = k;
-    VT_TRY(open_weight_product(kit, BACKWARD, VT_PACK_BACKWARD, input, error));
-    kit->panels = vt_cut_count(kit->blocks);
+    VT_TRY(open_weight_product(products, BACKWARD, VT_PACK_BACKWARD, input, error));
+    products->panels = vt_cut_count(products->blocks);
     weight.n = k, weight.k = rows;
-    weight.lda = kit->bf16 ? kit->blocks.tile : m, weight.ldb = weight.ldc = k;
+    weight.lda = products->bf16 ? products->blocks.tile : m, weight.ldb = weight.ldc = k;
     weight.a_transposed = weight.accumulate = true;
-    return vt_kit_open(kit, GRAD, VT_IN_ACCUMULATE, weight, kit->blocks, error);
+    return vt_products_open(products, GRAD, VT_IN_ACCUMULATE, weight, products->blocks, error);
 }
 
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     const int64_t m = out_features(s), k = in_features(s);
-    kit->bf16 = arithmetic.bf16;
+    products->bf16 = arithmetic.bf16;
     const vt_matmul_shape shape = {
         .dtype = arithmetic.dtype,
-        .operands = kit->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
+        .operands = products->bf16 ? VT_OPERANDS_BF16 : VT_OPERANDS_REAL,
     };
     vt_matmul_shape output = shape;
     output.n = m, output.k = k;
     output.lda = output.ldb = k, output.ldc = m;
     output.b_transposed = true;
     output.bias = s->param[BIAS].ndim != 0;
-    VT_TRY(open_weight_product(kit, FORWARD, VT_PACK_FORWARD, output, error));
-    if (arithmetic.backward) VT_TRY(open_backward(kit, s, shape, error));
-    kit->scratch_bytes += own_bytes(kit, s, arithmetic);
+    VT_TRY(open_weight_product(products, FORWARD, VT_PACK_FORWARD, output, error));
+    if (arithmetic.backward) VT_TRY(open_backward(products, s, shape, error));
+    products->scratch_bytes += own_bytes(products, s, arithmetic);
     return VT_OK;
 }
 
 /* Room at the end of the scratch, below what was taken before. */
 static void *take(const vt_tile *t, size_t *taken, size_t bytes) {
     *taken += vt_align(bytes);
-    return (char *)t->scratch + t->kit->scratch_bytes - *taken;
+    return (char *)t->scratch + t->products->scratch_bytes - *taken;
 }
 
 /* x (rows, cols), rows `ld` elements apart, as the products take it: rounded and dense, or as it
  * is; narrow: it is rounded already. */
 static const void *operand(const vt_tile *t, size_t *taken, const void *x, bool narrow,
                            int64_t rows, int64_t cols, int64_t ld) {
-    if (!t->kit->bf16 || narrow) return x;
+    if (!t->products->bf16 || narrow) return x;
     void *rounded = take(t, taken, (size_t)(rows * cols) * sizeof(uint16_t));
     t->kernels->to_bf16(rounded, x, rows, cols, ld);
     return rounded;
@@ -111,8 +112,8 @@ static const void *operand(const vt_tile *t, size_t *taken, const void *x, bool 
 
 static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, const void *a,
                                const void *bias, vt_error *error) {
-    const void *b = t->kit->pack_bytes[pack] != 0 ? t->packed[pack] : t->param[WEIGHT];
-    return vt_tiles_run(&t->kit->product[slot], t->rows, c, a, b, bias, t->scratch, error);
+    const void *b = t->products->pack_bytes[pack] != 0 ? t->packed[pack] : t->param[WEIGHT];
+    return vt_tiles_run(&t->products->tiles[slot], t->rows, c, a, b, bias, t->scratch, error);
 }
 
 /* y = x W^T + b */
@@ -161,13 +162,13 @@ static vt_status accumulate_weight(const vt_tile *t, int64_t first, int64_t coun
         const void *x = (const char *)t->in[0] + (size_t)b * t->in_stride[0];
         dy = operand(t, &taken, vt_const_at(dy, t->element, first), false, rows, count, m);
         x = operand(t, &taken, x, t->in_narrow[0], rows, k, k);
-        VT_TRY(vt_tiles_run(&t->kit->product[GRAD], count, dw, dy, x, NULL, t->scratch, error));
+        VT_TRY(vt_tiles_run(&t->products->tiles[GRAD], count, dw, dy, x, NULL, t->scratch, error));
     }
     return VT_OK;
 }
 
 static vt_status accumulate(const vt_tile *t, vt_error *error) {
-    const int64_t panel = t->kit->blocks.tile, first = t->part * panel;
+    const int64_t panel = t->products->blocks.tile, first = t->part * panel;
     const int64_t left = out_features(t->signature) - first;
     const int64_t count = left < panel ? left : panel;
     if (t->dparam[BIAS] != NULL) accumulate_bias(t, first, count);

@@ -36,8 +36,9 @@ typedef struct quantised {
     int32_t *zero;
 } quantised;
 
-static size_t layout(quantised *x, char *start, const vt_kit *kit, const vt_signature *s) {
-    const int64_t strip = kit->strips.tile;
+static size_t layout(quantised *x, char *start, const vt_products *products,
+                     const vt_signature *s) {
+    const int64_t strip = products->strips.tile;
     const size_t values = vt_align((size_t)(strip * in_features(s)));
     const size_t each = vt_align((size_t)strip * sizeof(int32_t));
     *x = (quantised){(uint8_t *)(void *)start, start + values,
@@ -49,7 +50,7 @@ static size_t sums_bytes(const vt_signature *s) {
     return vt_align((size_t)out_features(s) * sizeof(int32_t));
 }
 
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     if (arithmetic.dtype != VT_F32) {
         return vt_fail(error, VT_VALUE, "quantised layers compute in float32, not in %s",
@@ -64,12 +65,12 @@ static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmet
                                    .ldc = out_features(s),
                                    .b_transposed = true,
                                    .pack_b = true};
-    VT_TRY(vt_kit_open(kit, FORWARD, VT_IN_FORWARD, shape, kit->strips, error));
+    VT_TRY(vt_products_open(products, FORWARD, VT_IN_FORWARD, shape, products->strips, error));
     quantised unused;
     char nowhere[1];
-    kit->scratch_bytes += layout(&unused, nowhere, kit, s);
-    kit->pack_bytes[VT_PACK_FORWARD] =
-        vt_tiles_packed_bytes(&kit->product[FORWARD]) + sums_bytes(s);
+    products->scratch_bytes += layout(&unused, nowhere, products, s);
+    products->pack_bytes[VT_PACK_FORWARD] =
+        vt_tiles_packed_bytes(&products->tiles[FORWARD]) + sums_bytes(s);
     return VT_OK;
 }
 
@@ -82,7 +83,7 @@ static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
         sums[m] = 0;
         for (int64_t i = 0; i < k; i++) sums[m] += weight[m * k + i];
     }
-    const vt_tiles *product = &t->kit->product[FORWARD];
+    const vt_tiles *product = &t->products->tiles[FORWARD];
     if (vt_tiles_packed_bytes(product) == 0) return VT_OK;
     return vt_tiles_pack(product, (char *)packed + sums_bytes(t->signature), weight, error);
 }
@@ -91,13 +92,13 @@ static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
     const vt_signature *s = t->signature;
-    const vt_tiles *product = &t->kit->product[FORWARD];
+    const vt_tiles *product = &t->products->tiles[FORWARD];
     const int32_t *sums = t->packed[VT_PACK_FORWARD];
     const void *weight = vt_tiles_packed_bytes(product) == 0
                              ? t->param[WEIGHT]
                              : (const char *)t->packed[VT_PACK_FORWARD] + sums_bytes(s);
     quantised x;
-    const size_t own = layout(&x, t->scratch, t->kit, s);
+    const size_t own = layout(&x, t->scratch, t->products, s);
     t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
     VT_TRY(
         vt_tiles_run(product, t->rows, t->out, x.q, weight, NULL, (char *)t->scratch + own, error));

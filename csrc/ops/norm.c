@@ -25,11 +25,11 @@ static vt_status infer(vt_signature *s, vt_error *error) {
 }
 
 /* A unit of backward leaves its sums for dw and db, each of one piece. */
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)arithmetic, (void)error;
-    kit->partial = 2 * piece(s);
-    kit->panels = 1;
+    products->partial = 2 * piece(s);
+    products->panels = 1;
     return VT_OK;
 }
 

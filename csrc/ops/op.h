@@ -6,7 +6,7 @@
  * An operation works on tiles. Its output for one image is a matrix (rows, cols); the executor cuts
  * the rows into strips (or, for attention, the image into heads) and calls forward once per tile,
  * from any thread, in any order. So a tile may write only what it owns, and the bits of a result
- * depend on nothing but one image. How high a strip is, the kit says; no row's bits depend on it.
+ * depend on nothing but one image. How high a strip is, `strips` says; no row's bits depend on it.
  *
  *   forward     out  = f(in, param)                      tiles of out
  *   backward    din  = base + df/din (dout)              tiles of din
@@ -54,11 +54,11 @@ enum { VT_IN_FORWARD = 1, VT_IN_BACKWARD = 2, VT_IN_ACCUMULATE = 4 };
 
 /* Made once per node when a program is planned: the products it needs, for its sizes and dtype.
  * The planner decides the first two fields before it calls `open`. */
-typedef struct vt_kit {
+typedef struct vt_products {
     vt_cut strips; /* of the output */
     vt_cut blocks; /* of what `blocks` gives: blocks or panels */
 
-    vt_tiles product[VT_MAX_PRODUCTS];
+    vt_tiles tiles[VT_MAX_PRODUCTS];
     unsigned runs_in[VT_MAX_PRODUCTS]; /* which functions run it */
     bool bf16;                         /* their operands are bfloat16 */
     size_t pack_bytes[VT_MAX_PACKS];   /* of params[0] in a packed layout; 0 = not packed */
@@ -67,14 +67,14 @@ typedef struct vt_kit {
     int64_t partial;                   /* elements that backward leaves per unit for `accumulate` */
     int64_t parts;                     /* tiles per image of an operation that is not row-wise */
     int64_t panels;                    /* tiles of `accumulate`, 0 = it has none */
-} vt_kit;
+} vt_products;
 
 /* Packed weights of a node: for the forward product and for the gradient of its input. */
 enum { VT_PACK_FORWARD, VT_PACK_BACKWARD };
 
 typedef struct vt_tile {
     const vt_signature *signature;
-    const vt_kit *kit;
+    const vt_products *products;
     const vt_kernels *kernels;
     size_t element; /* bytes */
 
@@ -127,10 +127,10 @@ struct vt_op {
      * queries of attention against the keys, or the weight that `accumulate` cuts into panels.
      * NULL: there is none. */
     vt_shape (*blocks)(const vt_signature *signature);
-    /* Fill the kit. What it opened is closed by the caller, also after an error. NULL: an empty kit
-     * will do. */
-    vt_status (*open)(vt_kit *kit, const vt_signature *signature, vt_arithmetic arithmetic,
-                      vt_error *error);
+    /* Open the products. What it opened is closed by the caller, also after an error. NULL: it
+     * needs none. */
+    vt_status (*open)(vt_products *products, const vt_signature *signature,
+                      vt_arithmetic arithmetic, vt_error *error);
     /* Write the packed layout. NULL: what vt_tiles_pack makes of params[0]. */
     vt_status (*pack)(const vt_tile *tile, void *packed, vt_error *error);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
@@ -202,11 +202,11 @@ void vt_sum_partials(const vt_tile *tile, int param, int64_t offset, int64_t cou
  * base. */
 void vt_pass_row(const vt_tile *tile, int64_t i, int64_t row, int64_t cols);
 
-/* Open one product over tiles and raise kit->scratch_bytes to what it needs. */
-vt_status vt_kit_open(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape, vt_cut cut,
-                      vt_error *error);
+/* Open one product over tiles and raise products->scratch_bytes to what it needs. */
+vt_status vt_products_open(vt_products *products, int slot, unsigned runs_in, vt_matmul_shape shape,
+                           vt_cut cut, vt_error *error);
 
-/* Close all products of the kit. */
-void vt_kit_close(vt_kit *kit);
+/* Close them all. */
+void vt_products_close(vt_products *products);
 
 #endif

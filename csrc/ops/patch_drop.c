@@ -49,10 +49,10 @@ static int64_t next(walk *w) {
 }
 
 /* A row's fate depends on those of all rows before it, so an image is one part. */
-static vt_status open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                       vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
-    kit->parts = 1;
+    products->parts = 1;
     return VT_OK;
 }
 

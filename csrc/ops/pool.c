@@ -46,10 +46,10 @@ const vt_op vt_op_pool = {
 /* ---------------------------------------------------------------- pool_max */
 
 /* The greatest element is known only after all rows, so an image is one part. */
-static vt_status pool_max_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
-                               vt_error *error) {
+static vt_status pool_max_open(vt_products *products, const vt_signature *s,
+                               vt_arithmetic arithmetic, vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
-    kit->parts = 1;
+    products->parts = 1;
     return VT_OK;
 }
 
@@ -94,10 +94,10 @@ static vt_status parameter_infer(vt_signature *s, vt_error *error) {
     return VT_OK;
 }
 
-static vt_status parameter_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
-                                vt_error *error) {
+static vt_status parameter_open(vt_products *products, const vt_signature *s,
+                                vt_arithmetic arithmetic, vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
-    kit->panels = 1;
+    products->panels = 1;
     return VT_OK;
 }
 

@@ -371,12 +371,12 @@ static void step(const walk *w, const mixture *m, int64_t patch) {
     copy_turns(w->now, w->first, m->count);
 }
 
-static vt_status mixed_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status mixed_open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                             vt_error *error) {
     (void)arithmetic, (void)error;
-    kit->parts = attribute(s, MIXED_HEADS);
+    products->parts = attribute(s, MIXED_HEADS);
     const int64_t sums = 2; /* of backward */
-    kit->scratch_bytes =
+    products->scratch_bytes =
         vt_align((size_t)((WALK_ARRAYS + sums) * s->input[0].dim[1]) * sizeof(double));
     return VT_OK;
 }

@@ -94,7 +94,7 @@ void vt_sum_partials(const vt_tile *t, int param, int64_t offset, int64_t count)
     if (!t->accumulate[param]) memset(sum, 0, (size_t)count * t->element);
     for (int64_t i = 0; i < t->images * t->units; i++) {
         const char *image = (const char *)t->partial + (size_t)(i / t->units) * t->partial_stride;
-        const int64_t at = i % t->units * t->kit->partial + offset;
+        const int64_t at = i % t->units * t->products->partial + offset;
         t->kernels->scale_add(sum, sum, vt_const_at(image, t->element, at), 1.0, count);
     }
 }
@@ -111,15 +111,15 @@ void vt_pass_row(const vt_tile *t, int64_t i, int64_t row, int64_t cols) {
     }
 }
 
-vt_status vt_kit_open(vt_kit *kit, int slot, unsigned runs_in, vt_matmul_shape shape, vt_cut cut,
-                      vt_error *error) {
-    kit->runs_in[slot] = runs_in;
-    VT_TRY(vt_tiles_open(&kit->product[slot], shape, cut, error));
-    const size_t scratch = vt_tiles_scratch_bytes(&kit->product[slot]);
-    if (scratch > kit->scratch_bytes) kit->scratch_bytes = scratch;
+vt_status vt_products_open(vt_products *products, int slot, unsigned runs_in, vt_matmul_shape shape,
+                           vt_cut cut, vt_error *error) {
+    products->runs_in[slot] = runs_in;
+    VT_TRY(vt_tiles_open(&products->tiles[slot], shape, cut, error));
+    const size_t scratch = vt_tiles_scratch_bytes(&products->tiles[slot]);
+    if (scratch > products->scratch_bytes) products->scratch_bytes = scratch;
     return VT_OK;
 }
 
-void vt_kit_close(vt_kit *kit) {
-    for (int i = 0; i < VT_MAX_PRODUCTS; i++) vt_tiles_close(&kit->product[i]);
+void vt_products_close(vt_products *products) {
+    for (int i = 0; i < VT_MAX_PRODUCTS; i++) vt_tiles_close(&products->tiles[i]);
 }

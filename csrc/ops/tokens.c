@@ -137,10 +137,10 @@ static vt_status tokens_infer(vt_signature *s, vt_error *error) {
     return VT_OK;
 }
 
-static vt_status tokens_open(vt_kit *kit, const vt_signature *s, vt_arithmetic arithmetic,
+static vt_status tokens_open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
                              vt_error *error) {
     (void)s, (void)arithmetic, (void)error;
-    kit->panels = vt_cut_count(kit->strips);
+    products->panels = vt_cut_count(products->strips);
     return VT_OK;
 }
 
@@ -191,7 +191,8 @@ static void sum_rows(const vt_tile *t, int param, void *gradient, int64_t first,
 static void accumulate_positions(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t all = s->node->shape.dim[0], cols = s->node->shape.dim[1];
-    const int64_t placed = first_position(s), panel = t->kit->strips.tile, start = t->part * panel;
+    const int64_t placed = first_position(s), panel = t->products->strips.tile,
+                  start = t->part * panel;
     const int64_t end = all - start < panel ? all : start + panel;
     const int64_t first = start > placed ? start : placed;
     if (first >= end) return;

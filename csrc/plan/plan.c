@@ -3,16 +3,16 @@
 #include "base/memory.h"
 #include "plan/schedule.h"
 
-static vt_status open_kits(vt_plan *plan, vt_plan_options options, vt_error *error) {
+static vt_status open_products(vt_plan *plan, vt_plan_options options, vt_error *error) {
     const vt_program *p = plan->lowered;
     const vt_arithmetic arithmetic = {plan->dtype, plan->training, options.bf16};
     plan->tiling = vt_tiling_make(p, arithmetic, options.tile_rows);
-    VT_TRY(VT_NEW(&plan->kits, p->node_count, error));
+    VT_TRY(VT_NEW(&plan->products, p->node_count, error));
     for (int n = 0; n < p->node_count; n++) {
         const vt_op *op = p->nodes[n].op;
-        vt_tiling_fill(&plan->tiling, &plan->kits[n], &p->signatures[n]);
+        vt_tiling_fill(&plan->tiling, &plan->products[n], &p->signatures[n]);
         if (op->open == NULL) continue;
-        VT_TRY(op->open(&plan->kits[n], &p->signatures[n], arithmetic, error));
+        VT_TRY(op->open(&plan->products[n], &p->signatures[n], arithmetic, error));
     }
     return VT_OK;
 }
@@ -35,7 +35,7 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
     }
     VT_TRY(vt_program_check_params(program, params, error));
     VT_TRY(vt_program_lower(&plan->lowered, program, options.training, options.fuse, error));
-    VT_TRY(open_kits(plan, options, error));
+    VT_TRY(open_products(plan, options, error));
     VT_TRY(note_trained(plan, params, error));
     VT_TRY(vt_plan_schedule(plan, options, error));
     VT_TRY(vt_plan_store(plan, error));
@@ -63,10 +63,10 @@ vt_status vt_plan_open(vt_plan **out, const vt_program *program, const vt_params
 
 void vt_plan_close(vt_plan *plan) {
     if (plan == NULL) return;
-    if (plan->kits != NULL) {
-        for (int n = 0; n < plan->lowered->node_count; n++) vt_kit_close(&plan->kits[n]);
+    if (plan->products != NULL) {
+        for (int n = 0; n < plan->lowered->node_count; n++) vt_products_close(&plan->products[n]);
     }
-    vt_free(plan->kits);
+    vt_free(plan->products);
     vt_free(plan->steps);
     vt_free(plan->lanes);
     vt_free(plan->phases);

@@ -71,7 +71,7 @@ struct vt_plan {
     bool training;
     const vt_kernels *kernels;
     vt_tiling tiling;
-    vt_kit *kits; /* of the nodes */
+    vt_products *products; /* of the nodes */
 
     int step_count, lane_count, phase_count, buffer_count;
     vt_step *steps;

@@ -35,7 +35,7 @@ vt_costs vt_plan_costs(const vt_plan *plan) {
 /* ---------------------------------------------------------------- steps */
 
 /* What multiplies in a step, each once: "brg:avx512_core, plain". */
-static void name_engines(const vt_kit *kit, vt_pass pass, vt_step_report *report) {
+static void name_engines(const vt_products *products, vt_pass pass, vt_step_report *report) {
     static const unsigned functions[] = {[VT_FORWARD] = VT_IN_FORWARD,
                                          [VT_BACKWARD] = VT_IN_BACKWARD,
                                          [VT_ACCUMULATE] = VT_IN_ACCUMULATE,
@@ -44,8 +44,8 @@ static void name_engines(const vt_kit *kit, vt_pass pass, vt_step_report *report
     int count = 0;
     size_t used = 0;
     for (int i = 0; i < VT_MAX_PRODUCTS && used < sizeof report->engine; i++) {
-        if ((kit->runs_in[i] & functions[pass]) == 0) continue;
-        const char *name = vt_tiles_implementation(&kit->product[i]);
+        if ((products->runs_in[i] & functions[pass]) == 0) continue;
+        const char *name = vt_tiles_implementation(&products->tiles[i]);
         int known = 0;
         while (known < count && strcmp(names[known], name) != 0) known++;
         if (known < count) continue;
@@ -94,5 +94,5 @@ void vt_plan_step(const vt_plan *plan, int index, vt_step_report *report) {
                                .op = plan->lowered->nodes[step->node].op->name,
                                .memory = VT_NOTHING};
     name_memory(plan, step, report);
-    name_engines(&plan->kits[step->node], step->pass, report);
+    name_engines(&plan->products[step->node], step->pass, report);
 }

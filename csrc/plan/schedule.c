@@ -62,8 +62,8 @@ static int add_strips(scheduler *s, int phase, int64_t rows) {
     return index;
 }
 
-static const vt_kit *kit_of(const scheduler *s, int step) {
-    return &s->plan->kits[s->plan->steps[step].node];
+static const vt_products *kit_of(const scheduler *s, int step) {
+    return &s->plan->products[s->plan->steps[step].node];
 }
 
 /* A new phase; the waiting parameter gradients run beside its main lane. */
@@ -308,7 +308,7 @@ static bool reads_in_backward(const scheduler *s, const vt_node *node, int i) {
 
 static void schedule_gradients(scheduler *s, int n, int dout) {
     const vt_node *node = &s->program->nodes[n];
-    const vt_kit *kit = &s->plan->kits[n];
+    const vt_products *products = &s->plan->products[n];
     const bool trained = is_trained(s, n);
     vt_step step = empty_step(VT_BACKWARD, n), sums = empty_step(VT_ACCUMULATE, n);
     step.dout = sums.dout = dout;
@@ -322,9 +322,9 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
             inputs = true;
         }
     }
-    if (trained && kit->partial > 0) {
-        step.partial = sums.partial =
-            add_buffer(s, 1, vt_ceil_div(kit->strips.rows, kit->strips.unit) * kit->partial);
+    if (trained && products->partial > 0) {
+        step.partial = sums.partial = add_buffer(
+            s, 1, vt_ceil_div(products->strips.rows, products->strips.unit) * products->partial);
         sums.dout = VT_NOTHING; /* the units' sums say it all */
     }
     if (inputs || step.partial != VT_NOTHING) {
@@ -384,7 +384,7 @@ static void schedule_packs(scheduler *s) {
         vt_step *step = &p->steps[i];
         if (step->pass != VT_FORWARD && step->pass != VT_BACKWARD) continue;
         const int which = step->pass == VT_FORWARD ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
-        const size_t bytes = p->kits[step->node].pack_bytes[which];
+        const size_t bytes = p->products[step->node].pack_bytes[which];
         if (bytes == 0) continue;
         vt_step pack = empty_step(VT_PACK, step->node);
         pack.packed[which] = step->packed[which] = add_buffer(s, 1, (int64_t)bytes);

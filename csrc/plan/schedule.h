@@ -5,8 +5,8 @@
 
 #include "plan/plan.h"
 
-/* Fill steps, lanes, phases and buffers (without places) of a plan with its kits, and with what it
- * trains. */
+/* Fill steps, lanes, phases and buffers (without places) of a plan with its products, and with what
+ * it trains. */
 vt_status vt_plan_schedule(vt_plan *plan, vt_plan_options options, vt_error *error);
 
 /* Give every buffer its place, and sum up the bytes. */

@@ -195,8 +195,8 @@ static vt_status find_all_offsets(storage *s, vt_error *error) {
         p->buffers[b].offset = p->buffers[p->buffers[b].root].offset;
     }
     for (int n = 0; n < p->lowered->node_count; n++) {
-        if (p->kits[n].scratch_bytes > p->scratch_bytes)
-            p->scratch_bytes = p->kits[n].scratch_bytes;
+        if (p->products[n].scratch_bytes > p->scratch_bytes)
+            p->scratch_bytes = p->products[n].scratch_bytes;
     }
     return VT_OK;
 }

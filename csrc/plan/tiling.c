@@ -75,11 +75,11 @@ static vt_cut cut_blocks(const vt_tiling *tiling, int64_t rows, int64_t cols) {
     return cut_into(rows, unit, tiling->size[VT_TILE_BLOCK]);
 }
 
-void vt_tiling_fill(const vt_tiling *tiling, vt_kit *kit, const vt_signature *signature) {
+void vt_tiling_fill(const vt_tiling *tiling, vt_products *products, const vt_signature *signature) {
     const vt_op *op = signature->node->op;
-    kit->strips = vt_tiling_strips(tiling, vt_shape_rows(&signature->node->shape));
+    products->strips = vt_tiling_strips(tiling, vt_shape_rows(&signature->node->shape));
     if (op->blocks == NULL) return;
     const vt_shape matrix = op->blocks(signature);
-    kit->blocks =
+    products->blocks =
         (op->space == VT_PARTS ? cut_blocks : cut_panels)(tiling, matrix.dim[0], matrix.dim[1]);
 }

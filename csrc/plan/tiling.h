@@ -24,6 +24,6 @@ vt_tiling vt_tiling_make(const vt_program *lowered, vt_arithmetic arithmetic, in
 vt_cut vt_tiling_strips(const vt_tiling *tiling, int64_t rows);
 
 /* What an operation gets to know before it opens its products. */
-void vt_tiling_fill(const vt_tiling *tiling, vt_kit *kit, const vt_signature *signature);
+void vt_tiling_fill(const vt_tiling *tiling, vt_products *products, const vt_signature *signature);
 
 #endif

@@ -182,7 +182,7 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     const vt_node *node = &plan->lowered->nodes[step->node];
     vt_tile t = w->common;
     t.signature = &plan->lowered->signatures[step->node];
-    t.kit = &plan->kits[step->node];
+    t.products = &plan->products[step->node];
     t.image = w->image;
     t.row = w->row;
     t.rows = w->rows;
@@ -196,12 +196,12 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
         case VT_FORWARD: return run_forward(&t, w, step, error);
         case VT_BACKWARD:
             if (t.partial != NULL) {
-                const int64_t unit = w->row / t.kit->strips.unit;
-                t.partial = vt_at(t.partial, t.element, unit * t.kit->partial);
+                const int64_t unit = w->row / t.products->strips.unit;
+                t.partial = vt_at(t.partial, t.element, unit * t.products->partial);
             }
             return node->op->backward(&t, error);
         case VT_ACCUMULATE:
-            t.units = vt_ceil_div(t.kit->strips.rows, t.kit->strips.unit);
+            t.units = vt_ceil_div(t.products->strips.rows, t.products->strips.unit);
             return node->op->accumulate(&t, error);
         case VT_PACK: {
             const int which =
@@ -209,8 +209,8 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
             char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
                            plan->buffers[step->packed[which]].offset;
             if (node->op->pack != NULL) return node->op->pack(&t, packed, error);
-            return vt_tiles_pack(&t.kit->product[t.kit->pack_slot[which]], packed, t.param[0],
-                                 error);
+            return vt_tiles_pack(&t.products->tiles[t.products->pack_slot[which]], packed,
+                                 t.param[0], error);
         }
     }
     return vt_fail(error, VT_INTERNAL, "step of an unknown kind %d", (int)step->pass);
