@@ -84,7 +84,17 @@ def test_the_prefix_is_left_alone_to_the_bit() -> None:
     np.testing.assert_allclose(*norms, rtol=1e-6)
 
 
-def test_heads_of_odd_pairs_are_refused() -> None:
+def test_bad_arguments_are_refused() -> None:
+    for name, value in dict(qkv_fused="False", use_fc_norm=1, rope_temperature="10").items():
+        with pytest.raises(TypeError, match=f"{name} is .*, expected"):
+            create_model("vit_small_patch16_dinov3", **{name: value})
+    for name, value in dict(rope_temperature=np.nan, rope_type="axial", num_reg_tokens=-1).items():
+        with pytest.raises(ValueError, match=f"{name} is .*, expected"):
+            create_model("vit_small_patch16_dinov3", **{name: value})
+    with pytest.raises(
+        ValueError, match="embed_dim 192 is not a multiple of attn_pool_num_heads 5"
+    ):
+        create_model("vit_pe_core_tiny_patch16_384", attn_pool_num_heads=5)
     with pytest.raises(ValueError, match="embed_dim / num_heads is 6; rotary .* multiple of 4"):
         create_model("vit_small_patch16_dinov3", embed_dim=12, num_heads=2)
     with pytest.raises(ValueError, match="rope_rotate_half=False"):

@@ -67,6 +67,17 @@ def test_options_equal_timms(case: str) -> None:
     assert errors[worst] <= GRADIENTS, (worst, errors[worst])
 
 
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match="use_rel_pos_bias is 'no', expected True or False"):
+        create_model(BEIT, use_rel_pos_bias="no")
+    with pytest.raises(ValueError, match="rel_pos_type is 'mlp-swin', expected"):
+        create_model(CLASS, rel_pos_type="mlp-swin")
+    with pytest.raises(ValueError, match="rel_pos_dim is 0"):
+        create_model(CLASS, rel_pos_dim=0)
+    with pytest.raises(TypeError, match="'pos_drop_rate'"):
+        create_model(CLASS, pos_drop_rate=0.1)
+
+
 # ------------------------------------------------------------------------------- tables
 
 

@@ -140,7 +140,7 @@ def gradient_errors(ours: Model, theirs: torch.nn.Module) -> dict[str, float]:
 
 
 _SIZES = {"patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "img_size", "init_values"}
-_SIZES |= {"dynamic_img_size"}
+_SIZES |= {"dynamic_img_size", "ref_feat_shape", "swiglu_align_to", "rel_pos_dim"}
 
 
 def families() -> list[str]:

@@ -1,5 +1,6 @@
 """The arguments of timm's class Eva, under its names."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +9,10 @@ from vitc.models.config import FLAGS, Config
 
 ROPE_TYPES = ("cat", "dinov3", "mixed")
 ATTENTION_TYPES = ("eva", "rope")
+FLAGS = (
+    *("qkv_fused", "swiglu_mlp", "scale_mlp", "scale_attn_inner", "use_abs_pos_emb"),
+    *("use_rot_pos_emb", "rope_rotate_half", "use_post_norm", "use_pre_transformer_norm"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,16 @@ class EvaConfig(Config):
     def __post_init__(self) -> None:
         for name in ("num_reg_tokens", "swiglu_align_to"):
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0))
+        for name in FLAGS:
+            checks.flag(name, getattr(self, name))
+        for name in ("use_post_transformer_norm", "use_fc_norm"):
+            checks.optional(checks.flag, name, getattr(self, name))
+        checks.one_of("weight_init", self.weight_init, ("",))  # it has one start
+        checks.optional(checks.integer, "attn_pool_num_heads", self.attn_pool_num_heads, 1)
+        checks.optional(checks.number, "attn_pool_mlp_ratio", self.attn_pool_mlp_ratio, 0)
+        checks.number("head_init_scale", self.head_init_scale, 0)
+        checks.number("rope_grid_offset", self.rope_grid_offset, -math.inf)
+        checks.number("rope_temperature", self.rope_temperature, 1)
         if self.ref_feat_shape is not None:
             pair = checks.pair("ref_feat_shape", self.ref_feat_shape)
             object.__setattr__(self, "ref_feat_shape", pair)

@@ -13,6 +13,10 @@ NEITHER = (
     *("embed_norm_layer", "dynamic_img_size", "dynamic_img_pad", "patch_drop_rate"),
 )
 POOLS = ("", "token", "avg")
+BEIT_FLAGS = (
+    *("swiglu_mlp", "scale_mlp", "use_abs_pos_emb"),
+    *("use_rel_pos_bias", "use_shared_rel_pos_bias"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class BeitConfig(Config):
     head_init_scale: float = 0.001
 
     def __post_init__(self) -> None:
+        for name in BEIT_FLAGS:
+            checks.flag(name, getattr(self, name))
+        checks.optional(checks.flag, "use_fc_norm", self.use_fc_norm)
+        checks.one_of("weight_init", self.weight_init, ("",))  # it has one start
+        checks.number("head_init_scale", self.head_init_scale, 0)
         fc_norm = self.global_pool == "avg" if self.use_fc_norm is None else self.use_fc_norm
         derived: dict[str, Any] = dict(
             pos_embed="learn" if self.use_abs_pos_emb else "none",
@@ -81,6 +90,7 @@ class RelPosConfig(Config):
     rel_pos_drop_rate: float = 0.125  # in that mlp, in training mode
 
     def __post_init__(self) -> None:
+        checks.flag("shared_rel_pos", self.shared_rel_pos)
         checks.one_of("rel_pos_type", self.rel_pos_type, ("mlp", "bias"))
         if self.rel_pos_dim is not None:
             dim = checks.integer("rel_pos_dim", self.rel_pos_dim, 1)
