@@ -85,6 +85,8 @@ def test_the_prefix_is_left_alone_to_the_bit() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight_init is 'jax'"):
+        create_model("vit_small_patch16_dinov3", depth=1).init_weights("jax")
     for name, value in dict(qkv_fused="False", use_fc_norm=1, rope_temperature="10").items():
         with pytest.raises(TypeError, match=f"{name} is .*, expected"):
             create_model("vit_small_patch16_dinov3", **{name: value})
