@@ -214,6 +214,21 @@ def test_a_saved_folder_opens_in_timm_and_here(tmp_path: Path, name: str) -> Non
     assert np.array_equal(again(x), ours(x))
 
 
+@pytest.mark.parametrize(
+    "precision", ["float32", "bf16"] if _vitc.config()["bf16"] else ["float32"]
+)
+def test_rotary_positions_keep_nothing_for_backward(precision: str) -> None:
+    """What is kept is what attention reads, turned or not: beside it there is only the table."""
+    found = []
+    for turned in (True, False):
+        model = create_model("vit_small_patch16_dinov3", depth=4, img_size=96, num_classes=3,
+                             use_rot_pos_emb=turned)  # fmt: skip
+        model.precision = precision
+        found.append(model.run_bytes(8, training=True, mode=True))
+    tokens, size = model.num_prefix_tokens + 36, model.config.head_dim
+    assert abs(found[0] - found[1]) <= 8 * 4 * tokens * size + 8192 * 8
+
+
 @pytest.mark.skipif(not _vitc.config()["bf16"], reason="the processor has no bfloat16")
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_and_checkpointing(name: str) -> None:
