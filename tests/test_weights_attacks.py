@@ -230,3 +230,11 @@ print(held["patch_embed.proj.weight"].sum())
     views = subprocess.run([sys.executable, "-c", script, path, "mapped"], capture_output=True)
     assert views.returncode != 0
     assert "SIGBUS" in (vitc.models.weights.load_file.__doc__ or "")
+
+
+def test_a_compressed_pickle_is_small_or_no_larger_than_its_file(tmp_path: Path) -> None:
+    """torch.save compresses none."""
+    path = tmp_path / "m.pth"
+    zipped(b"\x80\x02" + b"N0" * (MB // 2) + b"N.", zipfile.ZIP_DEFLATED)(path)
+    with pytest.raises(ValueError, match=r"m\.pth.*data\.pkl' expands to 1048580 bytes"):
+        load_file(path)
