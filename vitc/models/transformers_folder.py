@@ -2,7 +2,7 @@
 model.safetensors, in a folder or on the hub."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -240,55 +240,61 @@ def _target(model: VisionTransformer) -> Target:
     """Where such a model has a place. Raises `ValueError` saying what has none."""
     c = model.config
     usual = dict(
-        norm_layer="layernorm", block_fn="Block", attn_layer="attn", qk_norm=False,
+        norm_layer="layernorm", block_fn="Block", differential=False, qk_norm=False,
         scale_attn_norm=False, scale_mlp_norm=False, proj_bias=True, embed_norm_layer=None,
         pos_embed="learn", final_norm=True, norm_after_pooling=False, pool_include_prefix=False,
     )  # fmt: skip
     for name, value in usual.items():
-        if getattr(c, name) not in (value, "" if name == "attn_layer" else value):
-            raise ValueError(
-                f"transformers has no Vision Transformer with {name} {shown(getattr(c, name))}"
-            )
-    heads = "head" if c.num_classes else "no head"
-    plain = not (c.pre_norm or c.init_values or c.reg_tokens or c.no_embed_class)
-    mlp = c.mlp_layer == "Mlp"
-    if model.distilled and c.num_classes and plain and mlp:
-        return Target("deit", "DeiT", VIT, "deit.")
-    if not model.distilled:
-        if c.class_token and c.global_pool == "token" and plain and mlp:
-            return Target("vit", "ViT", VIT, "vit.")
-        if not c.class_token and c.global_pool == "avg" and plain and mlp:
-            return Target("ijepa", "IJepa", VIT, "ijepa.")
-        if not c.class_token and c.global_pool == "map" and plain and mlp and not c.num_classes:
-            return Target("siglip_vision_model", "Siglip", CLIP, "")
-        deit = c.reg_tokens == 1 and not (c.no_embed_class or c.init_values or c.pre_norm)
-        if c.class_token and c.global_pool == "token" and deit and mlp:
-            return Target("deit", "DeiT", VIT, "deit.")
-        if c.class_token and c.pre_norm and c.global_pool == "token" and _is_clip(model):
-            return Target("clip_vision_model", "CLIP", CLIP, "vision_model.")
-        own = c.class_token and c.init_values and c.no_embed_class == (c.reg_tokens > 0)
-        if own and not c.pre_norm and c.global_pool in ("token", "token_avg") and _fits(model):
-            registers = "_with_registers" if c.reg_tokens else ""
-            name = "Dinov2WithRegisters" if registers else "Dinov2"
-            return Target(f"dinov2{registers}", name, DINOV2, f"dinov2{registers}.")
+        if (own := getattr(c, name)) != value:
+            raise ValueError(f"transformers has no Vision Transformer with {name} {shown(own)}")
+    for fits, target in _targets(model):
+        if fits:
+            return target
     raise ValueError(
-        f"transformers has no Vision Transformer like {model!r}, with {heads}, pool "
-        f"{shown(c.global_pool)}, {c.mlp_layer}, {c.reg_tokens} registers"
+        f"transformers has no Vision Transformer like {model!r}, with pool {shown(c.global_pool)}, "
+        f"{c.mlp_layer}, {c.reg_tokens} registers"
+    )
+
+
+def _targets(model: VisionTransformer) -> Iterator[tuple[bool, Target]]:
+    """The families in turn, and whether the model is of one."""
+    c = model.config
+    bare = not (c.pre_norm or c.init_values or c.no_embed_class) and c.mlp_layer == "Mlp"
+    plain = bare and not c.reg_tokens
+    token = c.class_token and c.global_pool == "token" and not model.distilled
+    pool = "" if c.class_token else c.global_pool
+    teacher = model.distilled and c.num_classes > 0
+    deit = Target("deit", "DeiT", VIT, "deit.")
+    registers, name = ("_with_registers", "WithRegisters") if c.reg_tokens else ("", "")
+    yield teacher and plain, deit
+    yield token and plain, Target("vit", "ViT", VIT, "vit.")
+    yield token and bare and c.reg_tokens == 1, deit
+    yield pool == "avg" and plain, Target("ijepa", "IJepa", VIT, "ijepa.")
+    siglip = pool == "map" and plain and c.qkv_bias and not c.num_classes
+    yield siglip, Target("siglip_vision_model", "Siglip", CLIP, "")
+    yield token and _is_clip(model), Target("clip_vision_model", "CLIP", CLIP, "vision_model.")
+    yield (
+        not model.distilled and _is_dinov2(model),
+        Target(f"dinov2{registers}", f"Dinov2{name}", DINOV2, f"dinov2{registers}."),
     )
 
 
 def _is_clip(model: VisionTransformer) -> bool:
     """Whether it has what CLIP has, whose projection is without bias."""
     c = model.config
-    plain = not (c.init_values or c.reg_tokens or c.no_embed_class) and c.qkv_bias
-    return plain and c.mlp_layer == "Mlp" and not (c.num_classes and model.head.bias.data.any())
+    plain = not (c.init_values or c.reg_tokens or c.no_embed_class) and c.mlp_layer == "Mlp"
+    biased = c.num_classes and model.head.bias.data.any()
+    return plain and c.pre_norm and c.qkv_bias and not biased
 
 
-def _fits(model: VisionTransformer) -> bool:
-    """Whether the width of its mlp is one that DINOv2 computes from a whole ratio."""
+def _is_dinov2(model: VisionTransformer) -> bool:
+    """Whether it has what DINOv2 has, whose mlp is a whole number of times as wide."""
     c = model.config
     gated = c.mlp_layer == "SwiGLUPacked" and c.act_layer == "silu"
-    return (c.mlp_layer == "Mlp" or gated) and _dino_ratio(model) is not None
+    tokens = c.class_token and c.no_embed_class == (c.reg_tokens > 0) and not c.pre_norm
+    pooled = c.global_pool in ("token", "token_avg")
+    mlp = (c.mlp_layer == "Mlp" or gated) and _dino_ratio(model) is not None
+    return tokens and pooled and mlp and bool(c.init_values)
 
 
 def _dino_ratio(model: VisionTransformer) -> int | None:
