@@ -81,6 +81,8 @@ def made(name: str, given: dict[str, Any]) -> tuple[Any, Any] | str:
     """Both models with the same parameters, or who refused."""
     try:
         ours = create_model(name, **given).eval()
+        with no_grad():
+            ours(np.zeros((1, ours.in_chans, *ours.config.image), np.float32))
     except (ValueError, TypeError) as error:
         assert str(error), "a refusal says why"
         ours = None
