@@ -50,7 +50,6 @@ class Config:
     derived: ClassVar[tuple[str, ...]] = ()  # fields of a subclass that are none of its arguments
     blocks: ClassVar[tuple[str, ...]] = BLOCKS
     pools: ClassVar[tuple[str, ...]] = POOLS
-    flags: ClassVar[tuple[str, ...]] = FLAGS
     rates: ClassVar[tuple[str, ...]] = RATES
 
     img_size: int | tuple[int, int] = 224
@@ -97,7 +96,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
-        for name in self.flags:
+        for name in FLAGS:
             object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
         object.__setattr__(self, "fc_norm", checks.optional(checks.flag, "fc_norm", self.fc_norm))
         for name in ("img_size", "patch_size"):

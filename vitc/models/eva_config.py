@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vitc import checks
-from vitc.models.config import FLAGS, Config
+from vitc.models.config import Config
 
 ROPE_TYPES = ("cat", "dinov3", "mixed")
 ATTENTION_TYPES = ("eva", "rope")
@@ -26,11 +26,6 @@ class EvaConfig(Config):
         *("reg_tokens", "pos_embed", "pre_norm", "final_norm", "fc_norm", "pool_include_prefix"),
         *("scale_attn_norm", "scale_mlp_norm", "mlp_layer", "act_layer", "block_fn", "attn_layer"),
         *("proj_bias", "embed_norm_layer", "weight_init", "fix_init"),
-    )
-    flags: ClassVar[tuple[str, ...]] = (
-        *FLAGS,
-        *("qkv_fused", "swiglu_mlp", "scale_mlp", "scale_attn_inner", "use_abs_pos_emb"),
-        *("use_rot_pos_emb", "rope_rotate_half", "use_post_norm", "use_pre_transformer_norm"),
     )
     blocks: ClassVar[tuple[str, ...]] = ("EvaBlock", "EvaBlockPostNorm")
     pools: ClassVar[tuple[str, ...]] = ("", "token", "avg", "max", "avgmax", "map")
