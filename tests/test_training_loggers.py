@@ -216,7 +216,7 @@ def test_a_resumed_run_goes_on_in_mlflow(tmp_path: Path, mlflow) -> None:
     cut = fit(tmp_path, MLFlowLogger(save_dir=tmp_path), LambdaCallback(on_train_epoch_end=stops))
     path = cut.checkpoint_callback.best_model_path
     on = fit(tmp_path, MLFlowLogger(save_dir=tmp_path), epochs=3, ckpt_path=path)
-    assert mlflow["run0"]["status"] == "FINISHED" and mlflow["run0"]["metrics"][-1][2] == 9
+    assert mlflow["run0"]["status"] == "FINISHED" and mlflow["run0"]["metrics"][-1][2] == 8
     assert mlflow["run1"]["status"] == "deleted", (
         "made for the folder of checkpoints, then not used"
     )
@@ -253,7 +253,7 @@ def test_a_run_is_logged_to_wandb(tmp_path: Path, wandb) -> None:
     best = Path(run.checkpoint_callback.best_model_path)
     assert best.parent == tmp_path / "cells" / "id0" / "checkpoints" and best.exists()
     assert not logged.finished
-    run.test(classifier(), Batches(1), verbose=False)
+    run.validate(classifier(), Batches(1), verbose=False)
     logger.log_metrics({"final": 1.0})
     assert logged.rows[-1] == {"final": 1.0}
 

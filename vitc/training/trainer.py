@@ -324,6 +324,7 @@ class Trainer(Attributes):
         self._module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         self._join_callbacks(module)
+        outcome = "failed"  # as loggers call it
         try:
             self._set_up()
             with self.run.prepared(model for _, model in module.named_models()):
@@ -331,12 +332,13 @@ class Trainer(Attributes):
             self.writer.wait()
             self._tear_down()
             self.state.status = "interrupted" if self.interrupted else "finished"
+            outcome = "interrupted" if self.interrupted else "success"
         except BaseException as error:
             self.state.status = "interrupted"
             self._tell_of(error, module)
             raise
         finally:
-            self._close()
+            self._close(outcome)
 
     def _set_up(self) -> None:
         for callback in self.callbacks:
@@ -362,15 +364,14 @@ class Trainer(Attributes):
         self._of_module = [c for c in self.callbacks if c not in own]
         self._displaced = [c for c in own if c not in self.callbacks]
 
-    def _close(self) -> None:
+    def _close(self, outcome: str) -> None:
         self.writer.close()
         if self.profiler is not None:
             self.profiler.release()
             print(self.profiler.summary())
-        outcomes = {"finished": "success", "interrupted": "interrupted"}
         for logger in self.loggers:
             if hasattr(logger, "finalize"):
-                logger.finalize(outcomes.get(self.state.status, "failed"))
+                logger.finalize(outcome)
 
     def _tell_of(self, error: BaseException, module: Module) -> None:
         """Calls `on_exception`; what that raises becomes a note of the user's exception."""
