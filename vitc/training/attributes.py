@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vitc.errors import nearest, shown
+from vitc.training import rows
 from vitc.training.settings import PARTS, Settings
 
 if TYPE_CHECKING:
     from vitc.optim import Optimizer
-    from vitc.training.callbacks import EarlyStopping, ModelCheckpoint
+    from vitc.training.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
     from vitc.training.feed import Feed
     from vitc.training.hooks import Callback
     from vitc.training.module import Module
     from vitc.training.run import Run
     from vitc.training.schedule import Schedules, Scheduling
     from vitc.training.state import State
+    from vitc.training.trainer import Trainer
 
 
 class Attributes(Settings):
@@ -31,6 +33,8 @@ class Attributes(Settings):
     sanity_checking: bool
     training: bool
     is_last_batch: bool
+    logged: dict[str, float]
+    shown: dict[str, float]
     val_feeds: list[Feed]
     _module: Module | None
     _optimizer: Optimizer | None
@@ -79,12 +83,19 @@ class Attributes(Settings):
 
     @property
     def val_dataloaders(self) -> Any:
-        """The loader that is validated, tested or predicted with, or a list of several; None
-        without one."""
-        found = [feed.loader for feed in self.val_feeds]
-        return found if len(found) > 1 else next(iter(found), None)
+        """The loader that is validated with, or a list of several; None without one."""
+        return _one_or_all([feed.loader for feed in self._feeds_of("fit", "validate")])
 
-    test_dataloaders = predict_dataloaders = val_dataloaders
+    @property
+    def test_dataloaders(self) -> Any:
+        return _one_or_all([feed.loader for feed in self._feeds_of("test")])
+
+    @property
+    def predict_dataloaders(self) -> Any:
+        return _one_or_all([feed.loader for feed in self._feeds_of("predict")])
+
+    def _feeds_of(self, *stages: str) -> list[Feed]:
+        return self.val_feeds if self.state.fn in stages else []
 
     @property
     def logger(self) -> Any:
@@ -112,10 +123,35 @@ class Attributes(Settings):
         return next(iter(self.early_stopping_callbacks), None)
 
     @property
+    def progress_bar_callback(self) -> ProgressBar | None:
+        from vitc.training.callbacks import ProgressBar
+
+        return next((c for c in self.callbacks if isinstance(c, ProgressBar)), None)
+
+    @property
     def log_dir(self) -> Path:
         """Where this run writes: the first logger's directory, else default_root_dir."""
         places = [logger.log_dir for logger in self.loggers if hasattr(logger, "log_dir")]
         return Path(places[0]) if places else self.default_root_dir
+
+    # ------------------------------------------------------------------------------- metrics
+
+    @property
+    def callback_metrics(self) -> dict[str, float]:
+        """What callbacks may monitor: all that was logged, by its name."""
+        rows.refresh(cast("Trainer", self))
+        return self.state.metrics
+
+    @property
+    def logged_metrics(self) -> dict[str, float]:
+        """What the loggers get; steps in between, whose values they do not, are in it too."""
+        rows.refresh(cast("Trainer", self))
+        return self.logged
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        rows.refresh(cast("Trainer", self))
+        return self.shown
 
     # ------------------------------------------------------------------------------- its place
 
@@ -138,7 +174,9 @@ class Attributes(Settings):
 
     @property
     def validating(self) -> bool:
-        return self.stage == "validate" or (self.fitting and not self.training)
+        """Not in a sanity check."""
+        fit = self.fitting and not self.training and not self.sanity_checking
+        return self.stage == "validate" or fit
 
     @property
     def testing(self) -> bool:
@@ -150,7 +188,7 @@ class Attributes(Settings):
 
     @property
     def evaluating(self) -> bool:
-        return self.validating or self.testing
+        return self.validating or self.testing or self.sanity_checking
 
     # ------------------------------------------------------------------------------- sizes
 
@@ -162,10 +200,22 @@ class Attributes(Settings):
 
     @property
     def num_val_batches(self) -> list[int | None]:
-        """Batches of each loader that is validated, tested or predicted with."""
-        return [feed.count for feed in self.val_feeds]
+        """Batches of each loader that is validated with; None for one that does not say."""
+        return [feed.count for feed in self._feeds_of("fit", "validate")]
 
-    num_test_batches = num_predict_batches = num_val_batches
+    @property
+    def num_sanity_val_batches(self) -> list[int | None]:
+        most = self.num_sanity_val_steps
+        counts = [feed.count for feed in self._feeds_of("fit")]
+        return counts if most < 0 else [most if n is None else min(most, n) for n in counts]
+
+    @property
+    def num_test_batches(self) -> list[int | None]:
+        return [feed.count for feed in self._feeds_of("test")]
+
+    @property
+    def num_predict_batches(self) -> list[int | None]:
+        return [feed.count for feed in self._feeds_of("predict")]
 
     @property
     def window_batches(self) -> int:
@@ -186,8 +236,13 @@ class Attributes(Settings):
 
     @property
     def precision(self) -> str:
-        """What the models compute in: "float32", "bf16" or "float64"."""
-        return self.run.precision
+        """In which the models compute: "32-true", "bf16-mixed" or "64-true"."""
+        return {"float32": "32-true", "bf16": "bf16-mixed"}.get(self.run.precision, "64-true")
+
+    @property
+    def device_ids(self) -> list[int]:
+        """Of the shards of a step on one node."""
+        return list(range(self.num_devices))
 
     @property
     def is_global_zero(self) -> bool:
@@ -201,12 +256,19 @@ class Attributes(Settings):
     def local_rank(self) -> int:
         return self.run.local_rank
 
+    node_rank = local_rank
+
     if not TYPE_CHECKING:  # to which names that are not known stay faults
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("limit_") and name[6:].removesuffix("_batches") in PARTS:
-                return self.limits[name[6:].removesuffix("_batches")]
+                limit = self.limits[name[6:].removesuffix("_batches")]
+                return 1.0 if limit is None else limit
             known = [n for n in dir(self) if not n.startswith("_")]
             raise AttributeError(
                 f"a Trainer has no attribute {shown(name)}; {nearest(name, known)}"
             )
+
+
+def _one_or_all(found: list[Any]) -> Any:
+    return found if len(found) > 1 else next(iter(found), None)

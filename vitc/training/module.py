@@ -44,6 +44,7 @@ class Module(WithHyperParameters, ModuleHooks):
 
     trainer: "Trainer | None" = None
     training = True
+    automatic_optimization = True
     example_input_array: Any = None
 
     # ------------------------------------------------------------------------------- to override
@@ -241,6 +242,27 @@ class Module(WithHyperParameters, ModuleHooks):
     def children(self) -> Iterator["Model | Module"]:
         """Models and modules among the attributes."""
         return (child for _, child in self._children())
+
+    def to_onnx(
+        self, file_path: str | PathLike[str], input_sample: Any = None, **options: Any
+    ) -> None:
+        """Writes its model to an ONNX file. input_sample: a batch, or `example_input_array`;
+        options: those of `vitc.onnx.export`.
+
+        Raises `ValueError` without a batch, or unless there is one model.
+        """
+        from vitc.onnx import export
+
+        sample = self.example_input_array if input_sample is None else input_sample
+        if sample is None:
+            raise ValueError("to_onnx() needs input_sample, or example_input_array of the module")
+        names = [name for name, _ in self.named_models()]
+        if len(names) != 1:
+            raise ValueError(
+                f"to_onnx() writes one model, there are {', '.join(names) or 'none'}: use "
+                "vitc.onnx.export(module.<name>, ...)"
+            )
+        export(dict(self.named_models())[names[0]], sample, file_path, **options)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets all gradients."""

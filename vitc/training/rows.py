@@ -72,13 +72,31 @@ def current_results(trainer: Trainer) -> Results:
 
 def publish_step(trainer: Trainer) -> None:
     """Shows what the last training step logged, and writes it every log_every_n_steps."""
-    results = trainer.state.results
-    trainer.state.metrics |= results.callback_metrics(epoch=False)
-    trainer.progress_bar_metrics |= results.step_metrics(prog_bar=True)
-    logged = results.step_metrics(logger=True)
-    trainer.logged_metrics |= logged
+    _collect(trainer, trainer.state.results, epoch=False)
     if logs_now(trainer):
-        write(trainer, logged)
+        write(trainer, trainer.state.results.step_metrics(logger=True))
+
+
+def _collect(trainer: Trainer, results: Results, *, epoch: bool) -> None:
+    """Gives what a step or an epoch has logged to those who read it of the trainer."""
+    of = results.epoch_metrics if epoch else results.step_metrics
+    trainer.state.metrics |= results.callback_metrics(epoch=epoch)
+    trainer.shown |= of(prog_bar=True)
+    trainer.logged |= of(logger=True)
+
+
+def refresh(trainer: Trainer) -> None:
+    """The same in a hook, before the step or the epoch is published: what is known by now."""
+    results = current_results(trainer)
+    if trainer.sanity_checking:
+        return
+    if trainer.hook.endswith("_epoch_end"):
+        results.compute(reset=False)
+        _collect(trainer, results, epoch=True)
+    elif trainer.training:
+        _collect(trainer, results, epoch=False)
+    else:
+        trainer.logged |= results.step_metrics(logger=True, loader=trainer.dataloader_idx)
 
 
 def logs_now(trainer: Trainer) -> bool:
@@ -99,7 +117,7 @@ def publish_evaluation_step(trainer: Trainer, loader: int) -> None:
     if trainer.sanity_checking:
         return
     logged = trainer.evaluated.step_metrics(logger=True, loader=trainer.dataloader_idx)
-    trainer.logged_metrics |= logged
+    trainer.logged |= logged
     write(trainer, logged, trainer.state.see(loader))
 
 
@@ -110,11 +128,8 @@ def publish_epoch(trainer: Trainer) -> None:
     results.compute(reset=not (trainer.training and trainer.state.cut))
     if trainer.sanity_checking:
         return
-    trainer.state.metrics |= results.callback_metrics(epoch=True)
-    trainer.progress_bar_metrics |= results.epoch_metrics(prog_bar=True)
-    logged = results.epoch_metrics(logger=True)
-    trainer.logged_metrics |= logged
-    write(trainer, logged)
+    _collect(trainer, results, epoch=True)
+    write(trainer, results.epoch_metrics(logger=True))
 
 
 def write(trainer: Trainer, metrics: Mapping[str, float], step: int | None = None) -> None:

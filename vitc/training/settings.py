@@ -182,7 +182,7 @@ class Settings:
     max_steps: int = -1
     min_steps: int | None = None
     overfit_batches: int | float = 0
-    val_check_interval: int | float | None = None
+    val_check_interval: int | float = 1.0
     check_val_every_n_epoch: int | None = 1
     num_sanity_val_steps: int = 2
     log_every_n_steps: int = 50
@@ -199,6 +199,7 @@ class Settings:
 
 PARTS = ("train", "val", "test", "predict")
 _IF_NONE = {  # what None stands for
+    "val_check_interval": 1.0,
     "num_sanity_val_steps": 2,
     "log_every_n_steps": 50,
     "enable_model_summary": True,

@@ -127,7 +127,7 @@ class Trainer(Attributes):
         self._of_module: list[Callback] = []  # callbacks that came with it
         self._displaced: list[Callback] = []  # whose place these took
         self._has_fitted = False
-        self._reset("fit")
+        self._reset("")
 
     def _reset(self, stage: str, state: State | None = None) -> None:
         """The state of a run before it starts; state: where one that only looks begins."""
@@ -142,20 +142,15 @@ class Trainer(Attributes):
         self.ckpt_path: Path | None = None
         self.run_id = uuid4().hex  # by which a run knows its checkpoints again
         self.evaluated = Results()  # of the validation or test
-        self.logged_metrics: dict[str, float] = {}
-        self.progress_bar_metrics: dict[str, float] = {}
+        self.logged: dict[str, float] = {}
+        self.shown: dict[str, float] = {}  # by the progress bar
         self.batch_size = 0
         self.dataloader_idx: int | None = None  # where a stage has several loaders
         self.is_last_batch = False
-        self.training = stage == "fit"
+        self.training = False
         self.sanity_checking = self.should_stop = self.interrupted = self.resumed = False
         self.hook = ""  # that runs
         self._signal = 0  # by which it was interrupted
-
-    @property
-    def callback_metrics(self) -> dict[str, float]:
-        """What callbacks may monitor: all that was logged, by its name."""
-        return self.state.metrics
 
     # ------------------------------------------------------------------------------- running
 
@@ -180,6 +175,7 @@ class Trainer(Attributes):
         returns, and `interrupted` is True.
         """
         self._reset("fit")
+        self.training = True
         self._renew_loggers()
         with self._stage("fit", model, train_dataloaders, datamodule):
             self._train_feed = self._feed("train", train_dataloaders)
@@ -281,7 +277,9 @@ class Trainer(Attributes):
     ) -> Iterator[None]:
         """A stage that trains nothing."""
         model, path = self._fitted(model, ckpt_path)
+        fitted = (self._optimizer, self.schedules) if model is self._module else None
         self._reset(stage, State(epoch=self.state.epoch, step=self.state.step))
+        self._optimizer, self.schedules = fitted or (None, Schedules())
         with self._stage(stage, model, dataloaders, datamodule):
             self.val_feeds = self._feeds(part, dataloaders)
             if path is not None:
@@ -365,6 +363,7 @@ class Trainer(Attributes):
         self._displaced = [c for c in own if c not in self.callbacks]
 
     def _close(self, outcome: str) -> None:
+        self.stage, self.training = "", False
         self.writer.close()
         if self.profiler is not None:
             self.profiler.release()
@@ -441,7 +440,8 @@ class Trainer(Attributes):
         batch = self._transfer("on_before_batch_transfer", batch, index)
         batch = self._transfer("transfer_batch_to_device", batch, "cpu", index)
         batch = self._transfer("on_after_batch_transfer", batch, index)
-        self.is_last_batch = last
+        if self.training:
+            self.is_last_batch = last
         self.measure(batch)
         return batch
 

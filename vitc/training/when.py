@@ -35,7 +35,7 @@ def validation_due(trainer: Trainer, last: bool) -> bool:
         return False
     state, shards = trainer.state, trainer.world_size
     done, total = -(-state.batch // shards), trainer.num_training_batches
-    interval = 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
+    interval = trainer.val_check_interval
     if isinstance(interval, float) and total is None:
         return last
     every = interval if isinstance(interval, int) else max(int((total or 0) * interval), 1)
@@ -60,7 +60,7 @@ def validation_follows(trainer: Trainer) -> bool:
 
 
 def validates_once_per_epoch(trainer: Trainer) -> bool:
-    return trainer.val_check_interval in (None, 1.0) and trainer.check_val_every_n_epoch == 1
+    return trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
 
 
 def all_steps(trainer: Trainer) -> int | None:

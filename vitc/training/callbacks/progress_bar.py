@@ -68,7 +68,13 @@ class ProgressBar(Callback):
         self._begin("Testing", sum(feed.count or 0 for feed in trainer.val_feeds) or None, 0, True)
 
     def on_test_batch_end(
-        self, trainer: Trainer, module: Module, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        module: Module,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if self._open:
             self.advance(1, "")

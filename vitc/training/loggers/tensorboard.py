@@ -51,9 +51,10 @@ class TensorBoardLogger(Versioned):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """step: by default the one that was logged last."""
-        self._step = self._step if step is None else step
+        at = self._step if step is None else step
+        self._step = max(self._step, at)  # validations count batches of their own
         for name, value in metrics.items():
-            self.experiment.add_scalar(name, value, self._step)
+            self.experiment.add_scalar(name, value, at)
 
     def save(self) -> None:
         if self._writer is not None:
