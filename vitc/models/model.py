@@ -479,7 +479,10 @@ def word(place: Any) -> str:
     """A device or dtype, or its name, as a word, whatever library it is of; "" for None."""
     if place is None:
         return ""
-    if isinstance(place, type):
-        return place.__name__
-    named = isinstance(place, str | np.dtype) or type(place).__name__ in ("device", "dtype")
-    return (str(place) if named else shown(place)).removeprefix("torch.")
+    if isinstance(place, str):
+        return str.__str__(place).removeprefix("torch.")
+    kind = type(place)
+    of_torch = kind.__module__ == "torch" and kind.__name__ in ("device", "dtype")
+    if of_torch or isinstance(place, np.dtype):
+        return str(place).removeprefix("torch.")
+    return place.__name__ if isinstance(place, type) else shown(place)
