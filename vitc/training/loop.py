@@ -82,26 +82,15 @@ def stop(run: Trainer, last: bool, validated: bool) -> None:
 def train_batch(run: Trainer, batch: Any, index: int) -> Any:
     """The gradients of one batch, in parts of `micro_batch` samples if memory asks for it. Returns
     what callbacks get: a dict with the loss."""
-    state, count, size = run.state, run.batch_size, run.micro_batch
-    if size is None or size >= count:
-        outputs = run.step("training", batch, index)
-        zero_grad(run)
-        backward(run, outputs, batch)
-        return micro.as_dict(outputs)
-    found, left_out, skipped, bad = [], state.left_out, state.skipped, False
-    with state.results.merged():
-        for start, part in micro.parts(batch, count, size):
-            state.skipped = skipped  # batches are counted, not parts
-            clock.begin(state.step, row=state.rows + start)
-            run.measure(part)
+    found: list[Any] = []
+    with micro.one_batch(run, batch) as parts:
+        for row, part in parts:
+            clock.begin(run.state.step, row=run.state.rows + row)
             found.append(run.step("training", part, index))
-            if start == 0:
+            if row == 0:
                 zero_grad(run)
             backward(run, found[-1], part)
-            bad |= state.left_out > left_out
-    run.measure(batch)
-    state.left_out, state.skipped = left_out + bad, skipped + bad
-    return micro.merged([micro.as_dict(outputs) for outputs in found])
+    return micro.merged(found)
 
 
 def zero_grad(run: Trainer) -> None:

@@ -8,6 +8,7 @@ sum over samples. Where that is not so, the batch is cut only if the user says h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,18 +42,36 @@ def _is_array(x: Any) -> bool:
     return hasattr(x, "shape") and np.ndim(x) > 0
 
 
-def as_dict(outputs: Any) -> Any:
-    """What a training step returned as callbacks get it: a dict with "loss", or None."""
-    return {"loss": outputs} if isinstance(outputs, Loss) else outputs
+@contextmanager
+def one_batch(trainer: Trainer, batch: Any) -> Iterator[Iterator[tuple[int, Any]]]:
+    """The parts of a batch, which is one when they are done: in what is logged, and in the count of
+    batches that are left out."""
+    state, count = trainer.state, trainer.batch_size
+    size, left_out, skipped = trainer.micro_batch or count, state.left_out, state.skipped
+
+    def taken() -> Iterator[tuple[int, Any]]:
+        for row, part in parts(batch, count, size) if size < count else [(0, batch)]:
+            state.skipped = skipped
+            trainer.measure(part)
+            yield row, part
+
+    with state.results.merged():
+        yield taken()
+    trainer.measure(batch)
+    bad = state.left_out > left_out
+    state.left_out, state.skipped = left_out + bad, skipped + bad
 
 
 def merged(outputs: list[Any]) -> Any:
-    """The same of the whole batch: the last part's, with the loss of all."""
-    known = [part["loss"] for part in outputs if part is not None and part["loss"] is not None]
-    if not known:
-        return outputs[-1]
+    """What a training step returned, as callbacks get it: a dict with "loss", or None; of several
+    parts the last one's, with the loss of all."""
+    dicts = [{"loss": part} if isinstance(part, Loss) else part for part in outputs]
+    losses = [part.get("loss") for part in dicts if part is not None]
+    known = [loss for loss in losses if loss is not None]
+    if len(dicts) == 1 or not known:
+        return dicts[-1]
     whole = Loss(sum(loss.value for loss in known), sum(loss.weight for loss in known))
-    return {**(outputs[-1] or {}), "loss": whole}
+    return {**(dicts[-1] or {}), "loss": whole}
 
 
 def check_cut(trainer: Trainer, loss: Loss) -> None:
