@@ -325,7 +325,6 @@ PARTS_OF_MODULE = [
     "train",
     "state_dict",
     "load_state_dict",
-    "to_onnx",
     "requires_grad_",
     "log",
     "log_dict",

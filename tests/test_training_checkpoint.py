@@ -10,10 +10,12 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import vitc
 from oracle import relative, timm
 from training_kit import ARGUMENTS, SIZE, Batches, classifier, digest, trainer
 from vitc.runtime import machine
@@ -549,3 +551,24 @@ def test_the_best_weights_are_back_at_the_end(tmp_path: Path, averages: bool, ca
     for odd in ({}, {"monitor": "score", "save_top_k": 0}):
         with pytest.raises(ValueError, match="restore_best_weights needs a monitor"):
             ModelCheckpoint(restore_best_weights=True, **odd)
+
+
+def test_rows_of_validation_steps_go_on_counting(tmp_path: Path) -> None:
+    """A run that is resumed after its first epoch writes what it would have written."""
+
+    class Net(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            self.log("seen", float(batch_idx), on_step=True, on_epoch=True)
+
+    def rows(path: Path, ckpt_path: Path | None = None) -> list[str]:
+        vitc.seed_everything(0)
+        module = Net("test_vit", class_names=["a", "b", "c"], **ARGUMENTS)
+        every = ModelCheckpoint(tmp_path / "kept", "{epoch}", save_top_k=-1)
+        run = trainer(path, max_epochs=2, callbacks=every)
+        run.fit(module, Batches(2), [Batches(3), Batches(2)], ckpt_path=ckpt_path)
+        return (run.log_dir / "metrics.csv").read_text().splitlines()
+
+    whole = rows(tmp_path)
+    assert rows(tmp_path, tmp_path / "kept" / "epoch=0.ckpt") == whole
+    column = whole[0].split(",").index("step")
+    assert {row.split(",")[column] for row in whole[1:]} == set("012345")

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from vitc.errors import shown
+
 _NO_BATCH = "gave no batch: it is empty, or shorter than one batch"
 Limit = int | float | None
 """So many batches, such a share of the loader, or all of it."""
@@ -31,7 +33,7 @@ class Feed:
         fixed: bool = False,
         again: bool = False,
     ) -> None:
-        if not isinstance(loader, Iterable):
+        if not isinstance(loader, Iterable) or isinstance(loader, str | bytes):
             raise TypeError(f"the {what} loader is a {type(loader).__name__}, expected batches")
         if again and isinstance(loader, Iterator):
             raise TypeError(
@@ -95,10 +97,17 @@ class Feed:
 
 def as_loaders(given: Any) -> list[Any]:
     """The loaders in a list, tuple or dict of them, or the one that is given. A list of batches is
-    one loader, too."""
+    one loader, too, and an empty one none. Raises `TypeError` for a list of both."""
     found = list(given.values()) if isinstance(given, Mapping) else given
-    several = isinstance(found, list | tuple) and len(found) > 0
-    return list(found) if several and all(hasattr(x, "batch_size") for x in found) else [given]
+    if not isinstance(found, list | tuple):
+        return [given]
+    are_loaders = [hasattr(x, "batch_size") for x in found]
+    if not any(are_loaders):
+        return [given] if are_loaders else []
+    if not all(are_loaders):
+        strange = found[are_loaders.index(False)]
+        raise TypeError(f"the loaders hold {shown(strange)}, which has no batch_size")
+    return list(found)
 
 
 def count_samples(batch: Any) -> int:

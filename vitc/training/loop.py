@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vitc.errors import nearest
 from vitc.tape import Loss, clock, close_window, no_grad
 from vitc.training import micro, nonfinite, rows, when
 from vitc.training.feed import Feed
@@ -103,7 +104,10 @@ def zero_grad(run: Trainer) -> None:
 def backward(run: Trainer, outputs: Any, batch: Any) -> None:
     """Adds the gradients of what a training step returned. None skips the batch; a loss of weight
     0, of samples that are all ignored, adds nothing."""
-    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    if isinstance(outputs, dict) and "loss" not in outputs:
+        names = nearest("loss", map(str, outputs)) if outputs else "it is empty"
+        raise ValueError(f'training_step() returned a dict without "loss"; {names}')
+    loss = outputs["loss"] if isinstance(outputs, dict) else outputs
     if loss is None:
         return
     if not isinstance(loss, Loss):

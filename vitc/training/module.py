@@ -243,27 +243,6 @@ class Module(WithHyperParameters, ModuleHooks):
         """Models and modules among the attributes."""
         return (child for _, child in self._children())
 
-    def to_onnx(
-        self, file_path: str | PathLike[str], input_sample: Any = None, **options: Any
-    ) -> None:
-        """Writes its model to an ONNX file. input_sample: a batch, or `example_input_array`;
-        options: those of `vitc.onnx.export`.
-
-        Raises `ValueError` without a batch, or unless there is one model.
-        """
-        from vitc.onnx import export
-
-        sample = self.example_input_array if input_sample is None else input_sample
-        if sample is None:
-            raise ValueError("to_onnx() needs input_sample, or example_input_array of the module")
-        names = [name for name, _ in self.named_models()]
-        if len(names) != 1:
-            raise ValueError(
-                f"to_onnx() writes one model, there are {', '.join(names) or 'none'}: use "
-                "vitc.onnx.export(module.<name>, ...)"
-            )
-        export(dict(self.named_models())[names[0]], sample, file_path, **options)
-
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets all gradients."""
         for model in dict(self.named_models()).values():
@@ -324,7 +303,9 @@ class Module(WithHyperParameters, ModuleHooks):
         )
 
     def log_dict(self, dictionary: Mapping[str, Any], **options: Any) -> None:
-        """`log` for each item."""
+        """`log` for each item. Raises `TypeError` for anything but a mapping."""
+        if not isinstance(dictionary, Mapping):
+            raise TypeError(f"log_dict() got {shown(dictionary)}, expected names and values")
         for name, value in dictionary.items():
             self.log(name, value, **options)
 
@@ -337,10 +318,18 @@ class Module(WithHyperParameters, ModuleHooks):
     if not TYPE_CHECKING:  # to which names that are not known stay faults
 
         def __getattr__(self, name: str) -> Any:
+            if "_hparams" not in vars(self):
+                raise AttributeError(
+                    f"{type(self).__name__}.__init__() has not called super().__init__()"
+                )
             known = [n for n in (*vars(self), *dir(type(self))) if not n.startswith("_")]
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {shown(name)}; {nearest(name, known)}"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are without the trainer."""
+        return {name: value for name, value in vars(self).items() if name != "trainer"}
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {child!r}" for name, child in self._children()]

@@ -137,7 +137,7 @@ class Results:
             raise ValueError(
                 f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
             )
-        if isinstance(value, Metric):
+        if isinstance(value, Metric) and not isinstance(value, type):
             self._objects[key], self._attributes[key] = value, attribute
             value = getattr(value, "_forward_cache", None)
             if value is None:  # updated without a value of this batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from vitc import checks
 from vitc.errors import shown
 from vitc.training.hooks import HOOKS, Logs
 from vitc.training.results import NUMBERED, Entry, Metric, Results, reduction
@@ -34,6 +35,11 @@ def log(
         return
     if not isinstance(name, str):
         raise TypeError(f"log() got the name {shown(name)}, expected a string")
+    for what, flag in (("on_step", on_step), ("on_epoch", on_epoch), ("prog_bar", prog_bar)):
+        if flag is not None:
+            checks.flag(what, flag)
+    if batch_size is not None:
+        checks.number("batch_size", batch_size, 0)
     hook, logs = trainer.hook, _allowed(trainer.hook)
     on_step = logs.on_step if on_step is None else on_step
     on_epoch = logs.on_epoch if on_epoch is None else on_epoch

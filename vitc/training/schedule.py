@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
+_RETURNED = ("optimizer", "lr_scheduler", "monitor")
+
 
 class Scheduling:
     """A schedule, and when it is asked.
@@ -135,6 +137,11 @@ def read_configuration(returned: Any) -> tuple[Optimizer, Schedules]:
     monitor = None
     if isinstance(returned, Mapping) and "optimizer" in returned:
         monitor = returned.get("monitor")
+        for key in returned:
+            if key not in _RETURNED:
+                raise ValueError(
+                    f"configure_optimizers() returned {shown(key)}; {nearest(key, _RETURNED)}"
+                )
         returned, schedule = returned["optimizer"], returned.get("lr_scheduler")
     elif isinstance(returned, tuple | list) and 1 <= len(returned) <= 2:
         returned, schedule = returned if len(returned) == 2 else (returned[0], None)
@@ -147,7 +154,13 @@ def read_configuration(returned: Any) -> tuple[Optimizer, Schedules]:
             "vitc.optim, or one with a schedule"
         )
     several = schedule if isinstance(schedule, tuple | list) else [schedule]
-    return optimizer, Schedules([_scheduling(s, monitor) for s in several if s is not None])
+    configs = [_scheduling(s, monitor) for s in several if s is not None]
+    for config in configs:
+        if getattr(config.scheduler, "optimizer", optimizer) is not optimizer:
+            raise ValueError(
+                f"{config.kind} moves the rate of another optimizer than the one that is returned"
+            )
+    return optimizer, Schedules(configs)
 
 
 def _scheduling(schedule: Any, monitor: str | None) -> Scheduling:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from vitc import checks
 from vitc.errors import nearest, shown
 from vitc.optim.clipping import MODES
-from vitc.training.hooks import Callback, overrides
+from vitc.training.hooks import Callback, DataHooks, ModuleHooks, overrides
 
 if TYPE_CHECKING:
-    from vitc.training.module import Module
     from vitc.training.trainer import Trainer
 
 Check = Callable[[str, Any], Any]
@@ -261,10 +260,31 @@ def check_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:
             notice(f"{name} has no effect: {_WITHOUT_MEANING[name]}")
 
 
+def check_stage(
+    trainer: Trainer, stage: str, module: Any, loaders: Any, datamodule: Any, ckpt_path: Any
+) -> None:
+    """Raises before anything of a stage has begun: `RuntimeError` in another stage, `TypeError` and
+    `ValueError` for arguments that are not what they should be."""
+    if trainer.stage:
+        raise RuntimeError(
+            f"{stage}() was called in {trainer.hook}(), while {trainer.stage}() runs: a Trainer "
+            "does one thing at a time, use another one"
+        )
+    if not isinstance(module, ModuleHooks):
+        raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
+    check_module(module, stage)
+    if not isinstance(datamodule, DataHooks | None):
+        raise TypeError(f"datamodule is {shown(datamodule)}, expected a vitc.LightningDataModule")
+    if datamodule is not None and loaders is not None:
+        raise ValueError(f"{stage}() got loaders and a datamodule: which of them?")
+    if not isinstance(ckpt_path, str | PathLike | None):
+        raise TypeError(f"ckpt_path is {shown(ckpt_path)}, expected a path, 'last' or 'best'")
+
+
 _NEEDED = {"fit": "training_step", "validate": "validation_step", "test": "test_step"}
 
 
-def check_module(module: Module, stage: str) -> None:
+def check_module(module: ModuleHooks, stage: str) -> None:
     """Raises `TypeError` for a module that counts on methods which are not called here, or lacks
     the one that a stage is about."""
     for name, instead in _NOT_CALLED.items():

@@ -174,6 +174,8 @@ class Trainer(Attributes):
         from; then it raises `KeyboardInterrupt`, or `SystemExit` with status 143. In a notebook it
         returns, and `interrupted` is True.
         """
+        given = val_dataloaders if train_dataloaders is None else train_dataloaders
+        settings.check_stage(self, "fit", model, given, datamodule, ckpt_path)
         self._reset("fit")
         self.training = True
         self._renew_loggers()
@@ -276,6 +278,8 @@ class Trainer(Attributes):
         datamodule: DataModule | None,
     ) -> Iterator[None]:
         """A stage that trains nothing."""
+        used = self._module if model is None else model
+        settings.check_stage(self, stage, used, dataloaders, datamodule, ckpt_path)
         model, path = self._fitted(model, ckpt_path)
         fitted = (self._optimizer, self.schedules) if model is self._module else None
         self._reset(stage, State(epoch=self.state.epoch, step=self.state.step))
@@ -314,16 +318,11 @@ class Trainer(Attributes):
     ) -> Iterator[None]:
         """What surrounds every stage: set up, tear down, signals, and what becomes of
         exceptions."""
-        if not isinstance(module, Module):
-            raise TypeError(f"expected a vitc.LightningModule, got {type(module).__name__}")
-        settings.check_module(module, stage)
-        if datamodule is not None and loaders is not None:
-            raise ValueError(f"{stage}() got loaders and a datamodule: which of them?")
         self._module, module.trainer = module, self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
-        self._join_callbacks(module)
         outcome = "failed"  # as loggers call it
         try:
+            self._join_callbacks(module)
             self._set_up()
             with self.run.prepared(model for _, model in module.named_models()):
                 yield
@@ -477,6 +476,13 @@ class Trainer(Attributes):
     def _configure(self) -> None:
         returned = self.module.configure_optimizers()
         self._optimizer, self.schedules = read_configuration(returned)
+        tables = {parameter.window for parameter in self.module.parameters()}
+        given = [p for group in self._optimizer.param_groups for p in group["params"]]
+        if tables.isdisjoint(parameter.window for parameter in given):
+            raise ValueError(
+                "the optimizer of configure_optimizers() has no parameter of the module: make it "
+                "with self.parameters()"
+            )
         if self.schedules.need_an_end and self.estimated_stepping_batches is None:
             raise ValueError("a schedule needs an end: set max_epochs or max_steps")
 

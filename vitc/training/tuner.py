@@ -232,6 +232,7 @@ class Tuner:
     def _twin(self, callbacks: list[Callback], steps: int) -> Any:
         """The trainer as it runs a trial of so many steps."""
         twin = copy(self.trainer)
+        twin.stage = ""  # which may run, where a callback makes the trial
         twin.callbacks, twin.loggers, twin.enable_model_summary = callbacks, [], False
         twin.max_epochs, twin.max_steps, twin.fast_dev_run = None, steps, 0
         twin.min_epochs = twin.min_steps = None
