@@ -38,7 +38,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Small, {}, "expected a vitc.LightningModule, got type"),
     (None, dict(train_dataloaders="photos"), "the train loader is a str"),
     (None, dict(val_dataloaders=[loader(Vitc), 7]), "the loaders hold 7"),
-    (None, dict(train_dataloaders=[]), "fit needs a loader"),
+    (None, dict(train_dataloaders=[]), "the train loader gave no batch"),
     (None, dict(train_dataloaders=None, datamodule=loader(Vitc)), "datamodule is"),
     (None, dict(datamodule=vitc.LightningDataModule()), "loaders and a datamodule"),
     (None, dict(ckpt_path=5), "ckpt_path is 5"),

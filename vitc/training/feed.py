@@ -97,13 +97,13 @@ class Feed:
 
 def as_loaders(given: Any) -> list[Any]:
     """The loaders in a list, tuple or dict of them, or the one that is given. A list of batches is
-    one loader, too, and an empty one none. Raises `TypeError` for a list of both."""
+    one loader, too. Raises `TypeError` for a list of both."""
     found = list(given.values()) if isinstance(given, Mapping) else given
     if not isinstance(found, list | tuple):
         return [given]
     are_loaders = [hasattr(x, "batch_size") for x in found]
     if not any(are_loaders):
-        return [given] if are_loaders else []
+        return [given]
     if not all(are_loaders):
         strange = found[are_loaders.index(False)]
         raise TypeError(f"the loaders hold {shown(strange)}, which has no batch_size")

@@ -422,6 +422,8 @@ class Trainer(Attributes):
     def _feeds(self, part: str, given: Any, optional: bool = False) -> list[Feed]:
         """The loaders to evaluate on. optional: there may be none, or none that is looked at."""
         found = self._loaders(part, given)
+        if optional and found == [[]]:
+            return []
         if not found and not optional:
             raise ValueError(
                 f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
