@@ -16,7 +16,7 @@ from vitc import Trainer, seed_everything
 from vitc.cli import common, demo
 from vitc.data import DataLoader
 from vitc.training.hooks import Callback
-from vitc.training.metrics import classification_metrics
+from vitc.training.tools.metrics import classification_metrics
 
 RUNS = (
     ("float32, seed 0", 0, "32"),

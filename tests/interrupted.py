@@ -14,7 +14,7 @@ import numpy as np
 
 import vitc
 from vitc.training import checkpoint
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 
 class Noise:

@@ -27,8 +27,8 @@ import numpy as np
 import vitc
 from vitc.data import DataLoader, Mixup, transforms
 from vitc.training.callbacks import EMA, ModelCheckpoint
-from vitc.training.classifier import Classifier
 from vitc.training.module import Module
+from vitc.training.tools.classifier import Classifier
 
 SIZE, CLASSES = 32, 3
 EPOCHS, IMAGES, BATCH, WINDOW = 3, 18, 4, 2  # 5 batches an epoch, the last of 2 images: 9 steps

@@ -12,7 +12,7 @@ from vitc.data import Box, DataLoader, random
 from vitc.data.timm.mixup import FastCollateMixup, Mixup, mixup_target
 from vitc.tape import clock
 from vitc.training.callbacks import Callback
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 theirs = timm.data.mixup
 CLASSES = 5

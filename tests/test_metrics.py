@@ -17,7 +17,7 @@ from vitc import functional as F
 from vitc import metrics
 from vitc.metrics import UndefinedMetricWarning
 from vitc.tape import Output
-from vitc.training.metrics import classification_metrics
+from vitc.training.tools.metrics import classification_metrics
 
 tm = pytest.importorskip("torchmetrics", reason="an oracle of these tests")
 N, C, L = 300, 4, 3

@@ -12,7 +12,8 @@ from vitc import _vitc
 from vitc import functional as F
 from vitc.runtime import get_num_threads
 from vitc.tape import Loss, clock
-from vitc.training import estimate, micro, outset
+from vitc.training import micro, outset
+from vitc.training.tools import estimate
 
 BATCH, CLASSES = 16, 4
 

@@ -202,7 +202,7 @@ def digits():
 
     from vitc.data import ArrayDataset, DataLoader
     from vitc.data import transforms as T
-    from vitc.training.classifier import Classifier
+    from vitc.training.tools.classifier import Classifier
 
     source = load_digits()
     pixels = (source.images * 255 / 16).astype(np.uint8)

@@ -21,8 +21,8 @@ from vitc.optim import AdamW, cosine
 from vitc.tape import clock
 from vitc.training import checkpoint
 from vitc.training.callbacks import Callback
-from vitc.training.classifier import Classifier
 from vitc.training.loggers import CSVLogger
+from vitc.training.tools.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("fresh_clock")
 
@@ -326,7 +326,7 @@ def test_the_process_does_not_grow_over_500_steps(tmp_path: Path) -> None:
 
 RSS = """
 import resource, sys, numpy as np, vitc
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 def rss():
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * resource.getpagesize()

@@ -30,8 +30,8 @@ from vitc.callbacks import (
 from vitc.loggers import CSVLogger, TensorBoardLogger
 from vitc.tape import clock
 from vitc.training import checkpoint
-from vitc.training.classifier import Classifier
 from vitc.training.state import State
+from vitc.training.tools.classifier import Classifier
 
 pl = pytest.importorskip("pytorch_lightning", reason="the oracle of these tests")
 SCORES = [0.5, 0.4, 0.45, 0.3, 0.31, 0.32, 0.2, math.nan, 0.25, 0.1]

@@ -22,7 +22,7 @@ from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training import checkpoint, folders, snapshot
 from vitc.training.callbacks import EMA, Callback, EarlyStopping, ModelCheckpoint, Timer
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("fresh_clock")
 

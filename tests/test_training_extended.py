@@ -11,7 +11,7 @@ import vitc
 from training_kit import ARGUMENTS, Batches, digest, trainer
 from vitc.callbacks import EMA, EarlyStopping, ModelCheckpoint
 from vitc.tape import clock
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 STEPS = 8
 CASES: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ import vitc
 from training_kit import ARGUMENTS, Batches, digest, trainer
 from vitc.callbacks import EarlyStopping, ModelCheckpoint
 from vitc.tape import clock
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 BATCHES, VALIDATION, EPOCHS = 4, 3, 3
 INTERVALS: dict[str, dict[str, Any]] = {

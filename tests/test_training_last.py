@@ -14,7 +14,7 @@ import vitc
 from training_kit import ARGUMENTS, SIZE, Batches, trainer
 from vitc.callbacks import EarlyStopping, ModelCheckpoint
 from vitc.training import finished
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 ANEW = r'ckpt_path is "last", but .*: starting from the beginning'
 

@@ -12,7 +12,7 @@ import vitc
 from training_kit import ARGUMENTS, SIZE, Batches, trainer
 from vitc.metrics import AUROC, Accuracy
 from vitc.tape import clock
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 
 class Own:

@@ -11,8 +11,8 @@ import pytest
 
 import vitc
 from training_kit import ARGUMENTS, Batches, trainer
-from vitc.training.classifier import Classifier
 from vitc.training.plain import as_json, from_json
+from vitc.training.tools.classifier import Classifier
 
 VALUES: list[Any] = [
     None,

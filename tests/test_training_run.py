@@ -21,8 +21,8 @@ from vitc.data import DataLoader
 from vitc.optim import AdamW, dispatch_clip_grad, set_lr
 from vitc.tape import clock
 from vitc.training.callbacks import Callback, LambdaCallback
-from vitc.training.classifier import Classifier
-from vitc.training.profiler import SimpleProfiler
+from vitc.training.tools.classifier import Classifier
+from vitc.training.tools.profiler import SimpleProfiler
 
 
 @pytest.fixture(autouse=True)

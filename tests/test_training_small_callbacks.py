@@ -15,7 +15,7 @@ from vitc import callbacks
 from vitc.callbacks import GradientAccumulationScheduler, LearningRateFinder, OnExceptionCheckpoint
 from vitc.tape import clock
 from vitc.training import checkpoint
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 # ------------------------------------------------------------------------------- accumulation
 

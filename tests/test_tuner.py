@@ -16,8 +16,8 @@ import oracle  # noqa: F401  torchvision, which Lightning imports, imports after
 import vitc
 from vitc import functional as F
 from vitc.tape import clock
-from vitc.training import estimate as memory
-from vitc.training.tuner import LRFinder
+from vitc.training.tools import estimate as memory
+from vitc.training.tools.tuner import LRFinder
 
 STEPS = 40
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import vitc
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 
 SIZE = 32
 ARGUMENTS = dict(img_size=SIZE, patch_size=8, embed_dim=24, num_heads=3, depth=2)

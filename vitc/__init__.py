@@ -16,14 +16,14 @@ __version__ = "0.1.0"
 # What `vitc.<name>` is and where it lives: (module, attribute), the attribute empty for a module.
 _PLACES = {
     "Callback": ("vitc.training.hooks", "Callback"),
-    "Classifier": ("vitc.training.classifier", "Classifier"),
+    "Classifier": ("vitc.training.tools.classifier", "Classifier"),
     "DataModule": ("vitc.training.datamodule", "DataModule"),
     "LightningDataModule": ("vitc.training.datamodule", "DataModule"),
     "LightningModule": ("vitc.training.module", "Module"),
     "Module": ("vitc.training.module", "Module"),
     "Run": ("vitc.training.run", "Run"),
     "Trainer": ("vitc.training.trainer", "Trainer"),
-    "Tuner": ("vitc.training.tuner", "Tuner"),
+    "Tuner": ("vitc.training.tools.tuner", "Tuner"),
     "VitcError": ("vitc.errors", "VitcError"),
     "callbacks": ("vitc.callbacks", ""),
     "check_grad": ("vitc.losses", "check_grad"),

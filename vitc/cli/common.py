@@ -12,7 +12,7 @@ from vitc import data
 from vitc.arrays import Array
 from vitc.data.sources.datasets import IMG_EXTENSIONS
 from vitc.runtime import set_num_threads
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 from vitc.training.trainer import Trainer
 
 MANIFESTS = (".csv", ".tsv")

@@ -19,8 +19,8 @@ from vitc.cli.predict import write_csv
 from vitc.data import transforms as T
 from vitc.explain import attention_figure, attention_rollout
 from vitc.runtime import seed_everything
-from vitc.training.classifier import Classifier
-from vitc.training.metrics import classification_metrics
+from vitc.training.tools.classifier import Classifier
+from vitc.training.tools.metrics import classification_metrics
 from vitc.training.trainer import Trainer
 
 CLASSES = ["functional", "defective"]

@@ -18,7 +18,7 @@ from vitc.data.loader import ON_ERROR
 from vitc.errors import listed
 from vitc.runtime import seed_everything
 from vitc.training.callbacks import ModelCheckpoint
-from vitc.training.classifier import Classifier
+from vitc.training.tools.classifier import Classifier
 from vitc.training.trainer import Trainer
 
 

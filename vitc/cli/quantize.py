@@ -26,7 +26,7 @@ from vitc.models.factory import create_model
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.quantization import quantize
 from vitc.tape import no_grad
-from vitc.training.estimate import size
+from vitc.training.tools.estimate import size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

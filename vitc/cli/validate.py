@@ -10,7 +10,7 @@ import numpy as np
 from vitc import data
 from vitc.arrays import Array
 from vitc.cli import common
-from vitc.training.metrics import classification_metrics
+from vitc.training.tools.metrics import classification_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vitc.arrays import Array
 from vitc.errors import listed, shown
 from vitc.models.weights import parse_safetensors, write_safetensors
-from vitc.training.estimate import size
 from vitc.training.folders import Claim, settle, steadily
-from vitc.training.foreign import Foreign
 from vitc.training.plain import from_json
 from vitc.training.settings import notice
 from vitc.training.state_file import STATE, read_state, step_of, write_json, write_state
+from vitc.training.tools.estimate import size
+from vitc.training.tools.foreign import Foreign
 
 if TYPE_CHECKING:
     from vitc.models.model import Model

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from vitc.errors import nearest
 from vitc.tape import Loss, clock, close_window, no_grad
-from vitc.training import micro, nonfinite, rows, when
+from vitc.training import micro, rows, when
 from vitc.training.feed import Feed
 from vitc.training.results import Results
+from vitc.training.tools import nonfinite
 
 if TYPE_CHECKING:
     from vitc.training.trainer import Trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vitc.training import when
-from vitc.training.estimate import (
+from vitc.training.tools.estimate import (
     Estimate,
     check_fits,
     default_micro_batch,

@@ -19,17 +19,17 @@ from vitc.training.callbacks import Timer
 from vitc.training.callbacks.finetuning import is_head
 from vitc.training.checkpoint import Checkpoint
 from vitc.training.datamodule import DataModule
-from vitc.training.estimate import Estimate
 from vitc.training.feed import Feed, Limit, as_loaders, count_samples
 from vitc.training.hooks import HOOKS, Callback, accepted, overrides
 from vitc.training.interrupt import leave, listen
 from vitc.training.module import Module
-from vitc.training.profiler import SimpleProfiler
 from vitc.training.results import Metric, Results
 from vitc.training.run import Run
 from vitc.training.schedule import Schedules, read_configuration
 from vitc.training.snapshot import check, load_run, snapshot
 from vitc.training.state import State
+from vitc.training.tools.estimate import Estimate
+from vitc.training.tools.profiler import SimpleProfiler
 from vitc.training.writer import Writer
 
 _Path = str | PathLike[str]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vitc import checks
 from vitc.training.hooks import Callback
-from vitc.training.tuner import MODES, LRFinder, Tuner
+from vitc.training.tools.tuner import MODES, LRFinder, Tuner
 
 if TYPE_CHECKING:
     from vitc.training.module import Module

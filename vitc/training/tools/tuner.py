@@ -16,9 +16,9 @@ from vitc.errors import shown
 from vitc.metrics import Metric
 from vitc.tape import clock
 from vitc.training.datamodule import DataModule
-from vitc.training.estimate import estimate, free_memory
 from vitc.training.hooks import Callback
 from vitc.training.settings import notice
+from vitc.training.tools.estimate import estimate, free_memory
 
 if TYPE_CHECKING:
     from vitc.training.module import Module
