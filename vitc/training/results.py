@@ -145,11 +145,11 @@ class Results:
         self._add(key, _sample(entry.name, value, rows))
 
     def _add(self, key: str, sample: Sample) -> None:
+        self._last[key] = sample.mean  # of a part, until the batch is whole
         if self._parts is not None:
             self._parts.setdefault(key, []).append(sample)
             return
         entry = self._entries[key]
-        self._last[key] = sample.mean
         if entry.on_epoch and key not in self._objects:
             total, seen = self._sums.get(key, (0.0, 0.0))
             reduce = _REDUCTIONS[entry.reduce_fx].epoch
