@@ -12,15 +12,15 @@ typedef struct elastic {
 } elastic;
 
 /* Clamped to one pixel outside the image; NaN compares false, so it becomes -1. */
-static inline double near_by(double place, double size) {
-    const double least = place > -1 ? place : -1;
+static inline double near_by(double position, double size) {
+    const double least = position > -1 ? position : -1;
     return least < size ? least : size;
 }
 
-static void find_places(double *restrict place, const float *restrict move, double step,
-                        double first, int64_t n, int64_t size) {
+static void find_positions(double *restrict position, const float *restrict move, double step,
+                           double first, int64_t n, int64_t size) {
     for (int32_t j = 0; j < (int32_t)n; j++) { /* 64-bit integers would not be vectorised */
-        place[j] = near_by(first + step * j + (double)move[j], (double)size);
+        position[j] = near_by(first + step * j + (double)move[j], (double)size);
     }
 }
 
@@ -88,8 +88,8 @@ vt_status vt_image_displace(const vt_image *out, const vt_image *in, const float
     e.y = e.x + in->width;
     for (int64_t i = 0; i < in->height; i++) {
         const float *across = field + i * in->width, *down = across + in->width * in->height;
-        find_places(e.x, across, 1, 0, in->width, in->width);
-        find_places(e.y, down, 0, (double)i, in->width, in->height);
+        find_positions(e.x, across, 1, 0, in->width, in->width);
+        find_positions(e.y, down, 0, (double)i, in->width, in->height);
         if (bilinear) {
             bilinear_row(vt_image_row(out, i), &e);
         } else {

@@ -121,10 +121,10 @@ static vt_status check(vt_numbers numbers, vt_error *error) {
 /* Memory for all arrays of it. */
 static vt_status take_memory(blur *b, vt_error *error) {
     const int64_t across = b->across.reach, down = b->down.reach;
-    float **const place[] = {&b->across.weight, &b->down.weight, &b->padded, &b->rows, &b->sum};
+    float **const array[] = {&b->across.weight, &b->down.weight, &b->padded, &b->rows, &b->sum};
     const int64_t count[] = {across + 1, down + 1, b->samples + 2 * across * b->in->channels,
                              b->kept * b->samples, b->samples};
-    enum { ARRAYS = sizeof place / sizeof *place };
+    enum { ARRAYS = sizeof array / sizeof *array };
     size_t bytes[ARRAYS];
     const int64_t taps = 2 * (across > down ? across : down) + 1;
     size_t all = vt_align((size_t)taps * sizeof *b->tap);
@@ -133,7 +133,7 @@ static vt_status take_memory(blur *b, vt_error *error) {
     VT_TRY(vt_scratch((void **)&memory, all, error));
     b->tap = (const float **)(void *)memory;
     memory += vt_align((size_t)taps * sizeof *b->tap);
-    for (int i = 0; i < ARRAYS; memory += bytes[i++]) *place[i] = (float *)(void *)memory;
+    for (int i = 0; i < ARRAYS; memory += bytes[i++]) *array[i] = (float *)(void *)memory;
     return VT_OK;
 }
 

@@ -51,7 +51,7 @@ static inline void vt_copy_pixel(char *to, const char *from, int64_t bytes) {
     }
 
 /* The index of the pixel that a coordinate is in; -1 for negative ones. */
-static inline int64_t vt_place(double x) { return x < 0 ? -1 : (int64_t)x; }
+static inline int64_t vt_pixel_index(double x) { return x < 0 ? -1 : (int64_t)x; }
 
 /* The index of position i in a row of n that is continued by mirroring at its first and last
  * element. */

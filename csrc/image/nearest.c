@@ -23,8 +23,8 @@ static void tabulate(origins *o, const vt_image *out, const vt_image *in, const 
     o->first = o->last = 0;
     o->run = true;
     for (int64_t x = 0; x < out->width; x++) {
-        const int64_t place = vt_place(position(in, x, a[0], a[2], &sum));
-        o->from[x] = place < in->width ? (int32_t)place : -1;
+        const int64_t index = vt_pixel_index(position(in, x, a[0], a[2], &sum));
+        o->from[x] = index < in->width ? (int32_t)index : -1;
         if (o->from[x] < 0) continue;
         if (o->last == 0) o->first = x;
         if (o->last != 0) o->run = o->run && o->last == x && o->from[x] == o->from[x - 1] + 1;
@@ -48,10 +48,10 @@ vt_status vt_scale_nearest(const vt_image *out, const vt_image *in, const double
     const int64_t pixel = vt_image_pixel_bytes(in);
     double sum = a[5] + a[4] * 0.5;
     for (int64_t y = 0; y < out->height; y++) {
-        const int64_t place = vt_place(position(in, y, a[4], a[5], &sum));
-        if (place < 0 || place >= in->height) continue;
+        const int64_t index = vt_pixel_index(position(in, y, a[4], a[5], &sum));
+        if (index < 0 || index >= in->height) continue;
         char *to = vt_image_row(out, y);
-        const char *row = vt_image_row(in, place);
+        const char *row = vt_image_row(in, index);
         if (o.run) {
             const size_t bytes = (size_t)((o.last - o.first) * pixel);
             memcpy(to + o.first * pixel, row + o.from[o.first] * pixel, bytes);

@@ -46,18 +46,18 @@ typedef struct vt_around {
     double dx, dy;
 } vt_around;
 
-static inline int64_t vt_clip_place(int64_t i, int64_t size) {
+static inline int64_t vt_clip_index(int64_t i, int64_t size) {
     return i < 0 ? 0 : i < size ? i : size - 1;
 }
 
-static inline vt_around vt_around_place(const vt_image *in, double x, double y, int points) {
+static inline vt_around vt_pixels_around(const vt_image *in, double x, double y, int points) {
     x -= 0.5;
     y -= 0.5;
     const int64_t left = (int64_t)floor(x), top = (int64_t)floor(y), before = points / 2 - 1;
     vt_around a = {.dx = x - (double)left, .dy = y - (double)top};
     for (int i = 0; i < points; i++) {
-        a.x[i] = vt_clip_place(left - before + i, in->width);
-        a.y[i] = vt_clip_place(top - before + i, in->height);
+        a.x[i] = vt_clip_index(left - before + i, in->width);
+        a.y[i] = vt_clip_index(top - before + i, in->height);
     }
     return a;
 }

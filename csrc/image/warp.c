@@ -122,8 +122,8 @@ static void find_row(double *x, double *y, const mapping *map, int64_t i, int64_
 }
 
 /* Row by row: the points first, then a kernel that reads the input around them. */
-static vt_status warp_by_place(const vt_image *out, const vt_image *in, const mapping *map,
-                               vt_filter filter, vt_error *error) {
+static vt_status warp_by_position(const vt_image *out, const vt_image *in, const mapping *map,
+                                  vt_filter filter, vt_error *error) {
     const vt_image_kernels *kernels = vt_image_kernels_now();
     double *x;
     VT_TRY(vt_scratch((void **)&x, 2 * (size_t)out->width * sizeof *x, error));
@@ -172,7 +172,7 @@ static vt_status affine(const vt_image *out, const vt_image *in, vt_numbers numb
     const double *m = numbers.value + MATRIX, w = (double)out->width, h = (double)out->height;
     fill(out, m + 6);
     if (filter != VT_FILTER_NEAREST || in->sample == VT_SAMPLE_U16) {
-        return warp_by_place(out, in, &(mapping){m, false}, filter, error);
+        return warp_by_position(out, in, &(mapping){m, false}, filter, error);
     } else if (m[1] == 0 && m[3] == 0) {
         return vt_scale_nearest(out, in, m, error);
     } else if (fits_fixed(m, 0, 0) && fits_fixed(m, w, h) && fits_fixed(m, 0, h) &&
@@ -191,7 +191,7 @@ static vt_status perspective(const vt_image *out, const vt_image *in, vt_numbers
                              vt_error *error) {
     const mapping map = {numbers.value + MATRIX, true};
     fill(out, map.m + 8);
-    return warp_by_place(out, in, &map, (vt_filter)(int)numbers.value[FILTER], error);
+    return warp_by_position(out, in, &map, (vt_filter)(int)numbers.value[FILTER], error);
 }
 
 const vt_image_op vt_image_op_perspective = {

@@ -393,7 +393,7 @@ static dnnl_status_t execute(call *c, const_dnnl_primitive_t primitive, const in
     return dnnl_stream_wait(c->stream);
 }
 
-/* Threads start their search for a free call at different places. */
+/* Threads start their search for a free call at different slots. */
 static unsigned thread_number(void) {
     static atomic_uint threads;
     static _Thread_local unsigned number; /* from 1 */

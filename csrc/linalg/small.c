@@ -5,8 +5,9 @@
 #include "base/memory.h"
 #include "linalg/engine.h"
 
-/* The element (row, column) of a matrix that is stored by rows or, transposed, by columns. */
-static inline int64_t place(int64_t row, int64_t column, int64_t leading, bool transposed) {
+/* The index of element (row, column) of a matrix that is stored by rows or, transposed, by columns.
+ */
+static inline int64_t index_of(int64_t row, int64_t column, int64_t leading, bool transposed) {
     return transposed ? column * leading + row : row * leading + column;
 }
 
@@ -23,8 +24,8 @@ static vt_status run_int8(const vt_matmul *matmul, void *c_, const void *a_, con
         for (int64_t j = 0; j < s->n; j++) {
             int32_t sum = 0;
             for (int64_t p = 0; p < s->k; p++) {
-                sum += (int32_t)a[place(i, p, s->lda, s->a_transposed)] *
-                       (int32_t)b[place(p, j, s->ldb, s->b_transposed)];
+                sum += (int32_t)a[index_of(i, p, s->lda, s->a_transposed)] *
+                       (int32_t)b[index_of(p, j, s->ldb, s->b_transposed)];
             }
             c[i * s->ldc + j] = sum;
         }
@@ -67,7 +68,7 @@ static vt_status pack_bf16(const vt_matmul *matmul, void *packed, const void *b,
     (void)error;
     for (int64_t p = 0; p < s->k; p++) {
         for (int64_t j = 0; j < s->n; j++) {
-            out[p * s->n + j] = narrow(((const float *)b)[place(p, j, s->ldb, s->b_transposed)]);
+            out[p * s->n + j] = narrow(((const float *)b)[index_of(p, j, s->ldb, s->b_transposed)]);
         }
     }
     return VT_OK;
@@ -83,8 +84,9 @@ static vt_status run_bf16(const vt_matmul *matmul, void *c_, const void *a_, con
         for (int64_t j = 0; j < s->n; j++) {
             float sum = 0;
             for (int64_t p = 0; p < s->k; p++) {
-                const int64_t at = s->pack_b ? p * s->n + j : place(p, j, s->ldb, s->b_transposed);
-                sum += widen(a[place(i, p, s->lda, s->a_transposed)]) * widen(b[at]);
+                const int64_t at =
+                    s->pack_b ? p * s->n + j : index_of(p, j, s->ldb, s->b_transposed);
+                sum += widen(a[index_of(i, p, s->lda, s->a_transposed)]) * widen(b[at]);
             }
             if (s->bias) sum += ((const float *)bias)[j];
             c[i * s->ldc + j] = s->accumulate ? c[i * s->ldc + j] + sum : sum;

@@ -55,11 +55,11 @@ typedef struct sizes {
 } sizes;
 
 /* Of q, k and v in the inputs: the operation with two has q in a separate value. */
-typedef struct place {
+typedef struct view {
     int input;
     int64_t first, width; /* the first column, in rows of this width */
     int64_t rows, cols;
-} place;
+} view;
 
 static bool crosses(const vt_signature *s) { return s->node->op == &vt_op_cross_attention; }
 static bool is_masked(const vt_signature *s) { return s->node->op == &vt_op_masked_attention; }
@@ -232,11 +232,11 @@ static vt_status open(vt_products *products, const vt_signature *s, vt_arithmeti
 
 enum { Q, K, V };
 
-/* The place of `which` of q, k, v of the tile's head and of this map. */
-static place place_of(const vt_tile *t, sizes z, int which, int64_t map) {
+/* The view of `which` of q, k, v of the tile's head and of this map. */
+static view view_of(const vt_tile *t, sizes z, int which, int64_t map) {
     const bool cross = crosses(t->signature);
     const int before = cross && which != Q ? which - 1 : which; /* of q, k, v in its input */
-    place p = {.input = cross && which != Q ? 1 : 0};
+    view p = {.input = cross && which != Q ? 1 : 0};
     p.rows = which == Q ? z.rows : z.tokens;
     p.cols = which == V ? z.head_size : z.key_size;
     p.width = vt_shape_cols(&t->signature->input[p.input]);
@@ -266,7 +266,7 @@ static void gather(const vt_tile *t, void *dense, const void *source, bool narro
 
 /* One of q, k, v into its dense matrix; of q only the rows that ask. */
 static void gather_one(const vt_tile *t, void *dense, sizes z, int which, int64_t map) {
-    const place p = place_of(t, z, which, map);
+    const view p = view_of(t, z, which, map);
     const int64_t rows = which == Q ? z.queries : p.rows;
     gather(t, dense, t->in[p.input], t->in_narrow[p.input], p.first, p.width, rows, p.cols);
 }
@@ -522,7 +522,7 @@ static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_
 
 /* The columns of one of q, k, v: din = base + dense */
 static void scatter_one(const vt_tile *t, const void *dense, sizes z, int which, int64_t map) {
-    const place p = place_of(t, z, which, map);
+    const view p = view_of(t, z, which, map);
     if (t->din[p.input] == NULL) return;
     for (int64_t r = 0; r < p.rows; r++) {
         const int64_t at = r * p.width + p.first;

@@ -53,11 +53,11 @@ static double cubic(double x) {
     return x < 2 ? ((x - 5) * x + 8) * x * a - 4 * a : 0;
 }
 
-static double unscaled(const taps *t, int64_t place) {
-    return cubic(((double)place + 0.5 - t->centre) / t->stretch);
+static double unscaled(const taps *t, int64_t index) {
+    return cubic(((double)index + 0.5 - t->centre) / t->stretch);
 }
 
-/* Places are rounded to float, as torch has them. */
+/* Centres are rounded to float, as torch has them. */
 static taps taps_of(int64_t old, int64_t count, int64_t i) {
     const float scale = (float)((double)old / (double)count);
     taps t = {0, 0, scale * ((float)i + 0.5F), scale > 1 ? scale : 1, 0};
@@ -65,13 +65,13 @@ static taps taps_of(int64_t old, int64_t count, int64_t i) {
     const int64_t last = (int64_t)(t.centre + 2 * t.stretch + 0.5);
     t.first = first > 0 ? first : 0;
     t.last = last < old ? last : old;
-    for (int64_t place = t.first; place < t.last; place++) t.sum += unscaled(&t, place);
+    for (int64_t k = t.first; k < t.last; k++) t.sum += unscaled(&t, k);
     return t;
 }
 
-/* R[i, place] */
-static double weight(const taps *t, int64_t place) {
-    return place < t->first || place >= t->last ? 0 : unscaled(t, place) / t->sum;
+/* R[i, index] */
+static double weight(const taps *t, int64_t index) {
+    return index < t->first || index >= t->last ? 0 : unscaled(t, index) / t->sum;
 }
 
 /* ---------------------------------------------------------------- forward and backward */
@@ -83,9 +83,9 @@ static void forward_row(const vt_tile *t, int64_t row, void *y) {
         memcpy(y, vt_const_at(t->in[0], t->element, row * cols), (size_t)cols * t->element);
         return;
     }
-    const int64_t place = row - prefix, width = attribute(s, NEW_WIDTH);
-    const taps rows = taps_of(attribute(s, HEIGHT), attribute(s, NEW_HEIGHT), place / width);
-    const taps columns = taps_of(attribute(s, WIDTH), width, place % width);
+    const int64_t patch = row - prefix, width = attribute(s, NEW_WIDTH);
+    const taps rows = taps_of(attribute(s, HEIGHT), attribute(s, NEW_HEIGHT), patch / width);
+    const taps columns = taps_of(attribute(s, WIDTH), width, patch % width);
     memset(y, 0, (size_t)cols * t->element);
     for (int64_t a = rows.first; a < rows.last; a++) {
         for (int64_t b = columns.first; b < columns.last; b++) {
@@ -113,13 +113,13 @@ static void backward_row(const vt_tile *t, int64_t row, void *dx) {
         t->kernels->scale_add(dx, dx, vt_const_at(t->dout, t->element, row * cols), 1.0, cols);
         return;
     }
-    const int64_t place = row - prefix, width = attribute(s, WIDTH), wide = attribute(s, NEW_WIDTH);
+    const int64_t patch = row - prefix, width = attribute(s, WIDTH), wide = attribute(s, NEW_WIDTH);
     for (int64_t i = 0; i < attribute(s, NEW_HEIGHT); i++) {
         const taps rows = taps_of(attribute(s, HEIGHT), attribute(s, NEW_HEIGHT), i);
-        const double across = weight(&rows, place / width);
+        const double across = weight(&rows, patch / width);
         for (int64_t j = 0; across != 0 && j < wide; j++) {
             const taps columns = taps_of(width, wide, j);
-            const double factor = across * weight(&columns, place % width);
+            const double factor = across * weight(&columns, patch % width);
             if (factor == 0) continue;
             const int64_t from = prefix + i * wide + j;
             t->kernels->scale_add(dx, dx, vt_const_at(t->dout, t->element, from * cols), factor,

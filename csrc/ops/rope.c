@@ -7,11 +7,12 @@
  *
  * rope_table: such a table for the patches of a grid, row by row, behind `prefix` rows of angle 0.
  * The first half of the angles is of one axis, the other of the other: of y then x, or of x then y
- * if `swapped`, the place being start + step * index and angle i place * temperature^(-4 i / d).
+ * if `swapped`, the coordinate being start + step * index and angle i coordinate * temperature^(-4
+ * i / d).
  *
  * rope_mixed: a table from frequencies (2 depth heads, d / 2), those of the first axis before those
  * of the second: the angle is first * f[0, block, head, i] + second * f[1, block, head, i]
- * (Heo et al. 2024), the places being row and column of the grid. */
+ * (Heo et al. 2024), the coordinates being row and column of the grid. */
 #include <math.h>
 #include <string.h>
 
@@ -201,9 +202,9 @@ static vt_status table_infer(vt_signature *s, vt_error *error) {
     return infer_grid(s, size, error);
 }
 
-/* The angles of one axis in row `i` of the strip; `like`: an earlier row of it with the same place,
- * or -1. */
-static void axis_angles(const vt_tile *t, int64_t i, bool second, double place, int64_t like) {
+/* The angles of one axis in row `i` of the strip; `like`: an earlier row of it with the same
+ * coordinate, or -1. */
+static void axis_angles(const vt_tile *t, int64_t i, bool second, double coordinate, int64_t like) {
     const vt_attribute *attributes = t->signature->node->attributes;
     const int64_t size = attributes[SIZE].i, count = size / 4;
     void *row = vt_at(t->out, t->element, i * size);
@@ -217,20 +218,20 @@ static void axis_angles(const vt_tile *t, int64_t i, bool second, double place, 
     }
     for (int64_t k = 0; k < count; k++) {
         const double slowness = pow(attributes[TEMPERATURE].f, (double)k / (double)count);
-        store_angle(row, t->element, cosine + k, sine + k, place / slowness);
+        store_angle(row, t->element, cosine + k, sine + k, coordinate / slowness);
     }
 }
 
 static void table_row_forward(const vt_tile *t, int64_t i) {
     const vt_attribute *attributes = t->signature->node->attributes;
-    const int64_t width = attributes[WIDTH].i, place = t->row + i - attributes[PREFIX].i;
+    const int64_t width = attributes[WIDTH].i, patch = t->row + i - attributes[PREFIX].i;
     const bool swapped = attributes[SWAPPED].i == 1;
-    if (place < 0) {
+    if (patch < 0) {
         axis_angles(t, i, false, 0, -1);
         axis_angles(t, i, true, 0, -1);
         return;
     }
-    const int64_t y = place / width, x = place % width;
+    const int64_t y = patch / width, x = patch % width;
     const int64_t beside = i >= 1 && x >= 1 ? i - 1 : -1;
     const int64_t above = i >= width && y >= 1 ? i - width : -1;
     const double at_y = attributes[Y_START].f + attributes[Y_STEP].f * (double)y;
@@ -396,7 +397,7 @@ static vt_status mixed_forward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
-/* The slopes of all frequencies: sum over patches of place * (cos dsin - sin dcos) */
+/* The slopes of all frequencies: sum over patches of the coordinate * (cos dsin - sin dcos) */
 static void add_frequency_slopes(const vt_tile *t, const mixture *m, turns now, int64_t row,
                                  double *down, double *right) {
     const int64_t at = row * m->cols + m->start, patch = row - m->prefix;

@@ -156,13 +156,13 @@ static vt_status tokens_forward(const vt_tile *t, vt_error *error) {
     (void)error;
     const vt_signature *s = t->signature;
     const int64_t prefix = prefix_length(s), cols = s->node->shape.dim[1];
-    const int64_t placed = first_position(s);
+    const int64_t bare = first_position(s);
     for (int64_t i = 0; i < t->rows; i++) {
         const int64_t row = t->row + i;
         const void *token = row < prefix ? prefix_row(t, row)
                                          : vt_const_at(t->in[0], t->element, (row - prefix) * cols);
-        const void *position = row < placed ? NULL : t->param[POS_EMBED];
-        if (position != NULL) position = vt_const_at(position, t->element, (row - placed) * cols);
+        const void *position = row < bare ? NULL : t->param[POS_EMBED];
+        if (position != NULL) position = vt_const_at(position, t->element, (row - bare) * cols);
         t->kernels->scale_add(vt_at(t->out, t->element, i * cols), position, token, 1.0, cols);
     }
     return VT_OK;
@@ -187,16 +187,16 @@ static void sum_rows(const vt_tile *t, int param, void *gradient, int64_t first,
     }
 }
 
-/* One panel is a strip of rows of the output. Those before `placed` have no position. */
+/* One panel is a strip of rows of the output. The first `bare` have no position. */
 static void accumulate_positions(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t all = s->node->shape.dim[0], cols = s->node->shape.dim[1];
-    const int64_t placed = first_position(s), panel = t->products->strips.tile,
+    const int64_t bare = first_position(s), panel = t->products->strips.tile,
                   start = t->part * panel;
     const int64_t end = all - start < panel ? all : start + panel;
-    const int64_t first = start > placed ? start : placed;
+    const int64_t first = start > bare ? start : bare;
     if (first >= end) return;
-    void *gradient = vt_at(t->dparam[POS_EMBED], t->element, (first - placed) * cols);
+    void *gradient = vt_at(t->dparam[POS_EMBED], t->element, (first - bare) * cols);
     sum_rows(t, POS_EMBED, gradient, first, end - first);
 }
 

@@ -120,7 +120,7 @@ static void mark_written(scheduler *s, int buffer) {
 }
 
 /* A step that cuts images into tiles; `rows` are those of what it writes. */
-static void place(scheduler *s, vt_step step, int64_t rows) {
+static void schedule_step(scheduler *s, vt_step step, int64_t rows) {
     const vt_op *op = s->program->nodes[step.node].op;
     const int index = add_step(s, step);
     if (op->space == VT_PARTS) {
@@ -144,7 +144,7 @@ static void schedule_node(scheduler *s, int node, const int *inputs, int out) {
     vt_step step = empty_step(VT_FORWARD, node);
     for (int i = 0; i < s->program->nodes[node].op->inputs; i++) step.in[i] = inputs[i];
     step.out = out;
-    place(s, step, s->plan->buffers[out].rows);
+    schedule_step(s, step, s->plan->buffers[out].rows);
 }
 
 static bool may_write_narrow(const vt_op *op) { return op->space == VT_STRIPS || op->writes_bf16; }
@@ -289,7 +289,7 @@ static void pass_gradient(scheduler *s, int n, int dout) {
             needed = true;
         }
     }
-    if (needed) place(s, step, s->plan->buffers[dout].rows);
+    if (needed) schedule_step(s, step, s->plan->buffers[dout].rows);
 }
 
 static double backward_flops(const scheduler *s, int n, bool inputs, bool params) {
@@ -328,7 +328,7 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
         sums.dout = VT_NOTHING; /* the units' sums say it all */
     }
     if (inputs || step.partial != VT_NOTHING) {
-        place(s, step, vt_shape_rows(vt_program_shape(s->program, node->inputs[0])));
+        schedule_step(s, step, vt_shape_rows(vt_program_shape(s->program, node->inputs[0])));
     }
     if (trained) s->waiting[s->waiting_count++] = add_step(s, sums);
     s->plan->backward_flops += backward_flops(s, n, inputs, trained);

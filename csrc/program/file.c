@@ -202,7 +202,7 @@ static vt_status text_length(source *s, size_t *length, vt_error *error) {
     return vt_fail(error, VT_VALUE, "a text in the file holds a zero byte");
 }
 
-/* A text for which there is a fixed place. */
+/* A text for an array of a fixed size. */
 static vt_status take_name(source *s, char name[VT_MAX_NAME], vt_error *error) {
     size_t length = 0;
     VT_TRY(text_length(s, &length, error));

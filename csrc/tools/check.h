@@ -26,7 +26,7 @@ static inline void vt_check(bool good, const char *format, ...) {
     va_end(arguments);
 }
 
-/* The same, with the condition itself and its place as the message. */
+/* The same, with the condition itself and its line as the message. */
 #define VT_CHECK(condition) vt_check(condition, "%s:%d: %s", __FILE__, __LINE__, #condition)
 
 /* The last line of a runner, and its exit status. */

@@ -24,7 +24,7 @@ static double noise(uint32_t seed, int64_t index) {
 
 /* ---------------------------------------------------------------- making a model */
 
-/* The place of an attribute in a node. */
+/* An attribute in a node. */
 static vt_attribute *attribute(vt_node *node, const char *name) {
     const vt_attribute_spec *spec = vt_op_attributes(node->op);
     int i = 0;

@@ -23,7 +23,7 @@ static const double magnitudes[] = {0,   1e-45, 1e-40,  1e-30, 87,   88,   89,  
 enum { MAGNITUDES = sizeof magnitudes / sizeof *magnitudes };
 
 /* Where it stands in the array. */
-typedef enum place { FIRST, LAST, ALTERNATING, PLACES } place;
+typedef enum position { FIRST, LAST, ALTERNATING, POSITIONS } position;
 
 /* ---------------------------------------------------------------- other specs */
 
@@ -93,7 +93,7 @@ static const char *array_spec(const spec *s, int array) {
 
 /* The same call in any dtype, its arrays in room[which]; one of them is extreme. */
 static call new_call(const spec *s, int which, vt_dtype dtype, int extreme, double value,
-                     place where) {
+                     position where) {
     call c = {.rows = 1, .cols = COLS, .ld = COLS};
     random_state = 5;
     for (int i = 0; i < ARRAYS; i++) {
@@ -142,20 +142,21 @@ static int first_wrong(const spec *s, const void *found, const void *expected) {
     return -1;
 }
 
-static void check_call(const spec *s, vt_isa isa, int extreme, double value, place where) {
+static void check_call(const spec *s, vt_isa isa, int extreme, double value, position where) {
     call a = new_call(s, 0, VT_F32, extreme, value, where);
     call b = new_call(s, 1, VT_F64, extreme, value, where);
     s->run(vt_kernels_level(VT_F32, (int)isa), &a);
     s->run(vt_kernels_level(VT_F64, VT_ISA_REF), &b);
     const double size = fmax(1, fabs(b.result));
     if (!same(a.result, b.result, size) && !excused(s, extreme, value)) {
-        vt_check(false, "%s %s: %g in array %d, place %d: returned %g, expected %g",
+        vt_check(false, "%s %s: %g in array %d, position %d: returned %g, expected %g",
                  vt_isa_name(isa), s->name, value, extreme, (int)where, a.result, b.result);
     }
     for (int i = 0; i < OUTPUTS && s->out[i] != NULL; i++) {
         const int n = first_wrong(s, a.out[i], b.out[i]);
         if (n >= 0 && excused(s, extreme, value)) continue;
-        vt_check(n < 0, "%s %s: %g in array %d, place %d: output %d, element %d is %g, expected %g",
+        vt_check(n < 0,
+                 "%s %s: %g in array %d, position %d: output %d, element %d is %g, expected %g",
                  vt_isa_name(isa), s->name, value, extreme, (int)where, i, n,
                  n < 0 ? 0 : get(a.out[i], VT_F32, n), n < 0 ? 0 : get(b.out[i], VT_F64, n));
     }
@@ -166,9 +167,9 @@ static void check_spec(const spec *s, vt_isa isa) {
     vt_failed_in_group = 0;
     for (int array = 0; array < ARRAYS; array++) {
         if (array_spec(s, array) == NULL || array_spec(s, array)[1] == '-') continue;
-        for (int i = 0; i < 2 * MAGNITUDES * PLACES; i++) {
-            const double magnitude = magnitudes[i / PLACES / 2];
-            check_call(s, isa, array, i / PLACES % 2 ? -magnitude : magnitude, i % PLACES);
+        for (int i = 0; i < 2 * MAGNITUDES * POSITIONS; i++) {
+            const double magnitude = magnitudes[i / POSITIONS / 2];
+            check_call(s, isa, array, i / POSITIONS % 2 ? -magnitude : magnitude, i % POSITIONS);
         }
     }
     printf("%-4s %-7s %-22s %5d checks\n", vt_failed_in_group ? "FAIL" : "ok", vt_isa_name(isa),

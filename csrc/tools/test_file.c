@@ -141,7 +141,7 @@ static void test_cuts(const written *w) {
     }
 }
 
-/* Hostile numbers at every place of the structure, with a hash that fits. What still opens, runs.
+/* Hostile numbers at every offset of the structure, with a hash that fits. What still opens, runs.
  */
 static void test_hostile_numbers(const written *w) {
     static const uint32_t hostile[] = {0, 1, 3, 1 << 24, 1 << 30, 0x7FFFFFFF, 0xFFFFFFFF};

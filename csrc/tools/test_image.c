@@ -240,8 +240,9 @@ static vt_image new_image(int64_t height, int64_t width, int64_t channels, vt_sa
     return image;
 }
 
-/* n pixels from places in and around an image, which ends where its memory ends. */
-static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels, vt_sample sample) {
+/* n pixels from positions in and around an image, which ends where its memory ends. */
+static void check_positions(const vt_image_kernels *k, int64_t n, int64_t channels,
+                            vt_sample sample) {
     enum { SIDE = 9 };
     const vt_image_kernels *ref = vt_image_kernels_level(VT_ISA_REF);
     const size_t size = (size_t)(n * channels) * vt_sample_size(sample);
@@ -262,11 +263,11 @@ static void check_places(const vt_image_kernels *k, int64_t n, int64_t channels,
     free(x), free(y), free(in.data), free(out[0]), free(out[1]);
 }
 
-static void check_all_places(const vt_image_kernels *k) {
+static void check_all_positions(const vt_image_kernels *k) {
     for (int64_t n = 1; n < 300; n = 3 * n - 1 + (n == 1)) {
         for (int64_t channels = 1; channels <= 5; channels++) {
             for (int sample = 0; sample < VT_SAMPLE_COUNT; sample++) {
-                check_places(k, n, channels, (vt_sample)sample);
+                check_positions(k, n, channels, (vt_sample)sample);
             }
         }
     }
@@ -529,7 +530,7 @@ int main(void) {
     VT_CHECK(vt_image_kernels_level(-1) == NULL && vt_image_kernels_level(VT_ISA_COUNT) == NULL);
     check_table(vt_isa_selected());
     check_kernels(vt_image_kernels_now());
-    check_all_places(vt_image_kernels_now());
+    check_all_positions(vt_image_kernels_now());
     check_scratch();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_operations(sizes[i][0], sizes[i][1]);

@@ -37,7 +37,7 @@ typedef struct matrix {
 
 enum { GUARD = 16 };
 
-static int64_t place(const matrix *x, int64_t row, int64_t column) {
+static int64_t index_of(const matrix *x, int64_t row, int64_t column) {
     return x->transposed ? column * x->leading + row : row * x->leading + column;
 }
 
@@ -53,7 +53,7 @@ static matrix matrix_make(vt_dtype dtype, int64_t rows, int64_t columns, int64_t
 static void matrix_fill(matrix *x, const double *values) {
     for (int64_t i = 0; i < x->rows; i++) {
         for (int64_t j = 0; j < x->columns; j++) {
-            set(x->data, x->dtype, place(x, i, j), values[i * x->columns + j]);
+            set(x->data, x->dtype, index_of(x, i, j), values[i * x->columns + j]);
         }
     }
 }
@@ -199,7 +199,7 @@ static double worst_error(const call *x, const problem *p) {
         if (x->shape.bias) expected += p->bias[i % p->n];
         if (x->shape.accumulate) expected += p->old[i];
         const double error =
-            fabs(get(x->c.data, x->c.dtype, place(&x->c, i / p->n, i % p->n)) - expected);
+            fabs(get(x->c.data, x->c.dtype, index_of(&x->c, i / p->n, i % p->n)) - expected);
         worst = !(error <= worst) ? (isnan(error) ? INFINITY : error) : worst;
     }
     return worst;
