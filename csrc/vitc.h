@@ -249,7 +249,7 @@ vt_dtype vt_plan_dtype(const vt_plan *plan); /* of its values */
 int vt_plan_params(const vt_plan *plan);     /* how many the program has */
 bool vt_plan_trains(const vt_plan *plan, int row);
 
-/* Its values at the border to the caller. Whether backward gives the gradient of an input. */
+/* Its inputs and outputs. Whether backward gives the gradient of an input. */
 int vt_plan_inputs(const vt_plan *plan);
 int vt_plan_outputs(const vt_plan *plan);
 const vt_shape *vt_plan_input_shape(const vt_plan *plan, int index);

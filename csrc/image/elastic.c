@@ -28,25 +28,26 @@ static bool has_four(const vt_image *in, double x, double y) {
     return x >= 0 && x <= (double)(in->width - 1) && y >= 0 && y <= (double)(in->height - 1);
 }
 
-static double bordered(const elastic *e, int64_t x, int64_t y, int64_t c) {
+static double pixel_or_fill(const elastic *e, int64_t x, int64_t y, int64_t c) {
     const bool inside = x >= 0 && x < e->in->width && y >= 0 && y < e->in->height;
     return inside ? vt_sample_at(e->in, x, y, c) : vt_sample_at(&e->around, 0, 0, c);
 }
 
-/* A pixel that has the border among its four neighbours. */
-static void bordered_pixel(char *to, const elastic *e, double x, double y) {
+/* A pixel that has the edge of the image among its four neighbours. */
+static void edge_pixel(char *to, const elastic *e, double x, double y) {
     const int64_t left = (int64_t)floor(x), top = (int64_t)floor(y);
     const double dx = x - (double)left, dy = y - (double)top;
     for (int64_t c = 0; c < e->in->channels; c++) {
-        const double upper = vt_line(bordered(e, left, top, c), bordered(e, left + 1, top, c), dx);
+        const double upper =
+            vt_line(pixel_or_fill(e, left, top, c), pixel_or_fill(e, left + 1, top, c), dx);
         const double lower =
-            vt_line(bordered(e, left, top + 1, c), bordered(e, left + 1, top + 1, c), dx);
+            vt_line(pixel_or_fill(e, left, top + 1, c), pixel_or_fill(e, left + 1, top + 1, c), dx);
         vt_sample_put_rounded(to, e->in, c, vt_line(upper, lower, dy));
     }
 }
 
 /* The kernel's coordinates start at the corner of the first pixel, hence the 0.5. Pixels with the
- * border among their neighbours are written here, and -1 makes the kernel skip them. */
+ * edge among their neighbours are written here, and -1 makes the kernel skip them. */
 static void bilinear_row(char *to, const elastic *e) {
     const int64_t n = e->in->width, bytes = vt_image_pixel_bytes(e->in);
     for (int64_t j = 0; j < n; j++) {
@@ -55,7 +56,7 @@ static void bilinear_row(char *to, const elastic *e) {
             e->x[j] += 0.5;
             e->y[j] += 0.5;
         } else {
-            bordered_pixel(to + j * bytes, e, x, y);
+            edge_pixel(to + j * bytes, e, x, y);
             e->x[j] = -1;
         }
     }

@@ -78,7 +78,7 @@ struct vt_plan {
     vt_lane *lanes;
     vt_phase *phases;
     vt_buffer *buffers;
-    int border; /* phases before it are forward, from it on backward */
+    int first_backward; /* phases before it are forward, from it on backward */
 
     int *inputs, *outputs; /* buffers of the program's inputs and outputs */
     int *output_gradients; /* VT_NOTHING where no gradient flows from */

@@ -489,7 +489,7 @@ static vt_status schedule(scheduler *s, vt_error *error) {
     add_phase(s); /* before everything, for packing */
     find_narrow(s);
     schedule_forward(s);
-    s->plan->border = add_phase(s);
+    s->plan->first_backward = add_phase(s);
     if (s->plan->training) {
         VT_TRY(find_wanted(s, s->options.input_gradients, error));
         schedule_backward(s, s->options.input_gradients);

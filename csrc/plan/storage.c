@@ -55,17 +55,17 @@ static void use_step(storage *s, int index, int lane) {
 }
 
 /* What the caller writes and reads, between the phases. */
-static void use_border(storage *s, const int *buffers, int count, int phase) {
+static void use_by_caller(storage *s, const int *buffers, int count, int phase) {
     for (int i = 0; i < count; i++) use(s, buffers[i], phase, SEVERAL, 0, true);
 }
 
 static void find_uses(storage *s) {
     const vt_plan *p = s->plan;
     const int inputs = p->lowered->input_count, outputs = p->lowered->output_count;
-    use_border(s, p->inputs, inputs, 0);
-    use_border(s, p->outputs, outputs, p->border);
-    use_border(s, p->output_gradients, outputs, p->border);
-    use_border(s, p->input_gradients, inputs, p->phase_count);
+    use_by_caller(s, p->inputs, inputs, 0);
+    use_by_caller(s, p->outputs, outputs, p->first_backward);
+    use_by_caller(s, p->output_gradients, outputs, p->first_backward);
+    use_by_caller(s, p->input_gradients, inputs, p->phase_count);
     for (int l = 0; l < p->lane_count; l++) {
         const vt_lane *lane = &p->lanes[l];
         for (int i = 0; i < lane->step_count; i++) use_step(s, lane->first_step + i, l);

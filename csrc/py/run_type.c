@@ -74,7 +74,7 @@ static PyObject *new_value(PyObject *self, const vt_shape *shape) {
     return vt_array_new(spec.type, spec.ndim, spec.dim);
 }
 
-/* The shape of a value at the border. */
+/* The shape of an input or an output. */
 typedef const vt_shape *(*shape_of)(const vt_plan *plan, int index);
 
 /* Contiguous arrays for `count` values. None gives NULL where `optional`. If *images is -1, it

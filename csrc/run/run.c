@@ -377,7 +377,7 @@ vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs,
     vt_lock_shared(&run->params->values);
     run->version = run->params->version;
     vt_status status = run_packing(run, error);
-    if (status == VT_OK) status = run_phases(run, 1, run->plan->border, error);
+    if (status == VT_OK) status = run_phases(run, 1, run->plan->first_backward, error);
     vt_unlock(&run->params->values);
     run->recorded = status == VT_OK && run->plan->training;
     return status;
@@ -426,7 +426,7 @@ static vt_status backward(vt_run *run, const void *const *gradients, vt_error *e
     }
     VT_TRY(vt_params_make_gradient(params, error));
     start_gradients(run, gradients);
-    VT_TRY(run_phases(run, run->plan->border, run->plan->phase_count, error));
+    VT_TRY(run_phases(run, run->plan->first_backward, run->plan->phase_count, error));
     for (int i = 0; i < params->count; i++) {
         if (run->plan->covered[i]) params->rows[i].has_gradient = true;
     }

@@ -196,7 +196,7 @@ static uint32_t operation_count(void) {
     return count;
 }
 
-/* A small number as a rule, else one at the borders of its type or near a power of two. */
+/* A small number as a rule, else one at the limits of its type or near a power of two. */
 static int64_t random_integer(void) {
     if (pick(8) != 0) return (int64_t)pick(4);
     if (pick(8) == 0) return pick(2) == 0 ? INT64_MAX : INT64_MIN;
