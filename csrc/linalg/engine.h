@@ -42,7 +42,7 @@ extern const vt_engine vt_engine_int8_avx2;
 /* Plain C for uint8 times int8 and for bfloat16, small.c. */
 extern const vt_engine vt_engine_int8, vt_engine_bf16;
 
-/* Plain C, plain.inc. Scratch: a panel of k rows of 64 bytes. Each element of c is one sum over k
+/* Plain C, plain.inc. Scratch: a slice of k rows of 64 bytes. Each element of c is one sum over k
  * in rising order, whatever m is. */
 extern const vt_engine vt_engine_f32, vt_engine_f64;
 

@@ -2,7 +2,7 @@
  * products of pairs sum up in 32 (vpmaddwd). The 8-bit instruction (vpmaddubsw) saturates at 16
  * bits: 255 x 127 twice is 64770. Half the speed of VNNI, and no wrong digit.
  *
- * b is packed in panels of COLUMNS columns: (k / 2, COLUMNS, 2) of int16, so that a load of 8
+ * b is packed in slices of COLUMNS columns: (k / 2, COLUMNS, 2) of int16, so that a load of 8
  * columns meets a pair of a. Built with -mavx2. */
 #include "linalg/engine.h"
 
@@ -17,7 +17,7 @@
 enum { ROWS = 4, COLUMNS = 16, LANES = 8, VECTORS = COLUMNS / LANES };
 
 static int64_t pairs(const vt_matmul_shape *s) { return (s->k + 1) / 2; }
-static int64_t panels(const vt_matmul_shape *s) { return (s->n + COLUMNS - 1) / COLUMNS; }
+static int64_t slices(const vt_matmul_shape *s) { return (s->n + COLUMNS - 1) / COLUMNS; }
 static int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 
 static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b_, vt_error *error) {
@@ -26,7 +26,7 @@ static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b_, v
     const int8_t *b = b_;
     int16_t *out = packed;
     (void)error;
-    for (int64_t j = 0; j < panels(s) * COLUMNS; j++) {
+    for (int64_t j = 0; j < slices(s) * COLUMNS; j++) {
         int16_t *column = out + j / COLUMNS * pairs(s) * COLUMNS * 2 + j % COLUMNS * 2;
         for (int64_t p = 0; p < 2 * pairs(s); p++) {
             const bool inside = j < s->n && p < s->k;
@@ -46,12 +46,12 @@ static void widen_a(int16_t *wide, const uint8_t *a, const vt_matmul_shape *s) {
     }
 }
 
-/* sum (ROWS, COLUMNS) of one panel */
+/* sum (ROWS, COLUMNS) of one slice */
 static void multiply_tile(int32_t sum[ROWS][COLUMNS], const int16_t *const row[ROWS],
-                          const int16_t *panel, int64_t count) {
+                          const int16_t *slice, int64_t count) {
     __m256i total[ROWS][VECTORS] = {0};
     for (int64_t p = 0; p < count; p++) {
-        const __m256i *b = (const __m256i *)(const void *)(panel + p * COLUMNS * 2);
+        const __m256i *b = (const __m256i *)(const void *)(slice + p * COLUMNS * 2);
         for (int i = 0; i < ROWS; i++) {
             int32_t pair;
             memcpy(&pair, row[i] + 2 * p, sizeof pair);
@@ -73,12 +73,12 @@ static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const voi
     (void)bias, (void)error;
     widen_a(wide, a, s);
     for (int64_t j = 0; j < s->n; j += COLUMNS) {
-        const int16_t *panel = (const int16_t *)b + j * width;
+        const int16_t *slice = (const int16_t *)b + j * width;
         for (int64_t i = 0; i < s->m; i += ROWS) {
             const int16_t *row[ROWS];
             for (int r = 0; r < ROWS; r++) row[r] = wide + smaller(i + r, s->m - 1) * width;
             int32_t sum[ROWS][COLUMNS];
-            multiply_tile(sum, row, panel, pairs(s));
+            multiply_tile(sum, row, slice, pairs(s));
             for (int64_t r = 0; r < smaller(ROWS, s->m - i); r++) {
                 memcpy(c + (i + r) * s->ldc + j, sum[r],
                        (size_t)smaller(COLUMNS, s->n - j) * sizeof **sum);
@@ -99,7 +99,7 @@ static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     (void)error;
     matmul->implementation = "int8:avx2";
     matmul->scratch_bytes = vt_align((size_t)(s->m * 2 * pairs(s)) * sizeof(int16_t));
-    matmul->packed_bytes = vt_align((size_t)(panels(s) * pairs(s)) * COLUMNS * 2 * sizeof(int16_t));
+    matmul->packed_bytes = vt_align((size_t)(slices(s) * pairs(s)) * COLUMNS * 2 * sizeof(int16_t));
     *opened = true;
     return VT_OK;
 }
