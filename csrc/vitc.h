@@ -305,10 +305,10 @@ int vt_run_threads(const vt_run *run);
 int64_t vt_run_images(const vt_run *run); /* of the forward pass that it holds */
 
 /* Run forward on 1 to `capacity` images; inputs[i] holds images x elements of input i and is
- * copied. key and first_row (of image 0 in the global batch) are the position in a training run,
- * from which every random draw follows. Shares the values. */
+ * copied. key and first_image (the number of image 0 in the global batch) are the position in a
+ * training run, from which every random draw follows. Shares the values. */
 vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs, vt_rng_key key,
-                         uint64_t first_row, vt_error *error);
+                         uint64_t first_image, vt_error *error);
 
 /* Copy output `index` out: images x elements. */
 void vt_run_output(const vt_run *run, int index, void *output);
@@ -423,8 +423,8 @@ void vt_log_softmax_backward(vt_dtype dtype, void *dx, const void *dy, const voi
 /* How many of n elements are infinite or NaN. */
 int64_t vt_count_nonfinite(vt_dtype dtype, const void *x, int64_t n);
 
-/* The first n random words of one image, `row` of the global batch, at one site of a program. */
-void vt_random_words(uint32_t *words, int64_t n, vt_rng_key key, uint64_t row, const char *site);
+/* The first n random words of image `image` of the global batch at one site of a program. */
+void vt_random_words(uint32_t *words, int64_t n, vt_rng_key key, uint64_t image, const char *site);
 
 /* ---------------------------------------------------------------- what there is */
 

@@ -35,19 +35,19 @@ static inline void vt_philox(uint32_t word[4], uint32_t k0, uint32_t k1) {
     word[3] = c3;
 }
 
-/* Four independent uniform 32-bit words for (key, row of the global batch, site, block). */
-static inline void vt_rng_draw(uint32_t out[4], vt_rng_key key, uint64_t row, uint32_t site,
+/* Four independent uniform 32-bit words for (key, image of the global batch, site, block). */
+static inline void vt_rng_draw(uint32_t out[4], vt_rng_key key, uint64_t image, uint32_t site,
                                uint32_t block) {
-    /* The seed, step and ordinal make the Philox key (mixed by splitmix64); row, site and block are
-     * the counter. */
+    /* The seed, step and ordinal make the Philox key (mixed by splitmix64); image, site and block
+     * are the counter. */
     uint64_t mixed = key.seed * 0x9E3779B97F4A7C15u + key.step;
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u + key.forward;
     mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBu;
     mixed ^= mixed >> 31;
     out[0] = block;
     out[1] = site;
-    out[2] = (uint32_t)row;
-    out[3] = (uint32_t)(row >> 32);
+    out[2] = (uint32_t)image;
+    out[3] = (uint32_t)(image >> 32);
     vt_philox(out, (uint32_t)mixed, (uint32_t)(mixed >> 32));
 }
 

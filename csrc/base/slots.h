@@ -1,7 +1,7 @@
 /* Tables of kernels: a list of slots, and for each instruction set the functions that fill them.
  *
- * A list is a macro LIST(X) with a row X(name, result, arguments) per kernel, and its table is a
- * struct with a pointer to a function per row. Plain C has a kernel for every slot; the source of
+ * A list is a macro LIST(X) with an entry X(name, result, arguments) per kernel, and its table is a
+ * struct with a pointer to a function per entry. Plain C has a kernel for every slot; the source of
  * an instruction set has NULL where it gains nothing over the level below. These sources are laid
  * over each other once, when the library is loaded, and the result is constant from then on. */
 #ifndef VT_BASE_SLOTS_H
@@ -18,15 +18,15 @@ static inline vt_isa vt_table_level(vt_isa isa) {
     return isa == VT_ISA_NATIVE ? vt_isa_best() : isa;
 }
 
-/* What a row becomes: a member of the table, the initialiser of that member by the function of the
- * same name, 1, and the name as a string. */
+/* What an entry becomes: a member of the table, the initialiser of that member by the function of
+ * the same name, 1, and the name as a string. */
 #define VT_SLOT_MEMBER(name, result, arguments) result(*name) arguments;
 #define VT_SLOT_PLAIN(name, result, arguments) .name = name,
 #define VT_SLOT_COUNT(name, result, arguments) +1
 #define VT_SLOT_NAME(name, result, arguments) #name,
 
-/* What a row becomes in VT_SLOT_TABLES: the kernel of `from`, if it has one, replaces that of `to`,
- * and `level` notes it. */
+/* What an entry becomes in VT_SLOT_TABLES: the kernel of `from`, if it has one, replaces that of
+ * `to`, and `level` notes it. */
 #define VT_SLOT_OVER(name, result, arguments) \
     if (from->name != NULL) to->name = from->name, *level = isa; \
     level++;

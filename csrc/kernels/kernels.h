@@ -26,7 +26,7 @@
 /* Where the elements of a dropout mask are drawn. */
 typedef struct vt_dropout {
     vt_rng_key key;
-    uint64_t row; /* row of the image in the global batch */
+    uint64_t image; /* its number in the global batch */
     uint32_t site;
     int64_t
         offset;  /* index of the first element within the image; a multiple of 4 is not required */

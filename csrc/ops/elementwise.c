@@ -195,7 +195,7 @@ static vt_dropout mask_of(const vt_tile *t) {
     const vt_node *node = t->signature->node;
     return (vt_dropout){
         .key = t->key,
-        .row = t->first_row + (uint64_t)t->image,
+        .image = t->first_image + (uint64_t)t->image,
         .site = vt_rng_site(node->attributes[SITE].name),
         .offset = (node->attributes[ROW].i + t->row) * vt_shape_cols(&node->shape),
         .keep = 1.0 - node->attributes[RATE].f,
@@ -237,7 +237,7 @@ const vt_op vt_op_dropout = {
 static double path_factor(const vt_tile *t) {
     const vt_dropout mask = mask_of(t);
     uint32_t word[4];
-    vt_rng_draw(word, mask.key, mask.row, mask.site, 0);
+    vt_rng_draw(word, mask.key, mask.image, mask.site, 0);
     return vt_rng_keep(word[0], mask.keep) ? 1.0 / mask.keep : 0.0;
 }
 

@@ -20,10 +20,10 @@ int64_t vt_count_nonfinite(vt_dtype dtype, const void *x, int64_t n) {
     return vt_kernels_get(dtype)->count_nonfinite(x, n);
 }
 
-void vt_random_words(uint32_t *words, int64_t n, vt_rng_key key, uint64_t row, const char *site) {
+void vt_random_words(uint32_t *words, int64_t n, vt_rng_key key, uint64_t image, const char *site) {
     uint32_t block[4];
     for (int64_t i = 0; i < n; i++) {
-        if (i % 4 == 0) vt_rng_draw(block, key, row, vt_rng_site(site), (uint32_t)(i / 4));
+        if (i % 4 == 0) vt_rng_draw(block, key, image, vt_rng_site(site), (uint32_t)(i / 4));
         words[i] = block[i % 4];
     }
 }

@@ -108,7 +108,7 @@ typedef struct vt_tile {
 
     void *scratch;
     vt_rng_key key;
-    uint64_t first_row; /* of image 0 in the global batch */
+    uint64_t first_image; /* the number of image 0 in the global batch */
 } vt_tile;
 
 typedef vt_status (*vt_tile_function)(const vt_tile *tile, vt_error *error);

@@ -42,7 +42,7 @@ static walk start(const vt_tile *t) {
 static int64_t next(walk *w) {
     const int64_t i = w->row++ - w->prefix;
     if (i < 0) return w->kept++;
-    const uint64_t image = w->tile->first_row + (uint64_t)w->tile->image;
+    const uint64_t image = w->tile->first_image + (uint64_t)w->tile->image;
     if (i % 4 == 0) vt_rng_draw(w->draw, w->tile->key, image, w->site, (uint32_t)(i / 4));
     const double share = (double)(w->count - w->kept) / (double)(w->rows - w->prefix - i);
     return vt_rng_keep(w->draw[i % 4], share) ? w->kept++ : -1;

@@ -273,7 +273,7 @@ static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int threa
                          .element = vt_dtype_size(plan->dtype),
                          .images = run->images,
                          .key = run->key,
-                         .first_row = run->first_row};
+                         .first_image = run->first_image};
     const int64_t tiles = lane_tiles(run, lane);
     w.part = lane->kind == VT_LANE_PANELS ? task : task % tiles;
     w.image = lane->kind == VT_LANE_PANELS ? 0 : task / tiles;
@@ -363,14 +363,14 @@ static vt_status run_packing(vt_run *run, vt_error *error) {
 }
 
 vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs, vt_rng_key key,
-                         uint64_t first_row, vt_error *error) {
+                         uint64_t first_image, vt_error *error) {
     if (images < 1 || images > run->capacity) {
         return vt_fail(error, VT_VALUE, "%lld images do not fit a run made for 1 to %lld",
                        (long long)images, (long long)run->capacity);
     }
     run->images = images;
     run->key = key;
-    run->first_row = first_row;
+    run->first_image = first_image;
     for (int i = 0; i < run->plan->lowered->input_count; i++) {
         copy_in(run, run->plan->inputs[i], inputs[i], value_bytes(run, i));
     }

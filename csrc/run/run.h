@@ -17,7 +17,7 @@ struct vt_run {
     uint64_t version; /* of the params then */
     bool recorded;    /* that pass waits for its backward */
     vt_rng_key key;
-    uint64_t first_row;
+    uint64_t first_image;
 };
 
 #endif

@@ -283,7 +283,7 @@ static void check_dropout(vt_dtype dtype, double keep) {
     int kept = 0;
     for (int i = 0; i < N; i++) {
         uint32_t word[4];
-        vt_rng_draw(word, d.key, d.row, d.site, (uint32_t)(i + 6) / 4);
+        vt_rng_draw(word, d.key, d.image, d.site, (uint32_t)(i + 6) / 4);
         const bool keeps = word[(i + 6) % 4] < keep * 0x1p32;
         const double expected = keeps ? 1 / keep : 0;
         vt_check(fabs(get(y, dtype, i) - expected) <= 1e-7 * expected, "dropout element %d", i);
