@@ -5,8 +5,7 @@
 #include "base/memory.h"
 #include "linalg/engine.h"
 
-/* The index of element (row, column) of a matrix that is stored by rows or, transposed, by columns.
- */
+/* The index of element (row, column) of a matrix stored by rows or, transposed, by columns. */
 static inline int64_t index_of(int64_t row, int64_t column, int64_t leading, bool transposed) {
     return transposed ? column * leading + row : row * leading + column;
 }

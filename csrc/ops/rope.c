@@ -7,8 +7,8 @@
  *
  * rope_table: such a table for the patches of a grid, row by row, behind `prefix` rows of angle 0.
  * The first half of the angles is of one axis, the other of the other: of y then x, or of x then y
- * if `swapped`, the coordinate being start + step * index and angle i coordinate * temperature^(-4
- * i / d).
+ * if `swapped`. The coordinate is start + step * index; angle i of it is
+ * coordinate * temperature^(-4 i / d).
  *
  * rope_mixed: a table from frequencies (2 depth heads, d / 2), those of the first axis before those
  * of the second: the angle is first * f[0, block, head, i] + second * f[1, block, head, i]
@@ -69,6 +69,8 @@ static const void *base_row(const vt_tile *t, int input, int64_t at) {
 /* y = base + q | k turned, v as it is; one row, from element `at` on */
 static void turn_row(const vt_tile *t, turned z, void *y, const void *base, const void *x,
                      const void *table, double sign) {
+    /* A table for all heads turns them in one call; else each head of q and k has angles of its
+     * own, the same for both. */
     const int64_t pieces = z.table == z.size ? 2 * z.heads : 1;
     for (int64_t p = 0; p < 2 * z.heads; p += pieces) {
         const int64_t at = p * z.size, angles = pieces == 1 ? at % z.channels : 0;
@@ -206,9 +208,11 @@ static vt_status table_infer(vt_signature *s, vt_error *error) {
  * coordinate, or -1. */
 static void axis_angles(const vt_tile *t, int64_t i, bool second, double coordinate, int64_t like) {
     const vt_attribute *attributes = t->signature->node->attributes;
+    /* A row is cos | sin, and each of these the first axis | the second. */
     const int64_t size = attributes[SIZE].i, count = size / 4;
     void *row = vt_at(t->out, t->element, i * size);
     const int64_t cosine = second ? count : 0, sine = size / 2 + cosine;
+    /* A copy is much cheaper than cosines. */
     if (like >= 0) {
         const void *from = vt_const_at(t->out, t->element, like * size);
         const size_t bytes = (size_t)count * t->element;
@@ -231,6 +235,7 @@ static void table_row_forward(const vt_tile *t, int64_t i) {
         axis_angles(t, i, true, 0, -1);
         return;
     }
+    /* The patch beside it has the same y, that above it the same x, if they are in the strip. */
     const int64_t y = patch / width, x = patch % width;
     const int64_t beside = i >= 1 && x >= 1 ? i - 1 : -1;
     const int64_t above = i >= width && y >= 1 ? i - width : -1;
@@ -305,6 +310,7 @@ static mixture mixture_of(const vt_tile *t) {
     const vt_signature *s = t->signature;
     const int64_t heads = attribute(s, MIXED_HEADS), count = s->input[0].dim[1];
     const int64_t row = attribute(s, BLOCK) * heads + t->part;
+    /* The upper half of the frequencies is of the first axis, the lower of the second. */
     const int64_t axis[] = {row * count, (s->input[0].dim[0] / 2 + row) * count};
     const bool swapped = attribute(s, SWAPPED) == 1;
     return (mixture){.count = count,
@@ -329,13 +335,14 @@ typedef struct walk {
     turns down, right;
 } walk;
 
-enum { WALK_ARRAYS = 8 };
+enum { WALK_ARRAYS = 8 }; /* a cosine and a sine of four turns */
 
 static turns turns_at(const vt_tile *t, const mixture *m, int64_t index) {
     double *start = (double *)t->scratch + 2 * index * m->count;
     return (turns){start, start + m->count};
 }
 
+/* The angles of a grow by those of `by`: cos and sin of a sum. */
 static void turn(turns a, turns by, int64_t count) {
     for (int64_t k = 0; k < count; k++) {
         const double cosine = a.cosine[k] * by.cosine[k] - a.sine[k] * by.sine[k];
@@ -355,7 +362,7 @@ static walk start_walk(const vt_tile *t, const mixture *m) {
         const double right = load(t->in[0], t->element, m->right + k);
         w.down.cosine[k] = cos(down), w.down.sine[k] = sin(down);
         w.right.cosine[k] = cos(right), w.right.sine[k] = sin(right);
-        w.first.cosine[k] = 1, w.first.sine[k] = 0;
+        w.first.cosine[k] = 1, w.first.sine[k] = 0; /* patch (0, 0) is not turned */
     }
     copy_turns(w.now, w.first, m->count);
     return w;
@@ -368,6 +375,7 @@ static void step(const walk *w, const mixture *m, int64_t patch) {
         turn(w->now, w->right, m->count);
         return;
     }
+    /* A new row starts from the first patch of the last one: errors grow with height + width. */
     turn(w->first, w->down, m->count);
     copy_turns(w->now, w->first, m->count);
 }

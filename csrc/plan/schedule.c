@@ -74,7 +74,7 @@ static int add_phase(scheduler *s) {
         s->lane_of[step] = add_lane(s, VT_LANE_PANELS, phase, kit_of(s, step)->panels);
     }
     s->waiting_count = 0;
-    s->open_lane = VT_NOTHING;
+    s->open_lane = VT_NOTHING; /* no step joins a lane across the barrier */
     return phase;
 }
 
@@ -99,6 +99,7 @@ static int add_step(scheduler *s, vt_step step) {
 
 /* ---------------------------------------------------------------- where a step goes */
 
+/* True if the newest phase writes a buffer: its other tiles may not be there yet. */
 static bool written_now(const scheduler *s, int buffer) {
     return buffer != VT_NOTHING && s->written[buffer] == s->plan->phase_count - 1;
 }
@@ -107,7 +108,9 @@ static bool written_now(const scheduler *s, int buffer) {
 static bool joins_open_lane(const scheduler *s, const vt_step *step, int64_t rows) {
     if (s->open_lane == VT_NOTHING || s->plan->lanes[s->open_lane].strips.rows != rows)
         return false;
+    /* Row by row, a tile reads only what it has just written itself. */
     if (!vt_step_gathers(s->plan, step)) return true;
+    /* What it gathers from other tiles must be complete, so behind a barrier. */
     if (step->pass == VT_BACKWARD) return !written_now(s, step->dout);
     for (int i = 0; i < VT_MAX_INPUTS; i++) {
         if (written_now(s, step->in[i])) return false;
@@ -124,6 +127,7 @@ static void schedule_step(scheduler *s, vt_step step, int64_t rows) {
     const vt_op *op = s->program->nodes[step.node].op;
     const int index = add_step(s, step);
     if (op->space == VT_PARTS) {
+        /* A part reads all rows, and what follows reads all parts: barriers on both sides. */
         const int phase = add_phase(s);
         s->lane_of[index] = add_lane(s, VT_LANE_PARTS, phase, kit_of(s, index)->parts);
     } else {
@@ -153,10 +157,13 @@ static bool may_write_narrow(const vt_op *op) { return op->space == VT_STRIPS ||
 static void find_narrow(scheduler *s) {
     const vt_program *program = s->program;
     const bool any = s->options.bf16 && s->options.training;
+    /* First all that could be written in bfloat16; then each objection strikes one out. */
     for (int n = 0; n < program->node_count; n++) {
         s->narrow[program->input_count + n] = any && may_write_narrow(program->nodes[n].op);
     }
+    /* Outputs go to the caller in the plan's dtype. */
     for (int i = 0; i < program->output_count; i++) s->narrow[program->outputs[i]] = false;
+    /* One reader that does not take bfloat16 is enough. */
     for (int n = 0; n < program->node_count; n++) {
         const vt_node *node = &program->nodes[n];
         for (int i = 0; i < node->op->inputs && !node->op->takes_bf16; i++) {
@@ -165,6 +172,7 @@ static void find_narrow(scheduler *s) {
     }
 }
 
+/* Every value has a buffer of its own here; which of them share memory, storage.c decides. */
 static void schedule_forward(scheduler *s) {
     const vt_program *program = s->program;
     for (int v = 0; v < program->input_count; v++) {
@@ -196,6 +204,8 @@ static bool is_trained(const scheduler *s, int node) {
     return false;
 }
 
+/* A gradient is wanted of what depends on a trained parameter, or on an input if those are asked
+ * for. One pass is enough, since a list names a value before its readers. */
 static vt_status find_wanted(scheduler *s, bool input_gradients, vt_error *error) {
     const vt_program *program = s->program;
     for (int v = 0; v < program->input_count; v++) s->wants[v] = input_gradients;
@@ -255,7 +265,7 @@ static int value_again(scheduler *s, int wanted) {
     if (s->again[wanted] == VT_NOTHING) s->stack[depth++] = wanted;
     while (depth > 0) {
         const int value = s->stack[depth - 1], n = node_again(s, value);
-        if (n != VT_NOTHING && push_missing(s, n, &depth)) continue;
+        if (n != VT_NOTHING && push_missing(s, n, &depth)) continue; /* inputs first */
         if (n == VT_NOTHING) {
             s->again[value] = s->kept[value];
         } else {
@@ -315,6 +325,7 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
     bool inputs = false;
     for (int i = 0; i < node->op->inputs; i++) {
         const int value = node->inputs[i];
+        /* Steps that run forward once more are scheduled here, before those that read them. */
         if (reads_in_backward(s, node, i)) step.in[i] = value_again(s, value);
         if (trained && node->op->params_read_input) sums.in[i] = value_again(s, value);
         if (s->wants[value]) {
@@ -322,6 +333,7 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
             inputs = true;
         }
     }
+    /* Two stages for small parameters: the strips leave sums per unit, accumulate adds these up. */
     if (trained && products->partial > 0) {
         step.partial = sums.partial = add_buffer(
             s, 1, vt_ceil_div(products->strips.rows, products->strips.unit) * products->partial);
@@ -330,10 +342,12 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
     if (inputs || step.partial != VT_NOTHING) {
         schedule_step(s, step, vt_shape_rows(vt_program_shape(s->program, node->inputs[0])));
     }
+    /* Panels go through whole images, so they wait for the barrier behind dout. */
     if (trained) s->waiting[s->waiting_count++] = add_step(s, sums);
     s->plan->backward_flops += backward_flops(s, n, inputs, trained);
 }
 
+/* A gradient arrives at the node, so the plan writes those of its trained parameters. */
 static void cover_params(scheduler *s, int n) {
     const vt_node *node = &s->program->nodes[n];
     for (int i = 0; node->op->params[i].name != NULL; i++) {
@@ -342,6 +356,7 @@ static void cover_params(scheduler *s, int n) {
     }
 }
 
+/* Outputs that are the same value share a buffer, in which the executor adds them up. */
 static void schedule_output_gradients(scheduler *s) {
     const vt_program *program = s->program;
     for (int i = 0; i < program->output_count; i++) {
@@ -357,9 +372,10 @@ static void schedule_output_gradients(scheduler *s) {
 static void schedule_backward(scheduler *s, bool input_gradients) {
     const vt_program *program = s->program;
     schedule_output_gradients(s);
+    /* In reverse, every reader of a value has contributed before the value's own turn. */
     for (int n = program->node_count - 1; n >= 0; n--) {
         const int value = program->input_count + n, dout = s->gradient[value];
-        if (dout == VT_NOTHING) continue;
+        if (dout == VT_NOTHING) continue; /* not wanted, or no output depends on it */
         cover_params(s, n);
         if (program->nodes[n].op->passes_gradient) {
             pass_gradient(s, n, dout);
@@ -367,7 +383,7 @@ static void schedule_backward(scheduler *s, bool input_gradients) {
             schedule_gradients(s, n, dout);
         }
     }
-    if (s->waiting_count > 0) add_phase(s);
+    if (s->waiting_count > 0) add_phase(s); /* for the last parameter gradients */
     for (int v = 0; input_gradients && v < program->input_count; v++) {
         s->plan->input_gradients[v] = s->gradient[v];
     }
@@ -379,7 +395,7 @@ static void schedule_backward(scheduler *s, bool input_gradients) {
  * skipped as long as they have not changed. */
 static void schedule_packs(scheduler *s) {
     vt_plan *p = s->plan;
-    const int steps = p->step_count;
+    const int steps = p->step_count; /* without the packs, which are appended */
     for (int i = 0; i < steps; i++) {
         vt_step *step = &p->steps[i];
         if (step->pass != VT_FORWARD && step->pass != VT_BACKWARD) continue;
@@ -404,6 +420,7 @@ static vt_status sort_by_key(scheduler *s, void **records, size_t size, int coun
     void *sorted;
     VT_TRY(vt_alloc_array(&sorted, (size_t)count, size, error));
     int *first = s->first;
+    /* A counting sort: how many of each key, then where each key begins. */
     memset(first, 0, (size_t)(keys + 1) * sizeof *first);
     for (int i = 0; i < count; i++) first[s->key[i] + 1]++;
     for (int k = 0; k < keys; k++) first[k + 1] += first[k];
@@ -411,6 +428,7 @@ static vt_status sort_by_key(scheduler *s, void **records, size_t size, int coun
         const size_t to = (size_t)first[s->key[i]]++;
         memcpy((char *)sorted + to * size, (char *)*records + (size_t)i * size, size);
     }
+    /* Copying has moved each beginning to that of the next key: shift them back. */
     memmove(first + 1, first, (size_t)keys * sizeof *first);
     first[0] = 0;
     vt_free(*records);
@@ -418,6 +436,7 @@ static vt_status sort_by_key(scheduler *s, void **records, size_t size, int coun
     return VT_OK;
 }
 
+/* The executor wants the lanes of a phase side by side, and likewise the steps of a lane. */
 static vt_status sort_lanes(scheduler *s, vt_error *error) {
     vt_plan *p = s->plan;
     for (int l = 0; l < p->lane_count; l++) {
@@ -435,7 +454,7 @@ static vt_status sort_lanes(scheduler *s, vt_error *error) {
 
 static vt_status sort_steps(scheduler *s, vt_error *error) {
     vt_plan *p = s->plan;
-    int *lane_at = s->first; /* by the number it had */
+    int *lane_at = s->first; /* by the number it had; read before sorting overwrites it */
     for (int l = 0; l < p->lane_count; l++) lane_at[p->lanes[l].first_step] = l;
     for (int i = 0; i < p->step_count; i++) s->key[i] = lane_at[s->lane_of[i]];
     VT_TRY(
@@ -489,6 +508,7 @@ static vt_status schedule(scheduler *s, vt_error *error) {
     add_phase(s); /* before everything, for packing */
     find_narrow(s);
     schedule_forward(s);
+    /* Between the passes the caller takes outputs and gives their gradients. */
     s->plan->first_backward = add_phase(s);
     if (s->plan->training) {
         VT_TRY(find_wanted(s, s->options.input_gradients, error));

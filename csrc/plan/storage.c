@@ -21,6 +21,7 @@ typedef struct storage {
 
 /* ---------------------------------------------------------------- uses */
 
+/* Notes a use. Those by the caller come before all steps, so either end of a life may move. */
 static void use(storage *s, int buffer, int phase, int lane, int step, bool exposed) {
     if (buffer == VT_NOTHING) return;
     vt_buffer *b = &s->plan->buffers[buffer];
@@ -41,6 +42,7 @@ static void use_step(storage *s, int index, int lane) {
     const vt_plan *p = s->plan;
     const vt_step *step = &p->steps[index];
     const int phase = p->lanes[lane].phase;
+    /* Parts and panels see whole images; a strip sees other rows only where its step gathers. */
     const bool gathers = vt_step_gathers(p, step);
     const bool all = p->lanes[lane].kind != VT_LANE_STRIPS;
     for (int i = 0; i < VT_MAX_INPUTS; i++) {
@@ -50,11 +52,13 @@ static void use_step(storage *s, int index, int lane) {
     }
     use(s, step->dout, phase, lane, index, all || (gathers && step->pass == VT_BACKWARD));
     use(s, step->out, phase, lane, index, all);
+    /* Sums of units and packed weights are read whole. */
     use(s, step->partial, phase, lane, index, true);
     for (int i = 0; i < VT_MAX_PACKS; i++) use(s, step->packed[i], phase, lane, index, true);
 }
 
-/* What the caller writes and reads, between the phases. */
+/* What the caller writes and reads, between the phases. It counts as several lanes, since the
+ * caller needs all images at once and a local strip is gone after its tile. */
 static void use_by_caller(storage *s, const int *buffers, int count, int phase) {
     for (int i = 0; i < count; i++) use(s, buffers[i], phase, SEVERAL, 0, true);
 }
@@ -74,6 +78,8 @@ static void find_uses(storage *s) {
 
 /* ---------------------------------------------------------------- places, and in place */
 
+/* If one lane alone uses a buffer, and each tile its own strip, a thread needs no more than one
+ * strip of it. */
 static bool is_local(const storage *s, int buffer) {
     const usage *u = &s->usage[buffer];
     return u->lane >= 0 && u->exposed_phase < 0;
@@ -93,11 +99,13 @@ static bool take_over(storage *s, int to, int from, int step, int phase) {
     const vt_buffer *a = &s->plan->buffers[from];
     vt_buffer *b = &s->plan->buffers[to];
     usage *u = &s->usage[from];
+    /* Nobody reads it after this step, no other tile reads these rows now, and no other buffer has
+     * taken it already. */
     const bool last_use = a->last_phase == phase && u->last_step == step;
     if (!last_use || u->exposed_phase >= phase || u->taken) return false;
     if (a->rows != b->rows || a->cols != b->cols || a->place != b->place) return false;
     if (a->narrow != b->narrow) return false;
-    b->root = a->root;
+    b->root = a->root; /* of a chain of them, the first */
     u->taken = true;
     return true;
 }
@@ -120,14 +128,17 @@ static bool take_over_gradient(storage *s, const vt_step *step, int k, int from,
 static void find_in_place(storage *s) {
     vt_plan *p = s->plan;
     for (int l = 0; l < p->lane_count; l++) {
-        if (p->lanes[l].kind != VT_LANE_STRIPS) continue;
+        if (p->lanes[l].kind != VT_LANE_STRIPS) continue; /* elsewhere all uses are exposed */
         for (int i = 0; i < p->lanes[l].step_count; i++) {
             const int index = p->lanes[l].first_step + i, phase = p->lanes[l].phase;
             const vt_step *step = &p->steps[index];
             const bool in_place = p->lowered->nodes[step->node].op->in_place;
+            /* Forward: out takes over the first input that ends here. */
             for (int k = 0; k < VT_MAX_INPUTS; k++) {
                 if (in_place && take_over(s, step->out, step->in[k], index, phase)) break;
             }
+            /* Backward: a gradient may always grow where it is; dout, only if the operation allows
+             * it. */
             for (int k = 0; k < VT_MAX_INPUTS; k++) {
                 if (take_over_gradient(s, step, k, step->base[k], index, phase)) continue;
                 if (in_place) take_over_gradient(s, step, k, step->dout, index, phase);
@@ -175,11 +186,13 @@ static vt_status find_offsets(storage *s, vt_place place, size_t *total, vt_erro
 static void find_bytes(vt_plan *p) {
     for (int b = 0; b < p->buffer_count; b++) {
         vt_buffer *buffer = &p->buffers[b];
+        /* A fixed buffer is counted in bytes: its layout is that of the product. */
         const size_t element = buffer->place == VT_FIXED ? 1 : vt_buffer_element(p, b);
         const int64_t strip_rows = vt_tiling_strips(&p->tiling, buffer->rows).tile;
         const int64_t rows = buffer->place == VT_LOCAL ? strip_rows : buffer->rows;
         buffer->bytes = vt_align((size_t)(rows * buffer->cols) * element);
         if (!buffer->narrow) continue;
+        /* Its readers may want the strip widened: room for the largest. */
         const size_t strip = (size_t)(strip_rows * buffer->cols);
         const size_t wide = vt_align(strip * vt_dtype_size(p->dtype));
         if (wide > p->wide_bytes) p->wide_bytes = wide;
@@ -191,6 +204,7 @@ static vt_status find_all_offsets(storage *s, vt_error *error) {
     VT_TRY(find_offsets(s, VT_ARENA, &p->image_bytes, error));
     VT_TRY(find_offsets(s, VT_LOCAL, &p->local_bytes, error));
     VT_TRY(find_offsets(s, VT_FIXED, &p->fixed_bytes, error));
+    /* Only roots have got offsets; the others are where their root is. */
     for (int b = 0; b < p->buffer_count; b++) {
         p->buffers[b].offset = p->buffers[p->buffers[b].root].offset;
     }
@@ -218,6 +232,8 @@ vt_status vt_plan_store(vt_plan *plan, vt_error *error) {
         s.usage[b].lane = VT_NOTHING;
         s.usage[b].exposed_phase = -1;
     }
+    /* Lives first, then places, which decide who may take over whose memory; sizes depend on the
+     * place, and offsets on all of these. */
     find_uses(&s);
     find_places(&s);
     find_in_place(&s);

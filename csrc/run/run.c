@@ -11,7 +11,7 @@
 /* The three blocks of a run, in the order arena, fixed, threads. */
 static void block_bytes(const vt_plan *plan, int64_t capacity, int threads, size_t bytes[3]) {
     bytes[0] = plan->image_bytes * (size_t)capacity;
-    bytes[1] = plan->training ? plan->fixed_bytes : 0;
+    bytes[1] = plan->training ? plan->fixed_bytes : 0; /* of inference, they are in the plan */
     bytes[2] = vt_plan_thread_bytes(plan) * (size_t)threads;
 }
 
@@ -27,6 +27,7 @@ vt_status vt_run_check(const vt_plan *plan, int64_t capacity, int threads, vt_er
                        "a run needs at least one image and 1 to %d threads, got %lld and %d",
                        VT_MAX_THREADS, (long long)capacity, threads);
     }
+    /* Half of what a size holds, which leaves room to add the other blocks. */
     if (plan->image_bytes > 0 && (size_t)capacity > SIZE_MAX / 2 / plan->image_bytes) {
         return vt_fail(error, VT_MEMORY, "%lld images do not fit into memory", (long long)capacity);
     }
@@ -50,7 +51,7 @@ vt_status vt_run_open(vt_run **out, vt_plan *plan, vt_params *params, int64_t ca
     for (int i = 0; i < 3; i++) {
         const vt_status status = vt_alloc((void **)blocks[i], bytes[i], error);
         if (status == VT_OK) continue;
-        vt_run_close(run);
+        vt_run_close(run); /* frees what is there; the rest is still NULL */
         return status;
     }
     *out = run;
@@ -95,6 +96,7 @@ static void *tile_pointer(const work *w, int buffer, bool whole) {
     const vt_plan *plan = w->run->plan;
     const vt_buffer *b = &plan->buffers[buffer];
     const size_t element = vt_buffer_element(plan, buffer);
+    /* A local strip begins with the first row of the tile, whichever unit is at work. */
     if (b->place == VT_LOCAL) {
         return vt_at(w->local + b->offset, element, (w->row - w->first_row) * b->cols);
     }
@@ -119,10 +121,12 @@ static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node, 
         t->param[i] = vt_params_at(params, params->data, row);
         if (pass != VT_ACCUMULATE || !run->plan->covered[row]) continue;
         t->dparam[i] = vt_params_at(params, params->gradient, row);
+        /* Added to, if an earlier backward has left a gradient there. */
         t->accumulate[i] = params->rows[row].has_gradient;
     }
 }
 
+/* What a gathering step reads begins with row 0 of the image, all else with the tile's strip. */
 static void point_to_values(vt_tile *t, const work *w, const vt_step *step) {
     const bool gathers = vt_step_gathers(w->run->plan, step);
     const bool forward = step->pass == VT_FORWARD;
@@ -157,6 +161,7 @@ static void point_to_narrow(vt_tile *t, const work *w, const vt_step *step) {
     for (int i = 0; i < VT_MAX_INPUTS; i++) {
         t->in_narrow[i] = is_narrow(plan, step->in[i]);
         if (!t->in_narrow[i] || reads) continue;
+        /* The operation knows only the plan's dtype, so it gets a widened copy. */
         void *wide = wide_strip(w, 1);
         const int64_t cols = plan->buffers[step->in[i]].cols;
         t->kernels->from_bf16(wide, t->in[i], w->rows * cols);
@@ -195,17 +200,20 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     switch (step->pass) {
         case VT_FORWARD: return run_forward(&t, w, step, error);
         case VT_BACKWARD:
+            /* The sums of this unit: run_units hands in one unit at a time. */
             if (t.partial != NULL) {
                 const int64_t unit = w->row / t.products->strips.unit;
                 t.partial = vt_at(t.partial, t.element, unit * t.products->partial);
             }
             return node->op->backward(&t, error);
         case VT_ACCUMULATE:
+            /* It goes through all images, and through all their units where backward left sums. */
             t.units = vt_ceil_div(t.products->strips.rows, t.products->strips.unit);
             return node->op->accumulate(&t, error);
         case VT_PACK: {
             const int which =
                 step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
+            /* In training into the run; in inference into the plan, which serves all its runs. */
             char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
                            plan->buffers[step->packed[which]].offset;
             if (node->op->pack != NULL) return node->op->pack(&t, packed, error);
@@ -251,6 +259,7 @@ static int64_t strip_rows(const vt_run *run, const vt_lane *lane) {
     const int64_t units = vt_ceil_div(cut->rows, cut->unit);
     const int64_t rounds = vt_ceil_div(run->images * lane->tiles, run->threads);
     const int64_t unit_rounds = vt_ceil_div(run->images * units, run->threads);
+    /* One round of tiles lasts as long as units / tiles rounds of units; 21 to 20 is that loss. */
     return 20 * rounds * units <= 21 * unit_rounds * lane->tiles ? cut->tile : cut->unit;
 }
 
@@ -260,6 +269,7 @@ static int64_t lane_tiles(const vt_run *run, const vt_lane *lane) {
     return vt_ceil_div(lane->strips.rows, strip_rows(run, lane));
 }
 
+/* A panel goes through all images itself, so their number does not multiply it. */
 static int64_t lane_tasks(const vt_run *run, const vt_lane *lane) {
     const int64_t tiles = lane_tiles(run, lane);
     return lane->kind == VT_LANE_PANELS ? tiles : tiles * run->images;
@@ -274,6 +284,7 @@ static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int threa
                          .images = run->images,
                          .key = run->key,
                          .first_image = run->first_image};
+    /* The tiles of one image are neighbours, then comes the next image. */
     const int64_t tiles = lane_tiles(run, lane);
     w.part = lane->kind == VT_LANE_PANELS ? task : task % tiles;
     w.image = lane->kind == VT_LANE_PANELS ? 0 : task / tiles;
@@ -281,7 +292,7 @@ static work start_work(vt_run *run, const vt_lane *lane, int64_t task, int threa
         const int64_t height = strip_rows(run, lane);
         w.row = w.first_row = w.part * height;
         const int64_t left = lane->strips.rows - w.row;
-        w.rows = left < height ? left : height;
+        w.rows = left < height ? left : height; /* the last strip may be lower */
     }
     return w;
 }
@@ -290,9 +301,11 @@ static void run_task(void *context, vt_worker worker) {
     phase_work *p = context;
     const vt_plan *plan = p->run->plan;
     const vt_lane *lane = &plan->lanes[p->phase->first_lane];
+    /* Tasks are numbered through all lanes of the phase: find the lane, and the task in it. */
     int64_t task = worker.task;
     while (task >= lane_tasks(p->run, lane)) task -= lane_tasks(p->run, lane++);
     const work w = start_work(p->run, lane, task, worker.thread);
+    /* One tile goes through all steps of the lane while it is in the cache. */
     vt_error error;
     for (int i = 0; i < lane->step_count; i++) {
         const vt_step *step = &plan->steps[lane->first_step + i];
@@ -306,10 +319,13 @@ static void run_task(void *context, vt_worker worker) {
     }
 }
 
+/* Phases [first, end). The end of each parallel loop is the barrier behind its phase; a phase that
+ * fails is the last. */
 static vt_status run_phases(vt_run *run, int first, int end, vt_error *error) {
+    /* oneDNN does not survive a failing malloc, so its working memory is asked for before. */
     VT_TRY(vt_memory_room((size_t)run->threads * VT_WORK_SPACE, error));
     vt_status status = VT_OK;
-    vt_calm_begin();
+    vt_calm_begin(); /* once around all loops, which is as expensive as opening one */
     for (int i = first; i < end && status == VT_OK; i++) {
         const vt_phase *phase = &run->plan->phases[i];
         int64_t tasks = 0;
@@ -354,7 +370,7 @@ static vt_status run_packing(vt_run *run, vt_error *error) {
     vt_lock_alone(&plan->packing);
     vt_status status = VT_OK;
     if (plan->packed_version != run->version) {
-        plan->packed_version = 0;
+        plan->packed_version = 0; /* half-written if packing fails: then it belongs to no version */
         status = run_phases(run, 0, 1, error);
         if (status == VT_OK) plan->packed_version = run->version;
     }
@@ -374,6 +390,8 @@ vt_status vt_run_forward(vt_run *run, int64_t images, const void *const *inputs,
     for (int i = 0; i < run->plan->lowered->input_count; i++) {
         copy_in(run, run->plan->inputs[i], inputs[i], value_bytes(run, i));
     }
+    /* From here to the end of the pass nobody writes weights; backward asks whether they are still
+     * of this version. */
     vt_lock_shared(&run->params->values);
     run->version = run->params->version;
     vt_status status = run_packing(run, error);
@@ -427,6 +445,7 @@ static vt_status backward(vt_run *run, const void *const *gradients, vt_error *e
     VT_TRY(vt_params_make_gradient(params, error));
     start_gradients(run, gradients);
     VT_TRY(run_phases(run, run->plan->first_backward, run->plan->phase_count, error));
+    /* From now on these bytes mean something, and the next backward adds to them. */
     for (int i = 0; i < params->count; i++) {
         if (run->plan->covered[i]) params->rows[i].has_gradient = true;
     }
@@ -439,7 +458,7 @@ vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_e
                        run->plan->training ? "backward may be called once after each forward"
                                            : "this forward pass did not record gradients");
     }
-    run->recorded = false;
+    run->recorded = false; /* whatever becomes of it: its buffers are overwritten */
     vt_lock_shared(&run->params->values);
     vt_lock_alone(&run->params->gradients);
     const vt_status status = backward(run, output_gradients, error);
