@@ -40,7 +40,7 @@ static void run_neighbours(const vt_kernels *k, call *c) { run_turned(k, c, fals
 static const spec others[] = {
     {"swish_forward", run_quick_forward, {"m-"}, {"mn"}, .elementwise = true},
     {"swish_backward", run_quick_backward, {"m-"}, {"mn", "mn", "mn"}, .elementwise = true},
-    {"rotate", run_neighbours, {"m-"}, {"mn", "mn", "vn"}},
+    {"rotate", run_neighbours, {"m-"}, {"mn", "mn", "vn"}, .elementwise = false},
 };
 enum { OTHERS = sizeof others / sizeof *others };
 
