@@ -325,7 +325,7 @@ static vt_status run_phases(vt_run *run, int first, int end, vt_error *error) {
     /* oneDNN does not survive a failing malloc, so its working memory is asked for before. */
     VT_TRY(vt_memory_room((size_t)run->threads * VT_WORK_SPACE, error));
     vt_status status = VT_OK;
-    vt_calm_begin(); /* once around all loops, which is as expensive as opening one */
+    vt_calm_begin(); /* around all loops: it takes as long as opening one */
     for (int i = first; i < end && status == VT_OK; i++) {
         const vt_phase *phase = &run->plan->phases[i];
         int64_t tasks = 0;
