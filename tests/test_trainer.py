@@ -502,13 +502,19 @@ def test_a_gradient_that_is_set_is_used() -> None:
     assert np.array_equal(model.state_dict()["bias"], before["bias"])
 
 
-def test_a_gradient_that_is_set_and_added_to() -> None:
-    """Two backward passes with a change between: sums are divided once, as everywhere."""
+def test_a_backward_pass_does_not_add_to_a_gradient_that_was_set() -> None:
+    """It is undivided, the other a mean: nothing is added, until all are zeroed."""
     x, y = np.ones((2, 4), np.float32), np.array([0, 1])
     model = vitc.nn.Linear(4, 2)
-    weight = next(iter(model.parameters()))
+    weight, bias = model.parameters()
     F.cross_entropy(model(x), y).backward()
     own = weight.grad.copy()
-    weight.grad = np.zeros_like(own)
+    for parameter, given in ((weight, np.zeros_like(own)), (bias, None)):
+        parameter.grad = given
+        before = weight.grad.copy()
+        with pytest.raises(vitc.VitcError, match=r"set by hand.*zero_grad\(\)"):
+            F.cross_entropy(model(x), y).backward()
+        assert np.array_equal(weight.grad, before)
+    model.zero_grad()
     F.cross_entropy(model(x), y).backward()
-    assert weight.grad == pytest.approx(own / 2, abs=1e-7)
+    assert np.array_equal(weight.grad, own)

@@ -115,12 +115,18 @@ class Window:
         self.lock = Lock()
         self.weight = 0.0
         self._divided = False
+        self._set = False  # a gradient was given by hand
 
     def open(self, weight: float) -> None:
         """Adds the weight of a backward pass whose gradients are about to be added, which holds the
         lock."""
         if not self._has_gradients():  # zeroed since, through whichever handle
-            self.weight, self._divided = 0.0, False
+            self.weight, self._divided, self._set = 0.0, False, False
+        if self._set:
+            raise VitcError(
+                "a gradient was set by hand, and a backward pass would add to it: the mean of both "
+                "has no meaning; call zero_grad() first"
+            )
         if self._divided:
             self.params.scale_gradients(self.weight)
             self._divided = False
@@ -139,11 +145,11 @@ class Window:
             self._divided = True
 
     def write(self, index: int, gradient: Array | None) -> None:
-        """Gives a parameter this mean gradient. Without a backward pass before, it counts as one of
-        weight 1."""
+        """Gives a parameter this gradient; a backward pass is refused until all are zeroed."""
         with self.lock:
             self._close()
             self.params.write_gradient(index, gradient)
+            self._set = True
             if not self._divided:
                 self.weight, self._divided = 1.0, True
 

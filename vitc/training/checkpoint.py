@@ -30,7 +30,6 @@ from vitc.arrays import Array
 from vitc.errors import listed, shown
 from vitc.models.weights import parse_safetensors, write_safetensors
 from vitc.training.folders import Claim, settle, steadily
-from vitc.training.plain import from_json
 from vitc.training.settings import notice
 from vitc.training.state_file import STATE, read_state, step_of, write_json, write_state
 from vitc.training.tools.estimate import size
@@ -201,7 +200,6 @@ def read(path: str | PathLike[str]) -> Checkpoint:
             raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
         except NotADirectoryError:
             raise ValueError(f"{path} is not a checkpoint: it is not a directory") from None
-        state = from_json(state)
         return Checkpoint(path, state, {name: _verified(files[name], state) for name in files})
 
 

@@ -17,7 +17,7 @@ from vitc.training.callbacks import (
 )
 from vitc.training.finished import is_finished
 from vitc.training.hooks import Callback
-from vitc.training.identity import differing, identity
+from vitc.training.identity import differing
 from vitc.training.loggers import CSVLogger
 from vitc.training.loggers.versions import Versioned, share_folders
 from vitc.training.settings import notice
@@ -113,7 +113,7 @@ def _last(trainer: Trainer) -> Path | str:
             state = read_state(path)
         except (OSError, ValueError):
             return path  # damaged, for which the reader takes an earlier one
-        others = differing(identity(trainer), state.get("identity"))
+        others = differing(trainer.identity, state.get("identity"))
         if is_finished(path.parent, state["run"], trainer):
             why = f"the run of {path} is finished"
         elif others and not explicit:
@@ -144,8 +144,6 @@ def _folders(trainer: Trainer) -> tuple[list[Path], bool]:
     if callback is not None and callback.dirpath is not None:
         return [callback.dirpath], True
     own = trainer.log_dir / "checkpoints"
-    if not isinstance(logger, Versioned):
-        return [own], True
-    if logger.is_given:
-        return [own], True
+    if not isinstance(logger, Versioned) or logger.is_given:
+        return [own], isinstance(logger, Versioned)
     return list(dict.fromkeys([own, *logger.root_dir.glob("*/checkpoints")])), False

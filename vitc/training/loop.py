@@ -48,9 +48,11 @@ def train_epoch(run: Trainer) -> None:
         run.schedules.before_step(run)
         batch = run.start_batch(batch, last)
         if run.call("on_train_batch_start", batch, index) == -1:
+            state.close_window(stepped=False)
             break
         outputs = train_batch(run, batch, index)
         state.count(run.batch_size)
+        state.batch_open = True
         if last or state.window == run.window_batches:
             optimizer_step(run)
             run.schedules.after("step", state.step)
@@ -147,6 +149,9 @@ def end_batch(run: Trainer) -> None:
     """What a step has logged is written, and read by schedules, before a checkpoint, which records
     how much it was."""
     state = run.state
+    if not state.batch_open:
+        return  # a checkpoint was saved in a hook, before which this was done
+    state.batch_open = False
     run.writer.check()
     if state.window == 0:
         mark(run)
@@ -158,7 +163,7 @@ def end_batch(run: Trainer) -> None:
 def mark(run: Trainer) -> None:
     """A resumed run begins at the end of a window: here its logs and metrics are as they will be
     kept, even if more batches follow."""
-    run.state.results.mark(run.metric_states() if run.window_batches > 1 else None)
+    run.state.results.mark(run.metric_states())
 
 
 def end_epoch(run: Trainer) -> None:
@@ -196,7 +201,8 @@ def evaluate(run: Trainer, stage: str, feeds: list[Feed], limit: int | None = No
     An interruption ends it after a batch; it starts over when the run is resumed.
     """
     run.evaluated = Results()
-    rows.hold(run)
+    if run.fitting:
+        rows.hold(run)
     with no_grad(), run.evaluation_mode():
         run.call(f"on_{stage}_start")
         run.call(f"on_{stage}_epoch_start")

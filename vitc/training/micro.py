@@ -50,11 +50,15 @@ def one_batch(trainer: Trainer, batch: Any) -> Iterator[Iterator[tuple[int, Any]
     size, left_out, skipped = trainer.micro_batch or count, state.left_out, state.skipped
 
     def taken() -> Iterator[tuple[int, Any]]:
-        for row, part in parts(batch, count, size) if size < count else [(0, batch)]:
+        for row, part in parts(batch, count, size):
             state.skipped = skipped
+            state.results.next_part()
             trainer.measure(part)
             yield row, part
 
+    if size >= count:
+        yield iter([(0, batch)])
+        return
     with state.results.merged():
         yield taken()
     trainer.measure(batch)

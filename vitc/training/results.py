@@ -84,6 +84,8 @@ class Entry(NamedTuple):
 
 def _mean(samples: list[Sample]) -> Sample:
     """Of the parts of a batch: losses are divided once, by the sum of their weights."""
+    if len(samples) == 1:
+        return samples[0]
     rows = sum(s.rows for s in samples)
     if any(s.divisor != 1 for s in samples):
         return Sample(sum(s.value for s in samples), sum(s.divisor for s in samples), rows)
@@ -123,7 +125,8 @@ class Results:
         self._sums: dict[str, tuple[float, float]] = {}  # reduced so far, weight so far
         self._objects: dict[str, Metric] = {}
         self._attributes: dict[str, str] = {}  # where they are in the module
-        self._parts: dict[str, list[Sample]] | None = None
+        self._parts: dict[str, list[list[Sample]]] | None = None  # by part of the batch
+        self._part = 0
         self._border: dict[str, Any] = self._state()
 
     def log(self, hook: str, value: Any, rows: float, entry: Entry, attribute: str = "") -> None:
@@ -137,7 +140,7 @@ class Results:
             raise ValueError(
                 f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
             )
-        if isinstance(value, Metric) and not isinstance(value, type):
+        if _is_metric(value):
             self._objects[key], self._attributes[key] = value, attribute
             value = getattr(value, "_forward_cache", None)
             if value is None:  # updated without a value of this batch
@@ -147,7 +150,9 @@ class Results:
     def _add(self, key: str, sample: Sample) -> None:
         self._last[key] = sample.mean  # of a part, until the batch is whole
         if self._parts is not None:
-            self._parts.setdefault(key, []).append(sample)
+            self._parts.setdefault(key, [[] for _ in range(self._part)])
+            self._parts[key] += [[] for _ in range(self._part - len(self._parts[key]))]
+            self._parts[key][-1].append(sample)
             return
         entry = self._entries[key]
         if entry.on_epoch and key not in self._objects:
@@ -158,14 +163,20 @@ class Results:
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Within it all values of a name become one: they are of parts of one batch."""
-        self._parts = {}
+        """Within it a batch is trained in parts, each of which begins with `next_part`: what the
+        parts log by the same call becomes one value."""
+        self._parts, self._part = {}, 0
         try:
             yield
         finally:
             parts, self._parts = self._parts, None
-        for key, samples in parts.items():
-            self._add(key, _REDUCTIONS[self._entries[key].reduce_fx].batch(samples))
+        for key, by_part in parts.items():
+            merge = _REDUCTIONS[self._entries[key].reduce_fx].batch
+            for call in range(max(map(len, by_part))):
+                self._add(key, merge([part[call] for part in by_part if len(part) > call]))
+
+    def next_part(self) -> None:
+        self._part += 1
 
     def compute(self, reset: bool, loader: int | None = None) -> None:
         """Asks the metrics for their values at the end of an epoch; reset: the next one follows.
@@ -247,10 +258,9 @@ class Results:
 
     # ------------------------------------------------------------------------------- state
 
-    def mark(self, metrics: Mapping[str, Any] | None) -> None:
+    def mark(self, metrics: Mapping[str, Any]) -> None:
         """This is the end of a window, where a resumed run continues. metrics: states of the
-        module's metrics; None if they are not needed, for the next one is marked before they
-        change."""
+        module's metrics."""
         self._border = self._state()
         self._border["metrics"] = metrics
 
@@ -269,20 +279,60 @@ class Results:
         return {what: {k: _plain(v) for k, v in d.items()} for what, d in border.items()}
 
     def marked_metrics(self) -> Mapping[str, Any] | None:
-        """The states of the metrics at the last border, if they were needed."""
+        """The states of the metrics at the last border; None before the first."""
         found: Mapping[str, Any] | None = self._border["metrics"]
         return found
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._entries = {key: Entry(*entry) for key, entry in state["entries"].items()}
-        self._last = dict(state["last"])
-        self._sums = {key: (total, weight) for key, (total, weight) in state["sums"].items()}
-        self._attributes = dict(state["attributes"])
-        self.mark(None)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises `ValueError`, `TypeError` or `KeyError` for what `state_dict` does not give."""
+        self._entries = {key: _entry(*entry) for key, entry in state["entries"].items()}
+        self._last = {key: _finite_or_not(x) for key, x in state["last"].items()}
+        self._sums = {
+            key: (_finite_or_not(total), _finite_or_not(weight))
+            for key, (total, weight) in state["sums"].items()
+        }
+        self._attributes = {key: str(name) for key, name in state["attributes"].items()}
+        self._border = self._state()
 
     def attach(self, module: object) -> None:
-        """Finds the metrics of an epoch that is resumed, which may have no further batch."""
-        self._objects = {key: getattr(module, name) for key, name in self._attributes.items()}
+        """Finds the metrics of an epoch that is resumed, which may have no further batch. Raises
+        `KeyError` for one that is not there."""
+        found = named_metrics(module)
+        self._objects = {key: found[name] for key, name in self._attributes.items()}
+
+
+def named_metrics(module: object) -> dict[str, Metric]:
+    """The metrics of a module by their attributes, also those in lists and dicts of it."""
+    found: dict[str, Metric] = {}
+    for name, value in vars(module).items():
+        inside: Any = {"": value}
+        if isinstance(value, list | tuple):
+            inside = {f".{i}": x for i, x in enumerate(value)}
+        elif isinstance(value, dict):
+            inside = {f".{key}": x for key, x in value.items()}
+        found |= {f"{name}{k}": x for k, x in inside.items() if _is_metric(x)}
+    return found
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, Metric) and not isinstance(value, type)
+
+
+def _entry(*fields: Any) -> Entry:
+    entry = Entry(*fields)
+    flags = (entry.on_step, entry.on_epoch, entry.prog_bar, entry.logger, entry.numbered)
+    if not isinstance(entry.name, str) or not all(isinstance(flag, bool) for flag in flags):
+        raise TypeError("how a value was logged is not said by a name and flags")
+    if not isinstance(entry.loader, int | None):
+        raise TypeError("a loader's number is not an integer")
+    reduction(entry.reduce_fx)
+    return entry
+
+
+def _finite_or_not(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a logged value is not a number")
+    return float(value)
 
 
 def reduction(reduce_fx: Any) -> str:

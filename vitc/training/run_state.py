@@ -41,10 +41,16 @@ def _snapshot(state: Mapping[str, Any]) -> Snapshot:
         if isinstance(value, Model | Module):
             tensors[name] = value.state_dict()
         elif isinstance(value, Optimizer):
-            tensors[f"{name}.state"], values[name] = optimizer_state.split(value)
+            tensors[f"{name}.state"], kept = optimizer_state.split(value)
+            values[name] = as_json(kept, f"the state of {shown(name)}")
         else:
             kept = value.state_dict() if hasattr(value, "state_dict") else value
             values[name] = as_json(kept, f"save() cannot keep {shown(name)}: it")
+    twice = [n for n in state if isinstance(state[n], Model | Module) and n.endswith(".state")]
+    if twice:
+        raise ValueError(
+            f"save() got a model called {shown(twice[0])}: that is an optimizer's file"
+        )
     models = {n: f"{n}.safetensors" for n, v in state.items() if isinstance(v, Model | Module)}
     content = {
         "schema": SCHEMA,
@@ -65,7 +71,8 @@ def load(
 ) -> dict[str, Any]:
     """Gives objects their states, and returns what state does not name; see `Run.load`."""
     found = checkpoint.read(path)
-    if "values" not in found.state or "clock" not in found.state:
+    kinds = [type(found.state.get(name)) for name in ("values", "clock")]
+    if kinds != [dict, dict]:
         raise ValueError(f"{found.path} was not written by Run.save()")
     there = {*found.state["models"], *found.state["values"]}
     state = {} if state is None else state
@@ -95,7 +102,8 @@ def _load_all(found: Checkpoint, known: Mapping[str, Any], state: MutableMapping
         raise ValueError(f"{found.path}, {shown(name)}: {error}") from error
     for name, value in known.items():
         if not hasattr(value, "load_state_dict"):
-            state[name] = found.state["values"].get(name)
+            is_model = name in found.state["models"]
+            state[name] = found.weights(name) if is_model else found.state["values"][name]
 
 
 def _load(found: Checkpoint, name: str, value: Any) -> None:

@@ -44,6 +44,13 @@ class Scheduling:
         self.scheduler, self.interval, self.frequency = scheduler, interval, frequency
         self.monitor, self.strict, self.name = monitor, strict, name
         self.is_function = not hasattr(scheduler, "step")
+        if self.is_function and (frequency != 1 or reduce_on_plateau):
+            raise ValueError(
+                "a schedule that is a function is asked before every step: frequency "
+                "and reduce_on_plateau are for objects with step()"
+            )
+        if not isinstance(monitor, str | None) or not isinstance(name, str | None):
+            raise TypeError("monitor and name of a schedule are strings")
         self.needs_metric = not self.is_function and (
             reduce_on_plateau or "metrics" in inspect.signature(scheduler.step).parameters
         )

@@ -111,7 +111,7 @@ def _each(name: str, value: Any, what: str) -> list[Any]:
 def _folder(name: str, value: Any) -> Path:
     if not isinstance(value, str | PathLike | None):
         raise TypeError(f"{name} is {shown(value)}, expected a path")
-    return Path(value or ".")
+    return Path(value or ".").expanduser()
 
 
 def _duration(name: str, value: Any) -> Any:

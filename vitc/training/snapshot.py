@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitc import __version__
-from vitc.errors import shown
+from vitc.errors import said, shown
 from vitc.models.timm_folder import timm_config
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training.checkpoint import Buffers, Checkpoint, Snapshot, trained_file
-from vitc.training.identity import identity
 from vitc.training.optimizer_state import check_kind, load, split
 from vitc.training.plain import as_json
+from vitc.training.results import named_metrics
 from vitc.training.rows import logger_states
 from vitc.training.settings import notice
+from vitc.training.state import State
 from vitc.training.state_file import SCHEMA
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def snapshot(
     """
     module = trainer.module
     _check_hparams(module)
+    if not weights_only:
+        trainer.end_batch()
     models = dict(module.named_models())
     files = {name: "model" if i == 0 else name for i, name in enumerate(models)}
     tensors = {files[name]: model.state_dict() for name, model in models.items()}
@@ -57,13 +60,32 @@ def snapshot(
     if not weights_only:
         state |= _run_state(trainer)
         tensors["state"], state["optimizer"] = split(trainer.optimizer)
-    trainer.call("on_save_checkpoint", state)
+    weights = {f"{n}.{key}": x for n in models for key, x in tensors[files[n]].items()}
+    _ask_hooks(trainer, state, weights)
     if buffers is not None:
         tensors = _copied(tensors, buffers)
     first = next(iter(models.values()), None)
     labels = module.hparams.get("class_names")
     config = timm_config(first, labels) if isinstance(first, VisionTransformer) else None
     return Snapshot(tensors, as_json(state), config)
+
+
+def _ask_hooks(trainer: Trainer, state: dict[str, Any], weights: dict[str, Array]) -> None:
+    """on_save_checkpoint may add entries, and read the weights as "state_dict"; what a run is
+    resumed from stays. Raises `ValueError`, naming it, for another entry that was changed."""
+    own = {**state, "state_dict": weights}
+    state["state_dict"] = dict(weights)
+    trainer.call("on_save_checkpoint", state)
+    given = state.pop("state_dict", None)
+    same = isinstance(given, dict) and given.keys() == weights.keys()
+    if not same or any(given[name] is not weights[name] for name in weights):
+        raise ValueError("on_save_checkpoint() changed the state_dict, which is kept as it is")
+    for name in own.keys() - {"state_dict"}:
+        if state.get(name) is not own[name]:
+            raise ValueError(
+                f"on_save_checkpoint() changed {shown(name)}, from which the run is resumed: give "
+                "your entry another name"
+            )
 
 
 def check(trainer: Trainer) -> None:
@@ -110,15 +132,15 @@ def _module_state(module: Module) -> dict[str, Any]:
 
 def _run_state(trainer: Trainer) -> dict[str, Any]:
     state, callbacks = trainer.state, trainer.callbacks
-    metrics = state.results.marked_metrics() if state.window else None
+    metrics = state.results.marked_metrics()
     return {
         "seed": clock.seed,
         "shards": trainer.world_size,
-        "identity": identity(trainer),
+        "identity": trainer.identity,
         "callbacks": {c.state_key: kept for c in callbacks if (kept := c.state_dict())},
         "schedule": trainer.schedules.state_dict(),
         "datamodule": trainer.datamodule.state_dict() if trainer.datamodule else {},
-        "metrics": trainer.metric_states() if metrics is None else metrics,
+        "metric_states": trainer.metric_states() if metrics is None else metrics,
         **state.state_dict(logger_states(trainer)),
     }
 
@@ -134,22 +156,42 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
     _check_run(found, trainer)
     notice_machine(found)
     state = found.state
+    run = _read_state(found, trainer)
     trainer.run_id = state["run"]
     try:
         _load_listeners(state, trainer)
         trainer.call("on_load_checkpoint", state, of_module=False)
         trainer.schedules.load_state_dict(state["schedule"])
-    except ValueError as error:
-        raise ValueError(f"{found.path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{found.path}: {said(error)}") from error
     found.load_models(trainer.module)
     _load_trained(found, trainer)
     load(trainer.optimizer, state["optimizer"], found.tensors("state"))
     if trainer.datamodule is not None:
         trainer.datamodule.load_state_dict(state["datamodule"])
-    trainer.load_metric_states(state["metrics"])
-    trainer.state.load_state_dict(state)
-    trainer.state.results.attach(trainer.module)
+    trainer.load_metric_states(state["metric_states"])
+    trainer.state = run
     clock.seed = state["seed"]
+
+
+def _read_state(found: Checkpoint, trainer: Trainer) -> State:
+    """The state of the run, before anything is changed. Raises `ValueError`, naming the checkpoint,
+    if it is damaged or names metrics that the module does not have."""
+    run = State(fn=trainer.state.fn, status=trainer.state.status)
+    try:
+        run.load_state_dict(found.state)
+        run.results.attach(trainer.module)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{found.path} is damaged: {said(error)}") from None
+    if trainer.max_epochs is not None and run.epoch > trainer.max_epochs:
+        raise ValueError(
+            f"{found.path} is at epoch {run.epoch}, but max_epochs is {trainer.max_epochs}"
+        )
+    known = named_metrics(trainer.module)
+    for name, kept in found.state["metric_states"].items():
+        if not hasattr(known.get(name), "load_state_dict") or not isinstance(kept, dict):
+            raise ValueError(f"{found.path} keeps the metric {shown(name)}, which is not there")
+    return run
 
 
 def _load_trained(found: Checkpoint, trainer: Trainer) -> None:

@@ -23,7 +23,8 @@ class State:
     window, rows: batches and samples in the accumulation window that is open; 0 at its border.
     validating: a validation is due or runs. epoch_done: the epoch is over, its last hooks run.
     cut: the run stops within the epoch, which goes on from here when the run is resumed. updating:
-    an optimizer step is under way. left_out: batches of the window without a sound gradient.
+    an optimizer step is under way. batch_open: the last batch is trained, what it has logged not
+    yet written. left_out: batches of the window without a sound gradient.
     skipped: steps in a row that were left out. validated: the step of the last whole validation.
     results: of the epoch. metrics: what callbacks may monitor. seen: batches so far of each loader
     that is evaluated.
@@ -40,6 +41,7 @@ class State:
     epoch_done: bool = False
     cut: bool = False
     updating: bool = False
+    batch_open: bool = False
     left_out: int = 0
     skipped: int = 0
     validated: int = -1
@@ -47,6 +49,10 @@ class State:
     metrics: dict[str, float] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
     held: Held | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
 
     @property
     def finished(self) -> bool:

@@ -12,9 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vitc.errors import said
+from vitc.training.plain import from_json
+
 STATE = "state.json"
 SCHEMA = 5
 
+_PLACE = {"epoch", "batch", "step", "validating"}
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 # What is in it, and its type. The second table: of one that can be resumed.
@@ -30,6 +34,8 @@ _KINDS_OF_RUN: dict[str, type] = {
     "results": dict,
     "callback_metrics": dict,
     "seen": list,
+    "identity": dict,
+    "metric_states": dict,
     "optimizer": dict,
 }
 
@@ -53,6 +59,7 @@ def read_state(path: Path) -> dict[str, Any]:
         found = state.get("schema")
         shape = found if isinstance(found, int) else "of another type"
         raise ValueError(f"{file} has schema {shape}, this version of vitc reads {SCHEMA}")
+    state = _decoded(file, state)
     kinds = _KINDS | (_KINDS_OF_RUN if "progress" in state else {})
     for name, kind in kinds.items():
         if not isinstance(state.get(name), kind):
@@ -61,14 +68,26 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def _decoded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """With the types that JSON lacks; of whatever kind, which is looked at later."""
+    try:
+        return {name: from_json(value) for name, value in state.items()}
+    except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {said(error)}") from None
+
+
 def _check_parts(file: Path, state: Mapping[str, Any]) -> None:
-    if not all(map(_is_plain, (*state["files"], *state["models"].values()))):
+    if not all(map(name_is_plain, (*state["files"], *state["models"].values()))):
         raise ValueError(f"{file} is damaged: it names files outside of the checkpoint")
     if not set(state["models"].values()) <= set(state["files"]):
         raise ValueError(f"{file} is damaged: it gives a model no file")
     kept = (*state.get("loggers", ()), *state.get("callbacks", {}).values())
     if not all(isinstance(part, dict) for part in kept):
         raise ValueError(f"{file} is damaged: a callback or logger keeps no dict")
+    if "progress" in state and set(state["progress"]) != _PLACE:
+        raise ValueError(f"{file} is damaged: it does not say how far the run was")
+    if not all(map(is_number, state.get("callback_metrics", {}).values())):
+        raise ValueError(f"{file} is damaged: a metric is not a number")
     if not all(map(_is_count, (*state.get("progress", {}).values(), *state.get("seen", ())))):
         raise ValueError(f"{file} is damaged: it does not say how far the run was")
 
@@ -143,7 +162,7 @@ def _own_state(path: Path) -> dict[str, Any] | None:
 
 def within(folder: Path, name: Any) -> Path:
     """The path of something below folder that a state names. Raises `ValueError` for another."""
-    if not isinstance(name, str) or not all(map(_is_plain, name.split("/"))):
+    if not isinstance(name, str) or not all(map(name_is_plain, name.split("/"))):
         raise ValueError("it names a place outside of the folder it is looked up in")
     return folder / name
 
@@ -154,6 +173,6 @@ def name_within(folder: Path, path: str | Path) -> str:
     return path.relative_to(folder).as_posix() if folder in path.parents else ""
 
 
-def _is_plain(name: Any) -> bool:
+def name_is_plain(name: Any) -> bool:
     """Whether it can only name something in the folder itself."""
     return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & {"/", "\0"}

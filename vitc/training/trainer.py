@@ -21,9 +21,10 @@ from vitc.training.checkpoint import Checkpoint
 from vitc.training.datamodule import DataModule
 from vitc.training.feed import Feed, Limit, as_loaders, count_samples
 from vitc.training.hooks import HOOKS, Callback, accepted, overrides
+from vitc.training.identity import identity
 from vitc.training.interrupt import leave, listen
 from vitc.training.module import Module
-from vitc.training.results import Metric, Results
+from vitc.training.results import Results, named_metrics
 from vitc.training.run import Run
 from vitc.training.schedule import Schedules, read_configuration
 from vitc.training.snapshot import check, load_run, snapshot
@@ -141,6 +142,7 @@ class Trainer(Attributes):
         self.datamodule: DataModule | None = None
         self.ckpt_path: Path | None = None
         self.run_id = uuid4().hex  # by which a run knows its checkpoints again
+        self.identity: dict[str, str] = {}  # and a second start of the script
         self.evaluated = Results()  # of the validation or test
         self.logged: dict[str, float] = {}
         self.shown: dict[str, float] = {}  # by the progress bar
@@ -184,9 +186,10 @@ class Trainer(Attributes):
             self.val_feeds = self._feeds("val", val_dataloaders, optional=True)
             settings.check_lengths(self)
             self._configure()
+            check(self)
+            self.identity = identity(self)
             self._resume(defaults.checkpoint_path(self, ckpt_path))
             outset.settle_memory(self)
-            check(self)
             outset.announce(self)
             outset.watch(self)
             self.state.status = "running"
@@ -239,6 +242,9 @@ class Trainer(Attributes):
     ) -> list[dict[str, float]]:
         with self._looking(stage, part, model, dataloaders, ckpt_path, datamodule):
             loop.evaluate(self, _STAGES[stage], self.val_feeds)
+        if self.interrupted:  # in a notebook, where it returns
+            print(f"{stage} was interrupted: there are no figures")
+            return []
         found = [
             {n: float(x) for n, x in self.evaluated.epoch_metrics(logger=True, loader=i).items()}
             for i in range(len(self.val_feeds))
@@ -265,6 +271,9 @@ class Trainer(Attributes):
         found: list[list[Any]] = []
         with self._looking("predict", "predict", model, dataloaders, ckpt_path, datamodule):
             found = loop.predict(self, self.val_feeds, return_predictions)
+        if self.interrupted:
+            print("predict was interrupted: there are no predictions")
+            return []
         return found if len(found) > 1 else found[0]
 
     @contextmanager
@@ -282,15 +291,20 @@ class Trainer(Attributes):
         settings.check_stage(self, stage, used, dataloaders, datamodule, ckpt_path)
         model, path = self._fitted(model, ckpt_path)
         fitted = (self._optimizer, self.schedules) if model is self._module else None
-        self._reset(stage, State(epoch=self.state.epoch, step=self.state.step))
+        before, run_id = self.state, self.run_id
+        self._reset(stage, State(epoch=before.epoch, step=before.step))
         self._optimizer, self.schedules = fitted or (None, Schedules())
-        with self._stage(stage, model, dataloaders, datamodule):
-            self.val_feeds = self._feeds(part, dataloaders)
-            if path is not None:
-                checkpoint.read_any(path).load_models(self.module)
-            self.state.status = "running"
-            with listen(self._interrupt):
-                yield
+        try:
+            with self._stage(stage, model, dataloaders, datamodule):
+                self.val_feeds = self._feeds(part, dataloaders)
+                if path is not None:
+                    checkpoint.read_any(path).load_models(self.module)
+                self.state.status = "running"
+                with listen(self._interrupt):
+                    yield
+        finally:  # the place of `fit` stays, for a checkpoint that is saved later
+            before.fn, before.status, before.metrics = stage, self.state.status, self.state.metrics
+            self.state, self.run_id = before, run_id
         self._leave()
 
     def _fitted(
@@ -331,8 +345,8 @@ class Trainer(Attributes):
             self.state.status = "interrupted" if self.interrupted else "finished"
             outcome = "interrupted" if self.interrupted else "success"
         except BaseException as error:
-            self.state.status = "interrupted"
             self._tell_of(error, module)
+            self.state.status = "interrupted"
             raise
         finally:
             self._close(outcome)
@@ -362,7 +376,7 @@ class Trainer(Attributes):
         self._displaced = [c for c in own if c not in self.callbacks]
 
     def _close(self, outcome: str) -> None:
-        self.stage, self.training = "", False
+        self.stage, self.training, self.sanity_checking = "", False, False
         self.writer.close()
         if self.profiler is not None:
             self.profiler.release()
@@ -389,12 +403,14 @@ class Trainer(Attributes):
         monitoring: only the callbacks that read the metrics (True), or all others and the module
         (False).
         """
-        self.hook = hook
+        before, self.hook = self.hook, hook
         for callback in self.callbacks if HOOKS[hook].of_callback else ():
             if monitoring in (None, callback.monitoring):
                 getattr(callback, hook)(self, self.module, *args)
         own = getattr(self.module, hook, None) if of_module and not monitoring else None
-        return None if own is None else own(*args)
+        answer = None if own is None else own(*args)
+        self.hook = before  # a hook that saves a checkpoint calls others
+        return answer
 
     # ------------------------------------------------------------------------------- data
 
@@ -518,14 +534,19 @@ class Trainer(Attributes):
         """`print`, without tearing the progress bar."""
         self.module.print(*args, **options)
 
+    def end_batch(self) -> None:
+        """Before a checkpoint that is saved in a hook at the end of a batch."""
+        loop.end_batch(self)
+
     def metric_states(self) -> dict[str, Any]:
         """The states of the module's metrics by their attributes, of those that have one."""
-        found = {name: m for name, m in vars(self.module).items() if isinstance(m, Metric)}
-        return {name: m.state_dict() for name, m in found.items() if hasattr(m, "state_dict")}
+        found = named_metrics(self.module).items()
+        return {name: m.state_dict() for name, m in found if hasattr(m, "state_dict")}
 
     def load_metric_states(self, states: Mapping[str, Any]) -> None:
+        found: Mapping[str, Any] = named_metrics(self.module)
         for name, state in states.items():
-            getattr(self.module, name).load_state_dict(state)
+            found[name].load_state_dict(state)
 
     def memory_estimate(self) -> Estimate | None:
         """Bytes of this run; None if the training loader does not say its batch_size."""

@@ -21,6 +21,7 @@ EMA_CONTAINERS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 CONTAINERS = ("state_dict", "model", "teacher", "encoder")  # DINO: teacher, I-JEPA: encoder
 _DEEPEST, _MOST = 5, 100_000  # dictionaries in dictionaries, and how many are looked into
 
+OF_CLIP = ("text.", "logit_scale", "logit_bias")  # beside the image tower, which is `visual`
 # A key that every trunk has. What precedes it is the name of the module that holds the trunk:
 # "module." (DataParallel), "model." (Lightning), "_orig_mod." (torch.compile), "backbone." (DINO).
 TRUNK = "patch_embed.proj.weight"
@@ -209,7 +210,7 @@ def _outer_heads(
         name = f"{HEADS[match[1]]}.{match[2]}" if match else ""
         shape = shapes.get(name, ())
         if name in own or name in heads or not shape or value.shape[1:] != shape[1:]:
-            left.append(key)
+            left += [] if prefix == "visual." and key.startswith(OF_CLIP) else [key]
         else:
             heads[name] = value
     for head in {name.split(".")[0] for name in heads}:

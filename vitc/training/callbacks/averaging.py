@@ -47,6 +47,10 @@ class Averaging(Callback):
         """Whether anything has been averaged; before that the trained weights are what counts."""
         return True
 
+    def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
+        if stage == "fit":
+            self._loaded = {}  # of a run that did not come to its start
+
     def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if sum(isinstance(callback, Averaging) for callback in trainer.callbacks) > 1:
             raise ValueError("two callbacks average the weights: only one can be validated")
@@ -159,6 +163,7 @@ class WeightAveraging(Averaging):
         return self.n_averaged > 0
 
     def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
+        super().setup(trainer, module, stage)
         if stage == "fit":
             self._forget()
 

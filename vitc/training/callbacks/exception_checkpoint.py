@@ -38,5 +38,5 @@ class OnExceptionCheckpoint(Callback):
         return str(self.dirpath / f"{self.filename}.ckpt")
 
     def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
-        if trainer.fitting and not trainer.state.updating:
+        if trainer.fitting and trainer.state.running and not trainer.state.updating:
             trainer.save_checkpoint(self.ckpt_path)

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from vitc.training.trainer import Trainer
 
 
+_KINDS: dict[Any, str] = {
+    str | PathLike: "a path",
+    str: "a string",
+    bool: "True or False",
+    timedelta: "a timedelta",
+}
+
+
 class ModelCheckpoint(Callback):
     """Writes checkpoints and keeps the `save_top_k` best by a logged metric.
 
@@ -72,6 +80,21 @@ class ModelCheckpoint(Callback):
     ) -> None:
         checks.one_of("mode", mode, ("min", "max"))
         checks.integer("save_top_k", save_top_k, -1)
+        for name, value, kind in (
+            ("dirpath", dirpath, str | PathLike),
+            ("filename", filename, str),
+            ("monitor", monitor, str),
+            ("verbose", verbose, bool),
+            ("save_last", save_last, bool),
+            ("save_on_exception", save_on_exception, bool),
+            ("save_weights_only", save_weights_only, bool),
+            ("auto_insert_metric_name", auto_insert_metric_name, bool),
+            ("train_time_interval", train_time_interval, timedelta),
+            ("save_on_train_epoch_end", save_on_train_epoch_end, bool),
+            ("restore_best_weights", restore_best_weights, bool),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} is {shown(value)}, expected {_KINDS.get(kind, kind)}")
         checks.optional(checks.integer, "every_n_train_steps", every_n_train_steps, 0)
         checks.optional(checks.integer, "every_n_epochs", every_n_epochs, 0)
         if monitor is None and save_top_k > 1:
@@ -88,7 +111,7 @@ class ModelCheckpoint(Callback):
             )
         if every_n_epochs is None and not any(triggers):
             every_n_epochs = 1
-        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.dirpath = None if dirpath is None else Path(dirpath).expanduser()
         self.filename, self.monitor, self.mode = filename or "{epoch}-{step}", monitor, mode
         self.verbose, self.save_last, self.save_top_k = verbose, save_last, save_top_k
         self.save_on_exception, self.save_weights_only = save_on_exception, save_weights_only
@@ -149,7 +172,8 @@ class ModelCheckpoint(Callback):
             self._save(trainer)
 
     def on_exception(self, trainer: Trainer, module: Module, exception: BaseException) -> None:
-        if self.save_on_exception and trainer.fitting and not trainer.state.updating:
+        running = trainer.fitting and trainer.state.running
+        if self.save_on_exception and running and not trainer.state.updating:
             place = f"epoch={trainer.current_epoch}-step={trainer.global_step}"
             self._write_now(trainer, f"exception-{place}", self.save_weights_only)
 

@@ -67,6 +67,11 @@ class StochasticWeightAveraging(WeightAveraging):
                 f"swa_epoch_start is {self.swa_epoch_start}, a share of max_epochs, which has no "
                 "end: give the number of an epoch"
             )
+        if isinstance(self.swa_epoch_start, int) and self.swa_epoch_start > _epochs(trainer):
+            raise ValueError(
+                f"swa_epoch_start is {self.swa_epoch_start}, but max_epochs is "
+                f"{_epochs(trainer):.0f}: nothing would be averaged"
+            )
 
     def _averages_now(self, trainer: Trainer) -> bool:
         start = self.swa_epoch_start

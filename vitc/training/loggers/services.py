@@ -12,6 +12,7 @@ from typing import Any
 
 from vitc.errors import shown
 from vitc.training.loggers.parameters import Parameters, as_dict
+from vitc.training.state_file import name_is_plain
 
 _LONGEST = 500  # characters of a parameter that every version of MLflow takes
 
@@ -25,7 +26,7 @@ class _Service:
                 f"log_model is {shown(log_model)}: checkpoints, which are folders, are not "
                 "uploaded; log them as an artifact of logger.experiment"
             )
-        self.save_dir, self._given, self._id = Path(save_dir), given, given
+        self.save_dir, self._given, self._id = Path(save_dir).expanduser(), given, given
 
     @property
     def name(self) -> str:
@@ -65,7 +66,7 @@ class _Service:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on in the run that is resumed, unless another one is given. What was logged after
         the checkpoint is logged again: the services do not forget."""
-        if not isinstance(state.get("id"), str):
+        if not isinstance(state.get("id"), str) or not name_is_plain(state["id"]):
             raise ValueError("what it keeps of a logger is damaged")
         if self._given is None and state["id"] != self._id:
             self._close()

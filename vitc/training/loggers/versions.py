@@ -26,7 +26,7 @@ class Versioned:
     def __init__(
         self, save_dir: str | PathLike[str], name: str | None, version: int | str | None
     ) -> None:
-        self.save_dir, self.name = Path(save_dir), name or ""
+        self.save_dir, self.name = Path(save_dir).expanduser(), name or ""
         self.root_dir = self.save_dir / self.name
         self._version, self._given = version, version is not None
         self._first = self
