@@ -132,6 +132,14 @@ def test_another_process_knows_a_finished_run(tmp_path: Path, monkeypatch) -> No
         assert run(tmp_path, **stop).trained == 3
 
 
+def test_another_process_knows_it_without_a_logger(tmp_path: Path, monkeypatch) -> None:
+    """Folds in one folder, each in a process of its own."""
+    for fold in range(3):
+        monkeypatch.setattr(finished, "_here", {})
+        with pytest.warns(UserWarning, match=ANEW):
+            assert run(tmp_path, logger=False).trained == 6, fold
+
+
 def test_where_the_user_says_it_a_finished_run_stays_finished(tmp_path: Path, monkeypatch) -> None:
     """A job that is started once more trains nothing, as in Lightning."""
     keeper = dict(callbacks=ModelCheckpoint(tmp_path / "ck"), logger=False)

@@ -224,3 +224,29 @@ def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch) -> None:
     run = trainer(Path("~/runs"), max_epochs=1, callbacks=ModelCheckpoint("~/ck"))
     run.fit(net(), Batches(1))
     assert list((tmp_path / "ck").glob("*.ckpt")) and (tmp_path / "runs").is_dir()
+
+
+def test_a_checkpoint_after_fit_has_the_trained_weights_beside_the_averages(tmp_path) -> None:
+    """The module holds the averages by then; what is resumed from it ends as one run."""
+
+    def fit(epochs: int, start: Any = None) -> Any:
+        run = trainer(tmp_path, max_epochs=epochs, callbacks=vitc.callbacks.EMA(0.5))
+        module = net(Steady)
+        run.fit(module, Batches(3), ckpt_path=start)
+        return run
+
+    class Steady(Classifier):
+        def configure_optimizers(self):
+            return vitc.optim.SGD(self.parameters(), lr=1e-2)
+
+    run = fit(1)
+    run.save_checkpoint(tmp_path / "after.ckpt")
+    found = checkpoint.read(tmp_path / "after.ckpt")
+    for name, value in run.module.model.state_dict().items():
+        assert np.array_equal(found.weights("model")[name], value)
+    own, kept = (checkpoint.read(p) for p in (found.path, run.checkpoint_callback.best_model_path))
+    for name, value in own.arrays("trained-model.safetensors").items():
+        assert np.array_equal(value, kept.arrays("trained-model.safetensors")[name])
+    whole = fit(2).module.state_dict()
+    for name, value in fit(2, tmp_path / "after.ckpt").module.state_dict().items():
+        assert np.array_equal(value, whole[name])

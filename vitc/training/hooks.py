@@ -139,6 +139,10 @@ class Callback:
         checkpoint holds them as the weights of the models, and the trained ones beside them."""
         return {}
 
+    def trained_weights(self) -> dict[str, dict[str, Array]]:
+        """State dicts of the trained weights where the models hold others: after `fit`."""
+        return {}
+
     def load_validated_weights(self, weights: dict[str, dict[str, Array]]) -> None:
         """Gets them back when a run is resumed, if the checkpoint has trained ones beside them."""
 

@@ -53,9 +53,11 @@ def snapshot(
     state = _module_state(module) | {"run": trainer.run_id, "by": by}
     state["models"] = {name: f"{file}.safetensors" for name, file in files.items()}
     for callback in trainer.callbacks:
+        trained = callback.trained_weights()
         for name, weights in callback.validated_weights().items():
             if not weights_only:
-                tensors[trained_file(files[name])] = tensors[files[name]]
+                own = trained.get(name, tensors[files[name]])
+                tensors[trained_file(files[name])] = own
             tensors[files[name]] = weights
     if not weights_only:
         state |= _run_state(trainer)

@@ -36,6 +36,7 @@ class Averaging(Callback):
         self.averages: dict[str, Any] = {}
         self._models: dict[str, Model] = {}
         self._loaded: dict[str, dict[str, Array]] = {}
+        self._trained: dict[str, dict[str, Array]] = {}  # once the models hold the averages
         self._swapped = False
 
     def average_of(self, trainer: Trainer, model: Model) -> Average:
@@ -50,6 +51,7 @@ class Averaging(Callback):
     def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._loaded = {}  # of a run that did not come to its start
+            self._trained = {}
 
     def on_fit_start(self, trainer: Trainer, module: Module) -> None:
         if sum(isinstance(callback, Averaging) for callback in trainer.callbacks) > 1:
@@ -90,8 +92,12 @@ class Averaging(Callback):
     def teardown(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit" and not trainer.interrupted and self.has_begun:
             for name, average in self.averages.items():
-                state = average.module.state_dict()
-                self._models[name].load_state_dict(state, allow_nonfinite=True)
+                model, state = self._models[name], average.module.state_dict()
+                self._trained[name] = {k: np.array(x) for k, x in model.state_dict().items()}
+                model.load_state_dict(state, allow_nonfinite=True)
+
+    def trained_weights(self) -> dict[str, dict[str, Array]]:
+        return self._trained
 
     def _swap(self) -> None:
         self._swapped = not self._swapped
