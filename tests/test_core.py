@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,24 +144,35 @@ def model(name: str) -> Any:
     return vitc.quantize(made) if name == "int8" else made
 
 
+def inputs(name: str) -> np.ndarray:
+    dtype = model(name).params.dtype
+    return np.random.default_rng(3).normal(size=(3, 3, 64, 64)).astype(dtype)
+
+
+@cache
+def in_python(level: str) -> dict[str, bytes]:
+    """What each model gives at a level, in a process of its own."""
+    script = "import sys, test_core as t\n"
+    script += "found = [t.model(n)(t.inputs(n)).tobytes() for n in t.MODELS]\n"
+    script += "sys.stdout.write('\\n'.join(b.hex() for b in found))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "VITC_ISA": level, "PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return dict(zip(MODELS, map(bytes.fromhex, done.stdout.split("\n")), strict=True))
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", ["plain", "checked"])
 def test_c_alone_gives_the_same_bits(
     runners: Callable[[str], Programs], kind: str, level: str, tmp_path: Path
 ) -> None:
     """Of a model in a file, one image or three, whatever the number of threads."""
-    for name in MODELS:
-        file, m = vitc.export.program(model(name), tmp_path / name), model(name)
-        x = np.random.default_rng(3).normal(size=(3, 3, 64, 64)).astype(m.params.dtype)
-        np.save(tmp_path / "x.npy", x)
-        script = "import sys, numpy, test_core as t; x = numpy.load(sys.argv[2])\n"
-        script += "sys.stdout.buffer.write(t.model(sys.argv[1])(x).tobytes())"
-        expected = subprocess.run(
-            [sys.executable, "-c", script, name, tmp_path / "x.npy"],
-            env={**os.environ, "VITC_ISA": level, "PYTHONPATH": str(ROOT / "tests")},
-            capture_output=True,
-            check=True,
-        ).stdout
+    for name, expected in in_python(level).items():
+        file, x = vitc.export.program(model(name), tmp_path / name), inputs(name)
         for images, threads in ((3, "2"), (1, "1")):
             done = runners(kind).run("run_file", level, file, threads, input=x[:images].tobytes())
             assert done.returncode == 0, done.stderr[-4000:]

@@ -313,7 +313,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) 
     flip(tmp_path / names[1] / "model.safetensors")
     for path in ("last", tmp_path / names[1]):
         keeper = ModelCheckpoint(tmp_path, save_top_k=-1)
-        again = trainer(tmp_path, max_epochs=2, max_steps=4, callbacks=keeper)
+        again = trainer(tmp_path, max_epochs=3, max_steps=4, callbacks=keeper)
         with pytest.warns(UserWarning, match=r"epoch=1-step=4.*damaged.*going on from.*epoch=0"):
             again.fit(classifier(), Batches(2), ckpt_path=path)
         assert again.global_step == 4 and again.resumed
