@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,20 @@ def test_a_checkpoint_after_fit_has_the_trained_weights_beside_the_averages(tmp_
     whole = fit(2).module.state_dict()
     for name, value in fit(2, tmp_path / "after.ckpt").module.state_dict().items():
         assert np.array_equal(value, whole[name])
+
+
+def test_rows_of_two_runs_in_one_file_are_told_apart(tmp_path: Path) -> None:
+    """A second run with the same version= says so; one that is resumed does not."""
+
+    def fit(epochs: int, start: Any = None) -> Any:
+        logger = vitc.loggers.CSVLogger(tmp_path, version="x")
+        run = trainer(tmp_path, max_epochs=epochs, logger=logger, log_every_n_steps=1)
+        run.fit(net(), Batches(1), ckpt_path=start)
+        return run
+
+    path = fit(1).checkpoint_callback.best_model_path
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(2, path)
+    with pytest.warns(UserWarning, match=r"metrics\.csv has 4 rows of another run"):
+        fit(1)

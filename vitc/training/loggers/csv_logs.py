@@ -10,6 +10,7 @@ from typing import Any
 from vitc.files import replacing
 from vitc.training.loggers.parameters import Parameters, as_dict
 from vitc.training.loggers.versions import Versioned
+from vitc.training.settings import notice
 
 
 class CSVLogger(Versioned):
@@ -63,7 +64,10 @@ class CSVLogger(Versioned):
 
     def _widen(self, new: list[str]) -> None:
         """Writes the file again with more columns."""
+        first = not self._columns
         rows = self._read()
+        if first and rows:  # a run that is resumed knows its columns
+            notice(f"{self._path} has {len(rows)} rows of another run; those of this one follow")
         self._rows = len(rows)
         self._columns += [name for name in new if name not in self._columns]
         self._write(rows)
