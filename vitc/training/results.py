@@ -140,7 +140,7 @@ class Results:
             raise ValueError(
                 f"log({shown(entry.name)}) was called in {hook}() with other arguments before"
             )
-        if _is_metric(value):
+        if is_metric(value):
             self._objects[key], self._attributes[key] = value, attribute
             value = getattr(value, "_forward_cache", None)
             if value is None:  # updated without a value of this batch
@@ -305,17 +305,17 @@ def named_metrics(module: object) -> dict[str, Metric]:
     """The metrics of a module by their attributes, also those in lists and dicts of it."""
     found: dict[str, Metric] = {}
     for name, value in vars(module).items():
-        inside: Any = {"": value}
-        if isinstance(value, list | tuple):
-            inside = {f".{i}": x for i, x in enumerate(value)}
-        elif isinstance(value, dict):
-            inside = {f".{key}": x for key, x in value.items()}
-        found |= {f"{name}{k}": x for k, x in inside.items() if _is_metric(x)}
+        if is_metric(value):
+            found[name] = value
+        elif isinstance(value, list | tuple | dict):
+            inside = value.items() if isinstance(value, dict) else enumerate(value)
+            found |= {f"{name}.{key}": x for key, x in inside if is_metric(x)}
     return found
 
 
-def _is_metric(value: Any) -> bool:
-    return isinstance(value, Metric) and not isinstance(value, type)
+def is_metric(value: Any) -> bool:
+    """Looked at in every step, of all that a module holds: what is none is told by one name."""
+    return hasattr(value, "compute") and isinstance(value, Metric) and not isinstance(value, type)
 
 
 def _entry(*fields: Any) -> Entry:

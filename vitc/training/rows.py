@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vitc import checks
 from vitc.errors import shown
 from vitc.training.hooks import HOOKS, Logs
-from vitc.training.results import NUMBERED, Entry, Results, named_metrics, reduction
+from vitc.training.results import NUMBERED, Entry, Results, is_metric, named_metrics, reduction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +55,11 @@ def log(
     reduce = reduction(reduce_fx)
     entry = Entry(name, on_step, on_epoch, prog_bar, logger is not False, reduce, index, numbered)
     rows = trainer.batch_size if batch_size is None else batch_size
-    found = (n for n, x in named_metrics(trainer.module).items() if x is value)
-    weight = rows if logs.step_allowed else 1
-    current_results(trainer).log(hook, value, weight, entry, next(found, ""))
+    weight, attribute = rows if logs.step_allowed else 1, ""
+    if is_metric(value):
+        known = named_metrics(trainer.module).items()
+        attribute = next((n for n, metric in known if metric is value), "")
+    current_results(trainer).log(hook, value, weight, entry, attribute)
 
 
 def _allowed(hook: str) -> Logs:

@@ -414,22 +414,23 @@ class Trainer(Attributes):
 
     # ------------------------------------------------------------------------------- data
 
-    def _loaders(self, part: str, given: Any) -> list[Any]:
+    def _loaders(self, part: str, given: Any, optional: bool = False) -> list[Any]:
         """The loaders of a stage, from the first of those who may have them."""
         loader = None if isinstance(given, DataModule) else given
         for owner in (self.datamodule, self.module):
             if loader is None and owner is not None:
                 loader = getattr(owner, f"{part}_dataloader")()
-        return [] if loader is None else as_loaders(loader)
+        found = [] if loader is None else as_loaders(loader)
+        if not found and not optional:
+            raise ValueError(
+                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
+            )
+        return found
 
     def _feed(self, part: str, given: Any) -> Feed:
         found = self._loaders(part, given)
         if len(found) > 1:
             raise ValueError(f"{len(found)} {part} loaders: training reads one")
-        if not found:
-            raise ValueError(
-                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
-            )
         once = self.max_epochs == 1
         fixed = bool(self.overfit_batches)
         shards = self.world_size
@@ -437,13 +438,9 @@ class Trainer(Attributes):
 
     def _feeds(self, part: str, given: Any, optional: bool = False) -> list[Feed]:
         """The loaders to evaluate on. optional: there may be none, or none that is looked at."""
-        found = self._loaders(part, given)
+        found = self._loaders(part, given, optional)
         if optional and found == [[]]:
             return []
-        if not found and not optional:
-            raise ValueError(
-                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
-            )
         if found and optional and not overrides(self.module, "validation_step"):
             settings.notice("there is a val loader, but no validation_step(): it is not read")
             return []
