@@ -44,10 +44,11 @@ def is_finished(folder: Path, run: str, trainer: Trainer) -> bool:
 
 
 def _within(asked: list[float], end: Any) -> bool:
-    numbers = isinstance(end, list) and all(isinstance(x, int | float) for x in end)
-    return (
-        numbers and len(end) == len(asked) and all(a <= b for a, b in zip(asked, end, strict=True))
-    )
+    if not isinstance(end, list) or len(end) != len(asked):
+        return False
+    if not all(isinstance(x, int | float) for x in end):
+        return False
+    return all(a <= b for a, b in zip(asked, end, strict=True))
 
 
 def _noted(folder: Path) -> dict[str, Any]:

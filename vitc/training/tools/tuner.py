@@ -17,6 +17,7 @@ from vitc.metrics import Metric
 from vitc.tape import clock
 from vitc.training.datamodule import DataModule
 from vitc.training.hooks import Callback
+from vitc.training.results import named_metrics
 from vitc.training.settings import notice
 from vitc.training.tools.estimate import estimate, free_memory
 
@@ -255,7 +256,8 @@ def _run(twin: Trainer, module: Module, loaders: Any, val_loaders: Any, datamodu
 def _put_back(module: Module, datamodule: Any) -> Iterator[None]:
     models = [model for _, model in module.named_models()]
     weights = [{k: v.copy() for k, v in model.state_dict().items()} for model in models]
-    metrics = [(m, m.state_dict()) for m in vars(module).values() if isinstance(m, Metric)]
+    kept = [m for m in named_metrics(module).values() if isinstance(m, Metric)]
+    metrics = [(m, m.state_dict()) for m in kept]
     place, owned = (clock.step, clock.row, clock.forward), vars(module).copy()
     drawn = random.getstate(), np.random.get_state()
     owner = getattr(datamodule, "trainer", None)
