@@ -106,7 +106,7 @@ typedef union vt_attribute {
 typedef struct vt_node {
     const vt_op *op;
     int inputs[VT_MAX_INPUTS]; /* numbers of values */
-    int params[VT_MAX_PARAMS]; /* rows of the parameter table, -1 where left out */
+    int params[VT_MAX_PARAMS]; /* entries of the parameter table, -1 where left out */
     vt_attribute attributes[VT_MAX_ATTRIBUTES];
     vt_shape shape; /* of the output; found by vt_program_open, which ignores what is here */
     bool border;    /* kept for backward when the nodes between two borders are run again */
@@ -142,13 +142,13 @@ vt_status vt_program_lower(vt_program **lowered, const vt_program *program, bool
 
 /* ---------------------------------------------------------------- parameters */
 
-/* The parameters of one model: rows of (name, shape) over one flat, 64-byte aligned buffer.
+/* The parameters of one model: entries of (name, shape) over one flat, 64-byte aligned buffer.
  * Gradients, and buffers of an optimizer, have the same layout. */
 typedef struct vt_params vt_params;
 
-/* Copies names and shapes. All values are 0, all real rows require a gradient. int8: one flag per
- * row, or NULL; such a row is never trained. The dtype is VT_F32 or VT_F64. VT_VALUE for a shape
- * with a size below 1 or with more than 10^12 elements. */
+/* Copies names and shapes. All values are 0, all real entries require a gradient. int8: one flag
+ * per entry, or NULL; such an entry is never trained. The dtype is VT_F32 or VT_F64. VT_VALUE for a
+ * shape with a size below 1 or with more than 10^12 elements. */
 vt_status vt_params_open(vt_params **params, int count, const char *const *names,
                          const vt_shape *shapes, const bool *int8, vt_dtype dtype, vt_error *error);
 void vt_params_close(vt_params *params);
@@ -164,36 +164,36 @@ size_t vt_params_all_bytes(const vt_params *params);
 /* Rises with every write to the values; what was packed from an older version is made again. */
 uint64_t vt_params_version(const vt_params *params);
 
-/* Of a row, which is from 0 to count - 1. The dtype is that of the table, or VT_S8. */
-const char *vt_params_name(const vt_params *params, int row);
-const vt_shape *vt_params_shape(const vt_params *params, int row);
-vt_dtype vt_params_row_dtype(const vt_params *params, int row);
+/* Of an entry, whose index is from 0 to count - 1. The dtype is that of the table, or VT_S8. */
+const char *vt_params_name(const vt_params *params, int index);
+const vt_shape *vt_params_shape(const vt_params *params, int index);
+vt_dtype vt_params_entry_dtype(const vt_params *params, int index);
 
-/* VT_VALUE for a row of int8 that is to be trained. A plan notes the flags when it is made. */
-bool vt_params_requires_grad(const vt_params *params, int row);
-vt_status vt_params_set_requires_grad(vt_params *params, int row, bool flag, vt_error *error);
+/* VT_VALUE for an entry of int8 that is to be trained. A plan notes the flags when it is made. */
+bool vt_params_requires_grad(const vt_params *params, int index);
+vt_status vt_params_set_requires_grad(vt_params *params, int index, bool flag, vt_error *error);
 
-/* The buffer of the values; and that of the gradients, or NULL if the row has no gradient. */
+/* The buffer of the values; and that of the gradients, or NULL if the entry has no gradient. */
 void *vt_params_values(const vt_params *params);
-void *vt_params_gradients(const vt_params *params, int row);
+void *vt_params_gradients(const vt_params *params, int index);
 
 /* One more buffer of this layout, zeroed; to be freed with vt_free. */
 vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *error);
 
-/* Where a row begins within a buffer of this layout. Takes no lock: while other threads use the
+/* Where an entry begins within a buffer of this layout. Takes no lock: while other threads use the
  * table, read it only where a torn value does no harm, and write with vt_params_write. */
-void *vt_params_at(const vt_params *params, void *buffer, int row);
+void *vt_params_at(const vt_params *params, void *buffer, int index);
 
-/* Overwrite one row of a buffer of this layout; raises the version if it is that of the values.
+/* Overwrite one entry of a buffer of this layout; raises the version if it is that of the values.
  * Has the values alone. */
-void vt_params_write(vt_params *params, void *buffer, int row, const void *values);
+void vt_params_write(vt_params *params, void *buffer, int index, const void *values);
 
-/* True if rows of the same number have as many elements, of the same dtype. */
+/* True if entries of the same number have as many elements, of the same dtype. */
 bool vt_params_alike(const vt_params *params, const vt_params *other);
 
-/* Each of these has the gradients alone. chosen: one flag per row, or NULL for all. Only rows that
- * have a gradient are touched, and results have the same bits for any number of threads. */
-vt_status vt_params_write_gradient(vt_params *params, int row, const void *values,
+/* Each of these has the gradients alone. chosen: one flag per entry, or NULL for all. Only entries
+ * that have a gradient are touched, and results have the same bits for any number of threads. */
+vt_status vt_params_write_gradient(vt_params *params, int index, const void *values,
                                    vt_error *error); /* NULL: forgets it */
 void vt_params_zero_gradients(vt_params *params);    /* forgets them; touches no memory */
 void vt_params_scale_gradients(vt_params *params, const bool *chosen, double factor, int threads);
@@ -205,7 +205,7 @@ double vt_params_gradient_norm(vt_params *params, const bool *chosen, int thread
 typedef struct vt_notes vt_notes;
 
 /* The form of a program and its parameters in a file, in memory to be freed with vt_free: version,
- * length and hash; the list; the table, rows of int8 too; `count` notes, given as 2 count texts.
+ * length and hash; the list; the table, entries of int8 too; `count` notes, given as 2 count texts.
  * VT_VALUE if the two do not fit each other. Shares the values. csrc/program/file.c describes the
  * bytes. */
 vt_status vt_file_write(void **memory, size_t *bytes, const vt_program *program, vt_params *params,
@@ -247,7 +247,7 @@ void vt_plan_close(vt_plan *plan);
 bool vt_plan_training(const vt_plan *plan);
 vt_dtype vt_plan_dtype(const vt_plan *plan); /* of its values */
 int vt_plan_params(const vt_plan *plan);     /* how many the program has */
-bool vt_plan_trains(const vt_plan *plan, int row);
+bool vt_plan_trains(const vt_plan *plan, int index);
 
 /* Its inputs and outputs. Whether backward gives the gradient of an input. */
 int vt_plan_inputs(const vt_plan *plan);
@@ -379,11 +379,12 @@ double vt_jensen_shannon_run(vt_dtype dtype, const void *logits, int64_t splits,
 
 /* ---------------------------------------------------------------- optimizers */
 
-/* Which rows a step changes, and what the optimizer keeps for them. */
+/* Which entries a step changes, and what the optimizer keeps for them. */
 typedef struct vt_update {
     vt_params *params;
-    void *state[2];     /* buffers of the params' layout: first and second moment, or NULL */
-    const bool *chosen; /* one flag per row, or NULL; rows without a gradient are passed over */
+    void *state[2]; /* buffers of the params' layout: first and second moment, or NULL */
+    const bool
+        *chosen; /* one flag per entry, or NULL; entries without a gradient are passed over */
     int threads;
 } vt_update;
 
@@ -393,8 +394,8 @@ void vt_radam_run(const vt_update *update, const vt_radam *step);
 void vt_sgd_run(const vt_update *update, const vt_sgd *step);
 void vt_lion_run(const vt_update *update, const vt_lion *step);
 
-/* LAMB: the step of each row is scaled by its trust, |p| / |u|, where `adapts`; `trust_clip`: by at
- * most 1. A norm of 0 counts as a trust of 1. */
+/* LAMB: the step of each entry is scaled by its trust, |p| / |u|, where `adapts`; `trust_clip`: by
+ * at most 1. A norm of 0 counts as a trust of 1. */
 void vt_lamb_run(const vt_update *update, const vt_lamb *step, bool adapts, bool trust_clip);
 
 /* Cut each element of the chosen gradients to [-limit, limit]. */
@@ -406,7 +407,7 @@ void vt_clip_value(vt_params *params, const bool *chosen, double limit, int thre
 void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, double eps,
                       int threads);
 
-/* average += (params - average) * share, for all rows of two tables that are alike. Raises the
+/* average += (params - average) * share, for all entries of two tables that are alike. Raises the
  * version of the average. The average of a table and itself is that table. */
 void vt_average(vt_params *average, vt_params *params, double share, int threads);
 

@@ -31,7 +31,7 @@ from vitc.cli import main
 from vitc.export import emitters
 from vitc.export.properties import weights_sha256
 from vitc.models.architectures import ARCHITECTURES
-from vitc.models.init import Row, normal
+from vitc.models.init import Entry, normal
 from vitc.models.model import Model
 from vitc.models.timm_folder import write_folder
 from vitc.program import Builder, Program
@@ -305,8 +305,10 @@ class Own(Model):
         dtype: str = "float32",
         **shapes: tuple[int, ...],
     ) -> None:
-        rows = [Row(name.replace("__", "."), shape, normal(0.5)) for name, shape in shapes.items()]
-        super().__init__(rows, dtype)
+        entries = [
+            Entry(name.replace("__", "."), shape, normal(0.5)) for name, shape in shapes.items()
+        ]
+        super().__init__(entries, dtype)
         self._build = build
 
     def forward(self, x: Any) -> Any:

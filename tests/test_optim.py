@@ -220,7 +220,7 @@ def test_bad_arguments_are_named() -> None:
         ModelEmaV3(ours, decay=2)
     with pytest.raises(ValueError, match="total_steps"):
         ModelEmaV3(ours, decay="auto")
-    with pytest.raises(ValueError, match="differ in their rows"):
+    with pytest.raises(ValueError, match="differ in their entries"):
         ModelEmaV3(ours).update(nn.Linear(6, 4, dtype="float64"))
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     model, path = small(), tmp_path / "p"
     other = _vitc.Params([("w", (3,))])
     for call, error, words in (
-        (lambda: save(path, model.program(), other), ValueError, "the table 1 rows"),
+        (lambda: save(path, model.program(), other), ValueError, "the table 1 entries"),
         (lambda: save(path, model.program(), model.params, {"vectors": ""}), ValueError, "taken"),
         (lambda: save(path, model.program(), model.params, {"a": "\0"}), ValueError, "NUL"),
         (lambda: save(path, model.program(), model.params, {"a": 1}), TypeError, "a note is a int"),

@@ -62,8 +62,8 @@ def test_keys_and_shapes_are_timms_in_order(name: str) -> None:
     with torch.device("meta"):
         theirs = timm.create_model(name).state_dict()
     architecture = ARCHITECTURES[name]
-    ours = architecture.model.rows(architecture_config(architecture, {}))
-    assert [(row.name, row.shape) for row in ours] == [
+    ours = architecture.model.entries(architecture_config(architecture, {}))
+    assert [(entry.name, entry.shape) for entry in ours] == [
         (k, tuple(v.shape)) for k, v in theirs.items()
     ]
 

@@ -12,25 +12,25 @@ class VitcError(Exception): ...
 
 @final
 class Buffer:
-    """One array per row of a `Params`, in one flat block of its layout: a moment, an EMA."""
+    """One array per entry of a `Params`, in one flat block of its layout: a moment, an EMA."""
 
     nbytes: int
-    def view(self, index: int, /) -> _Array: ...  # read-only, shape of the row
+    def view(self, index: int, /) -> _Array: ...  # read-only, shape of the entry
     def write(self, index: int, array: _Array, /) -> None: ...
 
 @final
 class Params:
-    """The parameters of a model: rows of (name, shape) over one flat, 64-byte aligned buffer."""
+    """The parameters of a model: entries of (name, shape) over one flat, 64-byte aligned buffer."""
 
     dtype: str  # "float32" or "float64"
-    dtypes: tuple[str, ...]  # of the rows: that of the table, or "int8"
+    dtypes: tuple[str, ...]  # of the entries: that of the table, or "int8"
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
     def __new__(
         cls,
-        rows: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],
+        entries: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],
         dtype: str = "float32",
     ) -> Self: ...
     def __len__(self) -> int: ...
@@ -41,7 +41,7 @@ class Params:
     def requires_grad(self, index: int, /) -> bool: ...
     def set_requires_grad(self, index: int, flag: bool, /) -> None: ...
     def zero_gradients(self) -> None: ...  # forgets them; touches no memory
-    # Of every gradient that there is, or of those among the rows given:
+    # Of every gradient that there is, or of those among the entries given:
     def scale_gradients(self, factor: float, indices: Sequence[int] | None = None, /) -> None: ...
     def gradient_norm(self, indices: Sequence[int] | None = None, /) -> float: ...  # L2
     def new_buffer(self) -> Buffer: ...  # zeroed
@@ -146,7 +146,7 @@ def softmax(x: _Array, /) -> _Array: ...  # over the last axis of (rows, cols)
 def log_softmax(x: _Array, /) -> _Array: ...
 def log_softmax_backward(dy: _Array, y: _Array, /) -> _Array: ...
 
-# One step of an optimizer on some rows; those without a gradient are passed over.
+# One step of an optimizer on some entries; those without a gradient are passed over.
 def adamw_step(
     params: Params,
     exp_avg: Buffer,

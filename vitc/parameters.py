@@ -28,9 +28,9 @@ def fault(array: Array, shape: Shape, dtype: str, allow_nonfinite: bool) -> str 
 
 
 class Parameter:
-    """One row of a model's parameter table.
+    """One entry of a model's parameter table.
 
-    name: as in the state dict. owner: the table. index: of the row. window: of the table's
+    name: as in the state dict. owner: the table. index: of the entry. window: of the table's
     gradients.
     """
 

@@ -33,16 +33,17 @@ static void cut_unit(const clip *c, const void *p, void *g, int64_t count) {
     k->scale_add(g, NULL, g, most / (norm > 1e-6 ? norm : 1e-6), count);
 }
 
-static void cut_row(void *context, vt_worker worker) {
+static void cut_entry(void *context, vt_worker worker) {
     const clip *c = context;
-    const int row = (int)worker.task;
-    const vt_param_row *r = &c->params->rows[row];
-    if (!r->has_gradient || (c->chosen != NULL && !c->chosen[row])) return;
-    const int64_t units = r->shape.ndim > 1 ? r->shape.dim[0] : 1, count = r->elements / units;
+    const int index = (int)worker.task;
+    const vt_entry *entry = &c->params->entries[index];
+    if (!entry->has_gradient || (c->chosen != NULL && !c->chosen[index])) return;
+    const int64_t units = entry->shape.ndim > 1 ? entry->shape.dim[0] : 1,
+                  count = entry->elements / units;
     const size_t element = vt_dtype_size(c->params->dtype);
     for (int64_t i = 0; i < units; i++) {
-        cut_unit(c, vt_at(vt_params_at(c->params, c->params->data, row), element, i * count),
-                 vt_at(vt_params_at(c->params, c->params->gradient, row), element, i * count),
+        cut_unit(c, vt_at(vt_params_at(c->params, c->params->data, index), element, i * count),
+                 vt_at(vt_params_at(c->params, c->params->gradient, index), element, i * count),
                  count);
     }
 }
@@ -52,7 +53,7 @@ void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, doub
     clip c = {params, chosen, factor, eps};
     vt_lock_shared(&params->values);
     vt_lock_alone(&params->gradients);
-    vt_parallel_for(params->count, threads, cut_row, &c);
+    vt_parallel_for(params->count, threads, cut_entry, &c);
     vt_unlock(&params->gradients);
     vt_unlock(&params->values);
 }

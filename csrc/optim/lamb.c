@@ -1,5 +1,5 @@
-/* LAMB (You et al. 2020) as timm writes it: two passes, because the length of a row's step depends
- * on the whole row. */
+/* LAMB (You et al. 2020) as timm writes it: two passes, because the length of the step of an entry
+ * depends on the whole entry. */
 #include <math.h>
 
 #include "optim/optim.h"
@@ -22,12 +22,12 @@ static void moments_chunk(void *context, vt_chunk chunk) {
     u->params->sums[1][chunk.index] = kernels->sum_of_squares(p, chunk.count);
 }
 
-/* |p| / |u| of the row that the chunk belongs to. */
+/* |p| / |u| of the entry that the chunk belongs to. */
 static double trust_of(const lamb *l, vt_chunk chunk) {
     if (!l->adapts) return 1.0;
     const vt_params *params = l->update->params;
     const int64_t start = chunk.index - chunk.first / VT_CHUNK;
-    const int64_t count = vt_ceil_div(params->rows[chunk.row].elements, VT_CHUNK);
+    const int64_t count = vt_ceil_div(params->entries[chunk.entry].elements, VT_CHUNK);
     double direction = 0, parameter = 0;
     for (int64_t i = start; i < start + count; i++) {
         direction += params->sums[0][i];

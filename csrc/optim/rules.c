@@ -71,14 +71,14 @@ typedef struct averaging {
     double share;
 } averaging;
 
-static void average_row(void *context, vt_worker worker) {
+static void average_entry(void *context, vt_worker worker) {
     const averaging *a = context;
-    const int row = (int)worker.task;
-    if (a->params->rows[row].dtype != a->params->dtype) return;
+    const int index = (int)worker.task;
+    if (a->params->entries[index].dtype != a->params->dtype) return;
     vt_kernels_get(a->params->dtype)
-        ->lerp(vt_params_at(a->average, a->average->data, row),
-               vt_params_at(a->params, a->params->data, row), a->share,
-               a->params->rows[row].elements);
+        ->lerp(vt_params_at(a->average, a->average->data, index),
+               vt_params_at(a->params, a->params->data, index), a->share,
+               a->params->entries[index].elements);
 }
 
 /* In the order of their addresses: two averages that swap their arguments do not deadlock. */
@@ -93,7 +93,7 @@ void vt_average(vt_params *average, vt_params *params, double share, int threads
     if (average == params) return;
     averaging a = {average, params, share};
     lock_both(average, params);
-    vt_parallel_for(params->count, threads, average_row, &a);
+    vt_parallel_for(params->count, threads, average_entry, &a);
     average->version++;
     vt_unlock(&params->values);
     vt_unlock(&average->values);

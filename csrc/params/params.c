@@ -6,11 +6,11 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 
-static vt_status copy_name(vt_param_row *row, const char *name, vt_error *error) {
+static vt_status copy_name(vt_entry *entry, const char *name, vt_error *error) {
     void *copy;
     VT_TRY(vt_alloc(&copy, strlen(name) + 1, error));
-    row->name = copy;
-    strcpy(row->name, name);
+    entry->name = copy;
+    strcpy(entry->name, name);
     return VT_OK;
 }
 
@@ -18,15 +18,15 @@ static vt_status fill(vt_params *params, const char *const *names, const vt_shap
                       const bool *int8, vt_error *error) {
     int64_t chunks = 0;
     for (int i = 0; i < params->count; i++) {
-        vt_param_row *row = &params->rows[i];
-        VT_TRY(copy_name(row, names[i], error));
-        row->shape = shapes[i];
-        row->offset = params->bytes;
-        row->elements = vt_shape_elements(&shapes[i]);
-        row->dtype = int8 != NULL && int8[i] ? VT_S8 : params->dtype;
-        row->requires_grad = row->dtype != VT_S8;
-        params->bytes += vt_align((size_t)row->elements * vt_dtype_size(row->dtype));
-        chunks += vt_ceil_div(row->elements, VT_CHUNK);
+        vt_entry *entry = &params->entries[i];
+        VT_TRY(copy_name(entry, names[i], error));
+        entry->shape = shapes[i];
+        entry->offset = params->bytes;
+        entry->elements = vt_shape_elements(&shapes[i]);
+        entry->dtype = int8 != NULL && int8[i] ? VT_S8 : params->dtype;
+        entry->requires_grad = entry->dtype != VT_S8;
+        params->bytes += vt_align((size_t)entry->elements * vt_dtype_size(entry->dtype));
+        chunks += vt_ceil_div(entry->elements, VT_CHUNK);
     }
     for (int i = 0; i < 2; i++) {
         VT_TRY(VT_NEW(&params->sums[i], chunks, error));
@@ -56,8 +56,8 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
     vt_lock_open(&params->gradients);
     params->dtype = dtype;
     params->version = 1;
-    vt_status status = vt_alloc_array(&block, (size_t)count, sizeof(vt_param_row), error);
-    params->rows = block;
+    vt_status status = vt_alloc_array(&block, (size_t)count, sizeof(vt_entry), error);
+    params->entries = block;
     if (status == VT_OK) {
         params->count = count;
         status = fill(params, names, shapes, int8, error);
@@ -72,8 +72,8 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
 
 void vt_params_close(vt_params *params) {
     if (params == NULL) return;
-    for (int i = 0; i < params->count; i++) vt_free(params->rows[i].name);
-    vt_free(params->rows);
+    for (int i = 0; i < params->count; i++) vt_free(params->entries[i].name);
+    vt_free(params->entries);
     vt_free(params->data);
     vt_free(params->gradient);
     for (int i = 0; i < 2; i++) vt_free(params->sums[i]);
@@ -96,30 +96,34 @@ size_t vt_params_all_bytes(const vt_params *params) {
 }
 uint64_t vt_params_version(const vt_params *params) { return params->version; }
 
-const char *vt_params_name(const vt_params *params, int row) { return params->rows[row].name; }
-const vt_shape *vt_params_shape(const vt_params *params, int row) {
-    return &params->rows[row].shape;
+const char *vt_params_name(const vt_params *params, int index) {
+    return params->entries[index].name;
 }
-vt_dtype vt_params_row_dtype(const vt_params *params, int row) { return params->rows[row].dtype; }
-
-bool vt_params_requires_grad(const vt_params *params, int row) {
-    return params->rows[row].requires_grad;
+const vt_shape *vt_params_shape(const vt_params *params, int index) {
+    return &params->entries[index].shape;
+}
+vt_dtype vt_params_entry_dtype(const vt_params *params, int index) {
+    return params->entries[index].dtype;
 }
 
-vt_status vt_params_set_requires_grad(vt_params *params, int row, bool flag, vt_error *error) {
-    vt_param_row *r = &params->rows[row];
-    if (flag && r->dtype == VT_S8) {
-        return vt_fail(error, VT_VALUE, "%.100s is quantised and cannot be trained", r->name);
+bool vt_params_requires_grad(const vt_params *params, int index) {
+    return params->entries[index].requires_grad;
+}
+
+vt_status vt_params_set_requires_grad(vt_params *params, int index, bool flag, vt_error *error) {
+    vt_entry *entry = &params->entries[index];
+    if (flag && entry->dtype == VT_S8) {
+        return vt_fail(error, VT_VALUE, "%.100s is quantised and cannot be trained", entry->name);
     }
-    r->requires_grad = flag;
+    entry->requires_grad = flag;
     return VT_OK;
 }
 
 bool vt_params_alike(const vt_params *a, const vt_params *b) {
     if (a->count != b->count || a->dtype != b->dtype) return false;
     for (int i = 0; i < a->count; i++) {
-        if (a->rows[i].elements != b->rows[i].elements) return false;
-        if (a->rows[i].dtype != b->rows[i].dtype) return false;
+        if (a->entries[i].elements != b->entries[i].elements) return false;
+        if (a->entries[i].dtype != b->entries[i].dtype) return false;
     }
     return true;
 }
@@ -128,19 +132,19 @@ bool vt_params_alike(const vt_params *a, const vt_params *b) {
 
 void *vt_params_values(const vt_params *params) { return params->data; }
 
-void *vt_params_gradients(const vt_params *params, int row) {
-    return params->rows[row].has_gradient ? params->gradient : NULL;
+void *vt_params_gradients(const vt_params *params, int index) {
+    return params->entries[index].has_gradient ? params->gradient : NULL;
 }
 
-void *vt_params_at(const vt_params *params, void *buffer, int row) {
-    return (char *)buffer + params->rows[row].offset;
+void *vt_params_at(const vt_params *params, void *buffer, int index) {
+    return (char *)buffer + params->entries[index].offset;
 }
 
-void vt_params_write(vt_params *params, void *buffer, int row, const void *values) {
-    const vt_param_row *r = &params->rows[row];
+void vt_params_write(vt_params *params, void *buffer, int index, const void *values) {
+    const vt_entry *entry = &params->entries[index];
     vt_lock_alone(&params->values);
-    memcpy(vt_params_at(params, buffer, row), values,
-           (size_t)r->elements * vt_dtype_size(r->dtype));
+    memcpy(vt_params_at(params, buffer, index), values,
+           (size_t)entry->elements * vt_dtype_size(entry->dtype));
     if (buffer == params->data) params->version++;
     vt_unlock(&params->values);
 }
@@ -152,31 +156,31 @@ vt_status vt_params_make_gradient(vt_params *params, vt_error *error) {
     return VT_OK;
 }
 
-static vt_status write_gradient(vt_params *params, int row, const void *values, vt_error *error) {
-    vt_param_row *r = &params->rows[row];
+static vt_status write_gradient(vt_params *params, int index, const void *values, vt_error *error) {
+    vt_entry *entry = &params->entries[index];
     if (values != NULL) {
-        if (r->dtype == VT_S8) {
-            return vt_fail(error, VT_VALUE, "%.100s is quantised and has no gradient", r->name);
+        if (entry->dtype == VT_S8) {
+            return vt_fail(error, VT_VALUE, "%.100s is quantised and has no gradient", entry->name);
         }
         VT_TRY(vt_params_make_gradient(params, error));
-        memcpy(vt_params_at(params, params->gradient, row), values,
-               (size_t)r->elements * vt_dtype_size(r->dtype));
+        memcpy(vt_params_at(params, params->gradient, index), values,
+               (size_t)entry->elements * vt_dtype_size(entry->dtype));
     }
-    r->has_gradient = values != NULL;
+    entry->has_gradient = values != NULL;
     return VT_OK;
 }
 
-vt_status vt_params_write_gradient(vt_params *params, int row, const void *values,
+vt_status vt_params_write_gradient(vt_params *params, int index, const void *values,
                                    vt_error *error) {
     vt_lock_alone(&params->gradients);
-    const vt_status status = write_gradient(params, row, values, error);
+    const vt_status status = write_gradient(params, index, values, error);
     vt_unlock(&params->gradients);
     return status;
 }
 
 void vt_params_zero_gradients(vt_params *params) {
     vt_lock_alone(&params->gradients);
-    for (int i = 0; i < params->count; i++) params->rows[i].has_gradient = false;
+    for (int i = 0; i < params->count; i++) params->entries[i].has_gradient = false;
     vt_unlock(&params->gradients);
 }
 
@@ -189,19 +193,19 @@ typedef struct pass {
     void *context;
 } pass;
 
-static int64_t chunks_of(const pass *p, int row) {
-    const vt_param_row *r = &p->params->rows[row];
-    const bool due = r->has_gradient && (p->chosen == NULL || p->chosen[row]);
-    return due ? vt_ceil_div(r->elements, VT_CHUNK) : 0;
+static int64_t chunks_of(const pass *p, int index) {
+    const vt_entry *entry = &p->params->entries[index];
+    const bool due = entry->has_gradient && (p->chosen == NULL || p->chosen[index]);
+    return due ? vt_ceil_div(entry->elements, VT_CHUNK) : 0;
 }
 
 static void run_chunk(void *context, vt_worker worker) {
     const pass *p = context;
     int64_t within = worker.task;
-    int row = 0;
-    while (within >= chunks_of(p, row)) within -= chunks_of(p, row++);
-    const int64_t first = within * VT_CHUNK, left = p->params->rows[row].elements - first;
-    p->body(p->context, (vt_chunk){row, first, left < VT_CHUNK ? left : VT_CHUNK, worker.task});
+    int index = 0;
+    while (within >= chunks_of(p, index)) within -= chunks_of(p, index++);
+    const int64_t first = within * VT_CHUNK, left = p->params->entries[index].elements - first;
+    p->body(p->context, (vt_chunk){index, first, left < VT_CHUNK ? left : VT_CHUNK, worker.task});
 }
 
 int64_t vt_params_for_chunks(const vt_params *params, const bool *chosen, int threads,

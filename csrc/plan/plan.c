@@ -20,7 +20,7 @@ static vt_status open_products(vt_plan *plan, vt_plan_options options, vt_error 
 /* Read once: what another thread changes meanwhile must not make a plan of two minds. */
 static vt_status note_trained(vt_plan *plan, const vt_params *params, vt_error *error) {
     VT_TRY(VT_NEW(&plan->trained, params->count, error));
-    for (int i = 0; i < params->count; i++) plan->trained[i] = params->rows[i].requires_grad;
+    for (int i = 0; i < params->count; i++) plan->trained[i] = params->entries[i].requires_grad;
     return VT_OK;
 }
 

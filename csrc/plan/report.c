@@ -7,7 +7,7 @@
 bool vt_plan_training(const vt_plan *plan) { return plan->training; }
 vt_dtype vt_plan_dtype(const vt_plan *plan) { return plan->dtype; }
 int vt_plan_params(const vt_plan *plan) { return plan->lowered->param_count; }
-bool vt_plan_trains(const vt_plan *plan, int row) { return plan->trained[row]; }
+bool vt_plan_trains(const vt_plan *plan, int index) { return plan->trained[index]; }
 
 int vt_plan_inputs(const vt_plan *plan) { return plan->lowered->input_count; }
 int vt_plan_outputs(const vt_plan *plan) { return plan->lowered->output_count; }

@@ -351,8 +351,8 @@ static void schedule_gradients(scheduler *s, int n, int dout) {
 static void cover_params(scheduler *s, int n) {
     const vt_node *node = &s->program->nodes[n];
     for (int i = 0; node->op->params[i].name != NULL; i++) {
-        const int row = node->params[i];
-        if (row >= 0) s->plan->covered[row] = s->plan->trained[row];
+        const int param = node->params[i];
+        if (param >= 0) s->plan->covered[param] = s->plan->trained[param];
     }
 }
 

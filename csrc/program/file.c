@@ -3,13 +3,13 @@
  *
  *     header    64 bytes, see below
  *     inputs    a shape each: u32 dimensions, then i64 each
- *     rows      of the parameters: name, u32 dtype, shape
+ *     entries   of the parameters: name, u32 dtype, shape
  *     nodes     name of the operation, u32 border, i32 per input, i32 per parameter (-1: left out),
  *               u32 attributes, and for each its name, u32 type, and an i64, an f64 or a text
  *     outputs   i32 each, a value
  *     notes     two texts each, key and value
- *     values    from the next multiple of 64 to the end: the buffer of the table (vitc.h), each row
- *               from a multiple of 64
+ *     values    from the next multiple of 64 to the end: the buffer of the table (vitc.h), each
+ * entry from a multiple of 64
  *
  * Operations and attributes go by their names, so that a file outlives a new operation, and an
  * optional attribute that is 0 is left out, so that it outlives a new one of these. */
@@ -31,7 +31,7 @@ typedef struct header {
     uint32_t version, dtype; /* of the table */
     uint64_t bytes;          /* of the file */
     uint64_t hash;           /* of the file, this field being 0 */
-    uint32_t inputs, rows, nodes, outputs, notes, unused[3];
+    uint32_t inputs, entries, nodes, outputs, notes, unused[3];
 } header;
 
 _Static_assert(sizeof(header) == 64, "the header has no gaps");
@@ -128,7 +128,7 @@ static void put_all(sink *s, const vt_program *program, const vt_params *params,
     header h = {.version = VERSION,
                 .dtype = params->dtype,
                 .inputs = (uint32_t)program->input_count,
-                .rows = (uint32_t)params->count,
+                .entries = (uint32_t)params->count,
                 .nodes = (uint32_t)program->node_count,
                 .outputs = (uint32_t)program->output_count,
                 .notes = (uint32_t)count};
@@ -136,9 +136,9 @@ static void put_all(sink *s, const vt_program *program, const vt_params *params,
     put(s, &h, sizeof h);
     for (int i = 0; i < program->input_count; i++) put_shape(s, &program->inputs[i]);
     for (int i = 0; i < params->count; i++) {
-        put_text(s, params->rows[i].name);
-        put_u32(s, params->rows[i].dtype);
-        put_shape(s, &params->rows[i].shape);
+        put_text(s, params->entries[i].name);
+        put_u32(s, params->entries[i].dtype);
+        put_shape(s, &params->entries[i].shape);
     }
     for (int i = 0; i < program->node_count; i++) put_node(s, &program->nodes[i]);
     for (int i = 0; i < program->output_count; i++) put_index(s, program->outputs[i]);
@@ -240,7 +240,7 @@ typedef struct contents {
     const char *values;
     size_t value_bytes;
     vt_shape *inputs, *shapes;
-    char **names; /* of the rows */
+    char **names; /* of the entries */
     bool *int8;
     vt_node *nodes;
     int *outputs;
@@ -285,7 +285,7 @@ static vt_status take_inputs(contents *c, vt_error *error) {
 }
 
 static vt_status take_rows(contents *c, vt_error *error) {
-    const uint32_t count = c->header.rows;
+    const uint32_t count = c->header.entries;
     VT_TRY(NEW_LIST(c, &c->names, count, 3 * sizeof(uint32_t), error));
     VT_TRY(VT_NEW(&c->shapes, count, error));
     VT_TRY(VT_NEW(&c->int8, count, error));
@@ -385,7 +385,7 @@ static vt_status take_notes(contents *c, vt_notes **out, vt_error *error) {
     return VT_OK;
 }
 
-/* The bytes of a row in a buffer, or more than `left` if these do not hold it. */
+/* The bytes of an entry in a buffer, or more than `left` if these do not hold it. */
 static size_t row_bytes(const vt_shape *shape, vt_dtype dtype, size_t left) {
     size_t bytes = vt_dtype_size(dtype);
     for (int d = 0; d < shape->ndim; d++) {
@@ -396,14 +396,14 @@ static size_t row_bytes(const vt_shape *shape, vt_dtype dtype, size_t left) {
     return vt_align(bytes);
 }
 
-/* The values are the rest of the file, from a multiple of 64 on; and as many as the rows say, which
- * is checked before memory is taken for them. */
+/* The values are the rest of the file, from a multiple of 64 on; and as many as the entries say,
+ * which is checked before memory is taken for them. */
 static vt_status find_values(contents *c, const char *memory, vt_error *error) {
     const size_t from = vt_align((size_t)(c->source.at - memory));
     c->value_bytes = (size_t)c->header.bytes - from;
     c->values = memory + from;
     size_t left = c->value_bytes;
-    for (uint32_t i = 0; i < c->header.rows; i++) {
+    for (uint32_t i = 0; i < c->header.entries; i++) {
         const vt_dtype dtype = c->int8[i] ? VT_S8 : (vt_dtype)c->header.dtype;
         const size_t bytes = row_bytes(&c->shapes[i], dtype, left);
         if (bytes > left) {
@@ -418,7 +418,7 @@ static vt_status find_values(contents *c, const char *memory, vt_error *error) {
 static vt_status make(const contents *c, vt_program **program, vt_params **params,
                       vt_error *error) {
     const vt_listing listing = {.input_count = (int)c->header.inputs,
-                                .param_count = (int)c->header.rows,
+                                .param_count = (int)c->header.entries,
                                 .node_count = (int)c->header.nodes,
                                 .output_count = (int)c->header.outputs,
                                 .inputs = c->inputs,
@@ -433,7 +433,7 @@ static vt_status make(const contents *c, vt_program **program, vt_params **param
 }
 
 static void drop(const contents *c) {
-    for (uint32_t i = 0; c->names != NULL && i < c->header.rows; i++) vt_free(c->names[i]);
+    for (uint32_t i = 0; c->names != NULL && i < c->header.entries; i++) vt_free(c->names[i]);
     vt_free(c->names);
     vt_free(c->inputs);
     vt_free(c->shapes);

@@ -67,7 +67,7 @@ static vt_status resolve(vt_program *p, int index, vt_error *error) {
         const vt_param_spec *spec = &node->op->params[i];
         if (node->params[i] == -1 && spec->optional) continue;
         if (node->params[i] < 0 || node->params[i] >= p->param_count) {
-            return vt_fail(error, VT_VALUE, "parameter %s is row %d of a table with %d rows",
+            return vt_fail(error, VT_VALUE, "parameter %s is entry %d of a table with %d entries",
                            spec->name, node->params[i], p->param_count);
         }
         signature->param[i] = p->params[node->params[i]];
@@ -89,14 +89,14 @@ static vt_status check_params_used_once(const vt_program *p, vt_error *error) {
     vt_status status = VT_OK;
     for (int n = 0; n < p->node_count && status == VT_OK; n++) {
         for (int i = 0; p->nodes[n].op->params[i].name != NULL; i++) {
-            const int row = p->nodes[n].params[i];
-            if (row < 0) continue;
-            if (user[row] != 0) {
+            const int param = p->nodes[n].params[i];
+            if (param < 0) continue;
+            if (user[param] != 0) {
                 status = vt_fail(error, VT_VALUE,
-                                 "parameter %d is used by operations %d and %d, expected one", row,
-                                 user[row] - 1, n);
+                                 "parameter %d is used by operations %d and %d, expected one",
+                                 param, user[param] - 1, n);
             }
-            user[row] = n + 1;
+            user[param] = n + 1;
         }
     }
     vt_free(block);
@@ -177,30 +177,30 @@ static bool same_dims(const vt_shape *a, const vt_shape *b) {
 
 static vt_status check_shapes(const vt_program *program, const vt_params *params, vt_error *error) {
     if (program->param_count != params->count) {
-        return vt_fail(error, VT_VALUE, "the program has %d parameters, the table %d rows",
+        return vt_fail(error, VT_VALUE, "the program has %d parameters, the table %d entries",
                        program->param_count, params->count);
     }
     for (int i = 0; i < params->count; i++) {
-        if (same_dims(&program->params[i], &params->rows[i].shape)) continue;
+        if (same_dims(&program->params[i], &params->entries[i].shape)) continue;
         char a[VT_MAX_NAME], b[VT_MAX_NAME];
         return vt_fail(error, VT_VALUE, "%s has shape %s, the program expects %s",
-                       params->rows[i].name, vt_shape_text(a, &params->rows[i].shape),
+                       params->entries[i].name, vt_shape_text(a, &params->entries[i].shape),
                        vt_shape_text(b, &program->params[i]));
     }
     return VT_OK;
 }
 
-/* An operation reads a parameter as its record says, so the row must be of that dtype. */
+/* An operation reads a parameter as its record says, so the entry must be of that dtype. */
 static vt_status check_dtypes(const vt_program *program, const vt_params *params, vt_error *error) {
     for (int n = 0; n < program->node_count; n++) {
         const vt_node *node = &program->nodes[n];
         for (int i = 0; node->op->params[i].name != NULL; i++) {
             if (node->params[i] < 0) continue;
-            const vt_param_row *row = &params->rows[node->params[i]];
+            const vt_entry *entry = &params->entries[node->params[i]];
             const vt_dtype expected = node->op->params[i].int8 ? VT_S8 : params->dtype;
-            if (row->dtype == expected) continue;
-            return vt_fail(error, VT_VALUE, "%s has dtype %s, operation %s expects %s", row->name,
-                           vt_dtype_name(row->dtype), node->op->name, vt_dtype_name(expected));
+            if (entry->dtype == expected) continue;
+            return vt_fail(error, VT_VALUE, "%s has dtype %s, operation %s expects %s", entry->name,
+                           vt_dtype_name(entry->dtype), node->op->name, vt_dtype_name(expected));
         }
     }
     return VT_OK;

@@ -19,7 +19,7 @@ struct vt_program {
 /* The shape of a value. */
 const vt_shape *vt_program_shape(const vt_program *program, int value);
 
-/* VT_VALUE unless the rows of the table have the shapes and dtypes that the operations read. */
+/* VT_VALUE unless the entries of the table have the shapes and dtypes that the operations read. */
 vt_status vt_program_check_params(const vt_program *program, const vt_params *params,
                                   vt_error *error);
 

@@ -68,10 +68,10 @@ int vt_parse_dtype(const char *name, vt_dtype *dtype) {
     return -1;
 }
 
-int vt_check_row(const vt_params *params, Py_ssize_t row) {
+int vt_check_entry(const vt_params *params, Py_ssize_t index) {
     const int count = vt_params_count(params);
-    if (row >= 0 && row < count) return 0;
-    PyErr_Format(PyExc_IndexError, "row %zd of a table with %d parameters", row, count);
+    if (index >= 0 && index < count) return 0;
+    PyErr_Format(PyExc_IndexError, "entry %zd of a table with %d parameters", index, count);
     return -1;
 }
 

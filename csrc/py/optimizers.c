@@ -8,12 +8,12 @@ static bool *flags(const vt_params *params, PyObject *tuple) {
     bool *chosen = PyMem_Calloc((size_t)vt_params_count(params) + 1, sizeof *chosen);
     if (chosen == NULL) PyErr_NoMemory();
     for (Py_ssize_t i = 0; chosen != NULL && i < PyTuple_GET_SIZE(tuple); i++) {
-        const Py_ssize_t row = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
-        if (PyErr_Occurred() || vt_check_row(params, row) < 0) {
+        const Py_ssize_t index = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
+        if (PyErr_Occurred() || vt_check_entry(params, index) < 0) {
             PyMem_Free(chosen);
             return NULL;
         }
-        chosen[row] = true;
+        chosen[index] = true;
     }
     return chosen;
 }
@@ -220,7 +220,7 @@ static PyObject *average(PyObject *module, PyObject *args) {
         return NULL;
     }
     if (!vt_params_alike(params_in(mean), params_in(params))) {
-        return PyErr_Format(PyExc_ValueError, "the two tables differ in their rows");
+        return PyErr_Format(PyExc_ValueError, "the two tables differ in their entries");
     }
     Py_BEGIN_ALLOW_THREADS
     vt_average(params_in(mean), params_in(params), share, vt_default_threads());
@@ -231,21 +231,21 @@ static PyObject *average(PyObject *module, PyObject *args) {
 PyMethodDef vt_optimizer_methods[] = {
     {"adamw_step", VT_KEYWORDS(adamw_step),
      "adamw_step($module, /, params, exp_avg, exp_avg_sq, indices, *, step, lr, betas, eps,\n"
-     "           weight_decay, l2, threads)\n--\n\nOne step of Adam or AdamW on some rows."},
+     "           weight_decay, l2, threads)\n--\n\nOne step of Adam or AdamW on some entries."},
     {"radam_step", VT_KEYWORDS(radam_step),
      "radam_step($module, /, params, exp_avg, exp_avg_sq, indices, *, lr, betas, correction,\n"
      "           rectifier, eps, weight_decay, l2, threads)\n--\n\nOne step of RAdam on some "
-     "rows."},
+     "entries."},
     {"sgd_step", VT_KEYWORDS(sgd_step),
      "sgd_step($module, /, params, momentum_buffer, indices, *, lr, momentum, dampening,\n"
-     "         weight_decay, nesterov, first, threads)\n--\n\nOne step of SGD on some rows."},
+     "         weight_decay, nesterov, first, threads)\n--\n\nOne step of SGD on some entries."},
     {"lion_step", VT_KEYWORDS(lion_step),
      "lion_step($module, /, params, exp_avg, indices, *, lr, betas, weight_decay, threads)\n--\n\n"
-     "One step of Lion on some rows."},
+     "One step of Lion on some entries."},
     {"lamb_step", VT_KEYWORDS(lamb_step),
      "lamb_step($module, /, params, exp_avg, exp_avg_sq, indices, *, lr, betas, corrections, eps,\n"
      "          clip, weight_decay, gradient_share, adapts, trust_clip, threads)\n--\n\n"
-     "One step of LAMB on some rows."},
+     "One step of LAMB on some entries."},
     {"clip_value", clip_value, METH_VARARGS,
      "clip_value($module, params, indices, limit, /)\n--\n\nCut the elements of gradients."},
     {"clip_adaptive", clip_adaptive, METH_VARARGS,

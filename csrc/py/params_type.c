@@ -4,23 +4,23 @@
 
 /* ---------------------------------------------------------------- making a table */
 
-/* The rows of a table that is being made; the names are borrowed from a tuple of Python's. */
-typedef struct row_list {
+/* The entries of a table that is being made; the names are borrowed from a tuple of Python's. */
+typedef struct entry_list {
     const char **names;
     vt_shape *shapes;
     bool *int8;
-} row_list;
+} entry_list;
 
 /* (name, shape), or (name, shape, "int8") */
-static int parse_row_tuple(PyObject *row, Py_ssize_t index, const row_list *list) {
+static int parse_entry(PyObject *entry, Py_ssize_t index, const entry_list *list) {
     PyObject *shape;
     const char *dtype = NULL;
-    if (!PyTuple_Check(row)) {
-        PyErr_Format(PyExc_TypeError, "a row is a tuple (name, shape), got a %.100s",
-                     Py_TYPE(row)->tp_name);
+    if (!PyTuple_Check(entry)) {
+        PyErr_Format(PyExc_TypeError, "an entry is a tuple (name, shape), got a %.100s",
+                     Py_TYPE(entry)->tp_name);
         return -1;
     }
-    if (!PyArg_ParseTuple(row, "sO|z", &list->names[index], &shape, &dtype)) return -1;
+    if (!PyArg_ParseTuple(entry, "sO|z", &list->names[index], &shape, &dtype)) return -1;
     if (dtype != NULL && strcmp(dtype, "int8") != 0) {
         PyErr_Format(PyExc_ValueError,
                      "parameter %.100s has dtype '%.100s', expected 'int8' or none",
@@ -31,22 +31,22 @@ static int parse_row_tuple(PyObject *row, Py_ssize_t index, const row_list *list
     return vt_parse_shape(shape, &list->shapes[index]);
 }
 
-static int parse_rows(PyObject *rows, const row_list *list) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(rows); i++) {
-        if (parse_row_tuple(PyTuple_GET_ITEM(rows, i), i, list) < 0) return -1;
+static int parse_entries(PyObject *entries, const entry_list *list) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(entries); i++) {
+        if (parse_entry(PyTuple_GET_ITEM(entries, i), i, list) < 0) return -1;
     }
     return 0;
 }
 
-static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
-    const Py_ssize_t count = PyTuple_GET_SIZE(rows);
-    row_list list = {.names = PyMem_Calloc((size_t)count + 1, sizeof *list.names),
-                     .shapes = PyMem_Calloc((size_t)count + 1, sizeof *list.shapes),
-                     .int8 = PyMem_Calloc((size_t)count + 1, sizeof *list.int8)};
+static int open_params(vt_params_object *self, PyObject *entries, vt_dtype dtype) {
+    const Py_ssize_t count = PyTuple_GET_SIZE(entries);
+    entry_list list = {.names = PyMem_Calloc((size_t)count + 1, sizeof *list.names),
+                       .shapes = PyMem_Calloc((size_t)count + 1, sizeof *list.shapes),
+                       .int8 = PyMem_Calloc((size_t)count + 1, sizeof *list.int8)};
     int result = -1;
     if (list.names == NULL || list.shapes == NULL || list.int8 == NULL) {
         PyErr_NoMemory();
-    } else if (parse_rows(rows, &list) == 0) {
+    } else if (parse_entries(entries, &list) == 0) {
         vt_error error;
         const vt_status status = vt_params_open(&self->params, (int)count, list.names, list.shapes,
                                                 list.int8, dtype, &error);
@@ -60,14 +60,14 @@ static int open_params(vt_params_object *self, PyObject *rows, vt_dtype dtype) {
 }
 
 static PyObject *params_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *keywords[] = {"rows", "dtype", NULL};
-    PyObject *rows;
+    static char *keywords[] = {"entries", "dtype", NULL};
+    PyObject *entries;
     const char *name = "float32";
     vt_dtype dtype;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:Params", keywords, &rows, &name))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:Params", keywords, &entries, &name))
         return NULL;
     if (vt_parse_dtype(name, &dtype) < 0) return NULL;
-    PyObject *tuple = PySequence_Tuple(rows);
+    PyObject *tuple = PySequence_Tuple(entries);
     if (tuple == NULL) return NULL;
     vt_params_object *self = (vt_params_object *)PyType_GenericAlloc(type, 0);
     if (self != NULL && open_params(self, tuple, dtype) < 0) Py_CLEAR(self);
@@ -80,41 +80,42 @@ static void params_dealloc(PyObject *self) {
     vt_free_object(self);
 }
 
-/* ---------------------------------------------------------------- rows */
+/* ---------------------------------------------------------------- entries */
 
 static vt_params *params_of(PyObject *self) { return ((vt_params_object *)self)->params; }
 
 /* The index argument of a method, or -1 with an exception. */
-static int parse_row(PyObject *self, PyObject *argument) {
-    const Py_ssize_t row = PyLong_AsSsize_t(argument);
-    if (row == -1 && PyErr_Occurred()) return -1;
-    return vt_check_row(params_of(self), row) < 0 ? -1 : (int)row;
+static int parse_index(PyObject *self, PyObject *argument) {
+    const Py_ssize_t index = PyLong_AsSsize_t(argument);
+    if (index == -1 && PyErr_Occurred()) return -1;
+    return vt_check_entry(params_of(self), index) < 0 ? -1 : (int)index;
 }
 
-static PyObject *view_row(PyObject *owner, const vt_params *params, void *buffer, int row) {
-    return vt_array_view(owner, vt_params_at(params, buffer, row),
-                         vt_array_type(vt_params_row_dtype(params, row)),
-                         vt_params_shape(params, row));
+static PyObject *view_entry(PyObject *owner, const vt_params *params, void *buffer, int index) {
+    return vt_array_view(owner, vt_params_at(params, buffer, index),
+                         vt_array_type(vt_params_entry_dtype(params, index)),
+                         vt_params_shape(params, index));
 }
 
-static PyObject *params_view(PyObject *self, PyObject *index) {
-    const int row = parse_row(self, index);
-    return row < 0 ? NULL : view_row(self, params_of(self), vt_params_values(params_of(self)), row);
+static PyObject *params_view(PyObject *self, PyObject *argument) {
+    const int index = parse_index(self, argument);
+    return index < 0 ? NULL
+                     : view_entry(self, params_of(self), vt_params_values(params_of(self)), index);
 }
 
-static PyObject *params_gradient(PyObject *self, PyObject *index) {
-    const int row = parse_row(self, index);
-    if (row < 0) return NULL;
-    void *gradients = vt_params_gradients(params_of(self), row);
+static PyObject *params_gradient(PyObject *self, PyObject *argument) {
+    const int index = parse_index(self, argument);
+    if (index < 0) return NULL;
+    void *gradients = vt_params_gradients(params_of(self), index);
     if (gradients == NULL) Py_RETURN_NONE;
-    return view_row(self, params_of(self), gradients, row);
+    return view_entry(self, params_of(self), gradients, index);
 }
 
-/* An array that fits row `row`, or NULL with an exception. */
-static PyObject *expect_row(const vt_params *params, int row, PyObject *object) {
-    const vt_shape *shape = vt_params_shape(params, row);
-    vt_array_spec spec = {vt_params_name(params, row),
-                          vt_array_type(vt_params_row_dtype(params, row)),
+/* An array that fits the entry `index`, or NULL with an exception. */
+static PyObject *expect_entry(const vt_params *params, int index, PyObject *object) {
+    const vt_shape *shape = vt_params_shape(params, index);
+    vt_array_spec spec = {vt_params_name(params, index),
+                          vt_array_type(vt_params_entry_dtype(params, index)),
                           shape->ndim,
                           {0}};
     for (int i = 0; i < shape->ndim; i++) spec.dim[i] = shape->dim[i];
@@ -122,59 +123,59 @@ static PyObject *expect_row(const vt_params *params, int row, PyObject *object) 
 }
 
 /* write(index, array) of the values or of a buffer. */
-static PyObject *write_row(vt_params *params, void *buffer, PyObject *args) {
+static PyObject *write_entry(vt_params *params, void *buffer, PyObject *args) {
     PyObject *object;
-    Py_ssize_t row;
-    if (!PyArg_ParseTuple(args, "nO:write", &row, &object)) return NULL;
-    if (vt_check_row(params, row) < 0) return NULL;
-    PyObject *array = expect_row(params, (int)row, object);
+    Py_ssize_t index;
+    if (!PyArg_ParseTuple(args, "nO:write", &index, &object)) return NULL;
+    if (vt_check_entry(params, index) < 0) return NULL;
+    PyObject *array = expect_entry(params, (int)index, object);
     if (array == NULL) return NULL;
     const void *values = vt_array_data(array);
     Py_BEGIN_ALLOW_THREADS
-    vt_params_write(params, buffer, (int)row, values);
+    vt_params_write(params, buffer, (int)index, values);
     Py_END_ALLOW_THREADS
     Py_DECREF(array);
     Py_RETURN_NONE;
 }
 
 static PyObject *params_write(PyObject *self, PyObject *args) {
-    return write_row(params_of(self), vt_params_values(params_of(self)), args);
+    return write_entry(params_of(self), vt_params_values(params_of(self)), args);
 }
 
 static PyObject *params_write_gradient(PyObject *self, PyObject *args) {
     vt_params *params = params_of(self);
     PyObject *object, *array = NULL;
-    Py_ssize_t row;
-    if (!PyArg_ParseTuple(args, "nO:write_gradient", &row, &object)) return NULL;
-    if (vt_check_row(params, row) < 0) return NULL;
+    Py_ssize_t index;
+    if (!PyArg_ParseTuple(args, "nO:write_gradient", &index, &object)) return NULL;
+    if (vt_check_entry(params, index) < 0) return NULL;
     if (object != Py_None) {
-        array = expect_row(params, (int)row, object);
+        array = expect_entry(params, (int)index, object);
         if (array == NULL) return NULL;
     }
     const void *values = array == NULL ? NULL : vt_array_data(array);
     vt_error error;
     vt_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = vt_params_write_gradient(params, (int)row, values, &error);
+    status = vt_params_write_gradient(params, (int)index, values, &error);
     Py_END_ALLOW_THREADS
     Py_XDECREF(array);
     if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     Py_RETURN_NONE;
 }
 
-static PyObject *params_requires_grad(PyObject *self, PyObject *index) {
-    const int row = parse_row(self, index);
-    return row < 0 ? NULL : PyBool_FromLong(vt_params_requires_grad(params_of(self), row));
+static PyObject *params_requires_grad(PyObject *self, PyObject *argument) {
+    const int index = parse_index(self, argument);
+    return index < 0 ? NULL : PyBool_FromLong(vt_params_requires_grad(params_of(self), index));
 }
 
 static PyObject *params_set_requires_grad(PyObject *self, PyObject *args) {
-    Py_ssize_t row;
+    Py_ssize_t index;
     int flag;
-    if (!PyArg_ParseTuple(args, "np:set_requires_grad", &row, &flag)) return NULL;
-    if (vt_check_row(params_of(self), row) < 0) return NULL;
+    if (!PyArg_ParseTuple(args, "np:set_requires_grad", &index, &flag)) return NULL;
+    if (vt_check_entry(params_of(self), index) < 0) return NULL;
     vt_error error;
     const vt_status status =
-        vt_params_set_requires_grad(params_of(self), (int)row, flag != 0, &error);
+        vt_params_set_requires_grad(params_of(self), (int)index, flag != 0, &error);
     if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
     Py_RETURN_NONE;
 }
@@ -247,8 +248,8 @@ static PyObject *params_nbytes(PyObject *self, void *unused) {
     return PyLong_FromSize_t(vt_params_all_bytes(params_of(self)));
 }
 
-/* A tuple with an item for each row. */
-static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_params *params, int row)) {
+/* A tuple with an item for each entry. */
+static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_params *params, int index)) {
     const int count = vt_params_count(params_of(self));
     PyObject *tuple = PyTuple_New(count);
     for (int i = 0; tuple != NULL && i < count; i++) {
@@ -262,16 +263,16 @@ static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_params *para
     return tuple;
 }
 
-static PyObject *name_item(const vt_params *params, int row) {
-    return PyUnicode_FromString(vt_params_name(params, row));
+static PyObject *name_item(const vt_params *params, int index) {
+    return PyUnicode_FromString(vt_params_name(params, index));
 }
 
-static PyObject *shape_item(const vt_params *params, int row) {
-    return vt_shape_tuple(vt_params_shape(params, row));
+static PyObject *shape_item(const vt_params *params, int index) {
+    return vt_shape_tuple(vt_params_shape(params, index));
 }
 
-static PyObject *dtype_item(const vt_params *params, int row) {
-    return PyUnicode_FromString(vt_dtype_name(vt_params_row_dtype(params, row)));
+static PyObject *dtype_item(const vt_params *params, int index) {
+    return PyUnicode_FromString(vt_dtype_name(vt_params_entry_dtype(params, index)));
 }
 
 static PyObject *params_names(PyObject *self, void *unused) {
@@ -291,9 +292,9 @@ static PyObject *params_dtypes(PyObject *self, void *unused) {
 
 static PyGetSetDef params_getset[] = {
     {"dtype", params_dtype, NULL, "'float32' or 'float64'", NULL},
-    {"dtypes", params_dtypes, NULL, "one dtype per row: that of the table, or 'int8'", NULL},
-    {"names", params_names, NULL, "one name per row", NULL},
-    {"shapes", params_shapes, NULL, "one tuple of sizes per row", NULL},
+    {"dtypes", params_dtypes, NULL, "one dtype per entry: that of the table, or 'int8'", NULL},
+    {"names", params_names, NULL, "one name per entry", NULL},
+    {"shapes", params_shapes, NULL, "one tuple of sizes per entry", NULL},
     {"version", params_version, NULL, "rises with every write", NULL},
     {"nbytes", params_nbytes, NULL, "bytes of the values and, once there are any, the gradients",
      NULL},
@@ -301,16 +302,18 @@ static PyGetSetDef params_getset[] = {
 };
 
 static PyMethodDef params_methods[] = {
-    {"view", params_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of a row."},
-    {"write", params_write, METH_VARARGS, "write($self, index, array, /)\n--\n\nOverwrite a row."},
+    {"view", params_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of an entry."},
+    {"write", params_write, METH_VARARGS,
+     "write($self, index, array, /)\n--\n\nOverwrite an entry."},
     {"gradient", params_gradient, METH_O,
-     "gradient($self, index, /)\n--\n\nRead-only view of the summed gradient of a row, or None."},
+     "gradient($self, index, /)\n--\n\nRead-only view of the summed gradient of an entry, or "
+     "None."},
     {"write_gradient", params_write_gradient, METH_VARARGS,
      "write_gradient($self, index, array, /)\n--\n\nOverwrite a gradient; None forgets it."},
     {"requires_grad", params_requires_grad, METH_O,
-     "requires_grad($self, index, /)\n--\n\nTrue if the row is trained."},
+     "requires_grad($self, index, /)\n--\n\nTrue if the entry is trained."},
     {"set_requires_grad", params_set_requires_grad, METH_VARARGS,
-     "set_requires_grad($self, index, flag, /)\n--\n\nTrain or freeze a row."},
+     "set_requires_grad($self, index, flag, /)\n--\n\nTrain or freeze an entry."},
     {"zero_gradients", params_zero_gradients, METH_NOARGS,
      "zero_gradients($self, /)\n--\n\nForget all gradients."},
     {"scale_gradients", params_scale_gradients, METH_VARARGS,
@@ -324,7 +327,7 @@ static PyMethodDef params_methods[] = {
 
 static PyType_Slot params_slots[] = {
     {Py_tp_doc,
-     "Params(rows, dtype='float32')\n--\n\nThe parameters of a model in one flat buffer."},
+     "Params(entries, dtype='float32')\n--\n\nThe parameters of a model in one flat buffer."},
     {Py_tp_new, params_new},
     {Py_tp_dealloc, params_dealloc},
     {Py_tp_methods, params_methods},
@@ -349,15 +352,15 @@ static void buffer_dealloc(PyObject *self) {
     vt_free_object(self);
 }
 
-static PyObject *buffer_view(PyObject *self, PyObject *index) {
+static PyObject *buffer_view(PyObject *self, PyObject *argument) {
     vt_buffer_object *buffer = (vt_buffer_object *)self;
-    const int row = parse_row((PyObject *)buffer->owner, index);
-    return row < 0 ? NULL : view_row(self, buffer->owner->params, buffer->data, row);
+    const int index = parse_index((PyObject *)buffer->owner, argument);
+    return index < 0 ? NULL : view_entry(self, buffer->owner->params, buffer->data, index);
 }
 
 static PyObject *buffer_write(PyObject *self, PyObject *args) {
     const vt_buffer_object *buffer = (vt_buffer_object *)self;
-    return write_row(buffer->owner->params, buffer->data, args);
+    return write_entry(buffer->owner->params, buffer->data, args);
 }
 
 static PyObject *buffer_nbytes(PyObject *self, void *unused) {
@@ -371,13 +374,14 @@ static PyGetSetDef buffer_getset[] = {
 };
 
 static PyMethodDef buffer_methods[] = {
-    {"view", buffer_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of a row."},
-    {"write", buffer_write, METH_VARARGS, "write($self, index, array, /)\n--\n\nOverwrite a row."},
+    {"view", buffer_view, METH_O, "view($self, index, /)\n--\n\nRead-only view of an entry."},
+    {"write", buffer_write, METH_VARARGS,
+     "write($self, index, array, /)\n--\n\nOverwrite an entry."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot buffer_slots[] = {
-    {Py_tp_doc, "One array per row of a Params, in one flat block with the same layout."},
+    {Py_tp_doc, "One array per entry of a Params, in one flat block with the same layout."},
     {Py_tp_dealloc, buffer_dealloc},
     {Py_tp_methods, buffer_methods},
     {Py_tp_getset, buffer_getset},

@@ -85,15 +85,15 @@ PyObject *vt_shape_tuple(const vt_shape *shape);
 /* "float32" or "float64"; -1 with a ValueError. */
 int vt_parse_dtype(const char *name, vt_dtype *dtype);
 
-/* A row of the parameters, or IndexError and -1. */
-int vt_check_row(const vt_params *params, Py_ssize_t row);
+/* The index of an entry of the parameters, or IndexError and -1. */
+int vt_check_entry(const vt_params *params, Py_ssize_t index);
 
 /* A matrix of float32 or float64, which sets the dtype of the other arguments, as a new reference;
  * -1 with an exception. */
 int vt_parse_reals(PyObject *array, const char *name, vt_dtype *dtype, PyObject **checked);
 
-/* One flag per row from a sequence of rows, to be freed with PyMem_Free; NULL for None. -1 with an
- * exception. */
+/* One flag per entry from a sequence of indices, to be freed with PyMem_Free; NULL for None. -1
+ * with an exception. */
 int vt_parse_chosen(const vt_params *params, PyObject *indices, bool **chosen);
 
 /* Free an instance of one of the heap types, after its own parts are gone. */

@@ -116,13 +116,13 @@ static void point_to_params(vt_tile *t, const vt_run *run, const vt_node *node, 
     for (int i = 0; i < VT_MAX_PARAMS; i++) {
         t->param[i] = t->dparam[i] = NULL;
         if (node->op->params[i].name == NULL) break;
-        const int row = node->params[i];
-        if (row < 0) continue;
-        t->param[i] = vt_params_at(params, params->data, row);
-        if (pass != VT_ACCUMULATE || !run->plan->covered[row]) continue;
-        t->dparam[i] = vt_params_at(params, params->gradient, row);
+        const int param = node->params[i];
+        if (param < 0) continue;
+        t->param[i] = vt_params_at(params, params->data, param);
+        if (pass != VT_ACCUMULATE || !run->plan->covered[param]) continue;
+        t->dparam[i] = vt_params_at(params, params->gradient, param);
         /* Added to, if an earlier backward has left a gradient there. */
-        t->accumulate[i] = params->rows[row].has_gradient;
+        t->accumulate[i] = params->entries[param].has_gradient;
     }
 }
 
@@ -447,7 +447,7 @@ static vt_status backward(vt_run *run, const void *const *gradients, vt_error *e
     VT_TRY(run_phases(run, run->plan->first_backward, run->plan->phase_count, error));
     /* From now on these bytes mean something, and the next backward adds to them. */
     for (int i = 0; i < params->count; i++) {
-        if (run->plan->covered[i]) params->rows[i].has_gradient = true;
+        if (run->plan->covered[i]) params->entries[i].has_gradient = true;
     }
     return VT_OK;
 }

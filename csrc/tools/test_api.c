@@ -7,7 +7,7 @@
 #include "tools/check.h"
 #include "vitc.h"
 
-enum { TOKENS = 4, COLS = 6, HIDDEN = 5, CLASSES = 3, BATCH = 3, ROWS = 6 };
+enum { TOKENS = 4, COLS = 6, HIDDEN = 5, CLASSES = 3, BATCH = 3, ENTRIES = 6 };
 enum { INPUT = BATCH * TOKENS * COLS, LOGITS = BATCH * CLASSES };
 
 typedef struct model {
@@ -38,19 +38,20 @@ static vt_node line(const char *name, int input, int weight, int bias) {
 }
 
 /* Rows of a table of parameters for the model below. */
-static const char *const names[ROWS] = {"fc1.weight", "fc1.bias",    "norm.weight",
-                                        "norm.bias",  "head.weight", "head.bias"};
-static const vt_shape shapes[ROWS] = {{2, {HIDDEN, COLS}}, {1, {HIDDEN}},          {1, {HIDDEN}},
-                                      {1, {HIDDEN}},       {2, {CLASSES, HIDDEN}}, {1, {CLASSES}}};
+static const char *const names[ENTRIES] = {"fc1.weight", "fc1.bias",    "norm.weight",
+                                           "norm.bias",  "head.weight", "head.bias"};
+static const vt_shape shapes[ENTRIES] = {{2, {HIDDEN, COLS}},    {1, {HIDDEN}},
+                                         {1, {HIDDEN}},          {1, {HIDDEN}},
+                                         {2, {CLASSES, HIDDEN}}, {1, {CLASSES}}};
 
 static void fill_params(vt_params *params) {
-    for (int row = 0; row < ROWS; row++) {
+    for (int index = 0; index < ENTRIES; index++) {
         double wide[HIDDEN * COLS];
         float slim[HIDDEN * COLS];
-        const int64_t count = vt_shape_elements(vt_params_shape(params, row));
-        for (int64_t i = 0; i < count; i++) slim[i] = (float)(wide[i] = noise(7, row * 100 + i));
+        const int64_t count = vt_shape_elements(vt_params_shape(params, index));
+        for (int64_t i = 0; i < count; i++) slim[i] = (float)(wide[i] = noise(7, index * 100 + i));
         const bool is_double = vt_params_dtype(params) == VT_F64;
-        vt_params_write(params, vt_params_values(params), row, is_double ? wide : (void *)slim);
+        vt_params_write(params, vt_params_values(params), index, is_double ? wide : (void *)slim);
     }
 }
 
@@ -63,7 +64,7 @@ static model open_model(vt_dtype dtype) {
     attribute(&nodes[2], "eps")->f = 1e-6;
     const vt_listing listing = {.input_count = 1,
                                 .inputs = &input,
-                                .param_count = ROWS,
+                                .param_count = ENTRIES,
                                 .params = shapes,
                                 .node_count = 5,
                                 .nodes = nodes,
@@ -72,7 +73,7 @@ static model open_model(vt_dtype dtype) {
     model m = {NULL, NULL};
     vt_error error = {VT_OK, ""};
     VT_CHECK(vt_program_open(&m.program, &listing, &error) == VT_OK);
-    VT_CHECK(vt_params_open(&m.params, ROWS, names, shapes, NULL, dtype, &error) == VT_OK);
+    VT_CHECK(vt_params_open(&m.params, ENTRIES, names, shapes, NULL, dtype, &error) == VT_OK);
     if (error.status != VT_OK) printf("%s\n", error.message);
     fill_params(m.params);
     return m;
@@ -138,14 +139,15 @@ static void test_the_objects(void) {
     int ops = 0;
     while (vt_op_at(ops) != NULL) ops++;
     VT_CHECK(ops > 20 && vt_op_find(vt_op_name(vt_op_at(ops - 1))) == vt_op_at(ops - 1));
-    VT_CHECK(vt_params_count(m.params) == ROWS && vt_params_dtype(m.params) == VT_F32);
+    VT_CHECK(vt_params_count(m.params) == ENTRIES && vt_params_dtype(m.params) == VT_F32);
     VT_CHECK(strcmp(vt_params_name(m.params, 4), "head.weight") == 0);
-    VT_CHECK(vt_params_gradients(m.params, 0) == NULL && vt_params_version(m.params) == 1 + ROWS);
+    VT_CHECK(vt_params_gradients(m.params, 0) == NULL &&
+             vt_params_version(m.params) == 1 + ENTRIES);
     VT_CHECK(vt_params_all_bytes(m.params) == vt_params_bytes(m.params));
     VT_CHECK(vt_params_alike(m.params, m.params));
     pass p = open_pass(m, (vt_plan_options){.training = true, .fuse = true}, 2);
     VT_CHECK(vt_plan_training(p.plan) && vt_plan_dtype(p.plan) == VT_F32);
-    VT_CHECK(vt_plan_params(p.plan) == ROWS && vt_plan_trains(p.plan, 0));
+    VT_CHECK(vt_plan_params(p.plan) == ENTRIES && vt_plan_trains(p.plan, 0));
     VT_CHECK(vt_plan_inputs(p.plan) == 1 && vt_plan_input_shape(p.plan, 0)->dim[1] == COLS);
     VT_CHECK(vt_plan_outputs(p.plan) == 1 && vt_plan_output_shape(p.plan, 0)->dim[1] == CLASSES);
     VT_CHECK(!vt_plan_has_input_gradient(p.plan, 0));
@@ -205,18 +207,18 @@ static void test_backward(void) {
         }
         VT_CHECK(fabs(dx[i] - (moved[0] - moved[1]) / (2 * h)) < 1e-8);
     }
-    for (int row = 0; row < ROWS; row++) {
-        double *value = vt_params_at(m.params, vt_params_values(m.params), row), moved[2];
-        const double *dvalue = vt_params_at(m.params, vt_params_gradients(m.params, row), row);
+    for (int index = 0; index < ENTRIES; index++) {
+        double *value = vt_params_at(m.params, vt_params_values(m.params), index), moved[2];
+        const double *dvalue = vt_params_at(m.params, vt_params_gradients(m.params, index), index);
         double kept[HIDDEN * COLS] = {0}, near[HIDDEN * COLS];
-        memcpy(kept, value, (size_t)vt_shape_elements(&shapes[row]) * sizeof *kept);
+        memcpy(kept, value, (size_t)vt_shape_elements(&shapes[index]) * sizeof *kept);
         memcpy(near, kept, sizeof near);
         for (int side = 0; side < 2; side++) {
             near[0] = kept[0] + (side == 0 ? h : -h);
-            vt_params_write(m.params, vt_params_values(m.params), row, near);
+            vt_params_write(m.params, vt_params_values(m.params), index, near);
             moved[side] = loss_of(p, x, ignored);
         }
-        vt_params_write(m.params, vt_params_values(m.params), row, kept);
+        vt_params_write(m.params, vt_params_values(m.params), index, kept);
         VT_CHECK(fabs(dvalue[0] - (moved[0] - moved[1]) / (2 * h)) < 1e-8);
     }
     VT_CHECK(vt_run_backward(p.run, &gradient, NULL) == VT_MISUSE); /* weights were written */
@@ -227,7 +229,7 @@ static void test_backward(void) {
     close_model(m);
 }
 
-/* Adam lowers the loss, and leaves a frozen row as it is. */
+/* Adam lowers the loss, and leaves a frozen entry as it is. */
 static void test_training(void) {
     enum { STEPS = 60, FROZEN = 4 };
     model m = open_model(VT_F64);
@@ -279,7 +281,7 @@ static void test_refusals(void) {
     const vt_shape good = {2, {3, 2}};
     const bool int8 = true;
     VT_CHECK(vt_params_open(&params, 1, &name, &good, &int8, VT_F32, NULL) == VT_OK);
-    VT_CHECK(vt_params_row_dtype(params, 0) == VT_S8 && !vt_params_requires_grad(params, 0));
+    VT_CHECK(vt_params_entry_dtype(params, 0) == VT_S8 && !vt_params_requires_grad(params, 0));
     VT_CHECK(vt_params_set_requires_grad(params, 0, true, &error) == VT_VALUE);
     VT_CHECK(!vt_params_alike(params, m.params));
     vt_plan *plan;

@@ -130,24 +130,24 @@ static void backward(session *s) {
 }
 
 /* Directional central differences: the step 1e-6 in double leaves an error of about 1e-9. */
-static void check_row(session *s, int row) {
-    vt_param_row *r = &s->params->rows[row];
-    double *values = vt_params_at(s->params, s->params->data, row);
-    const double *gradient = vt_params_at(s->params, s->params->gradient, row), h = 1e-6;
+static void check_entry(session *s, int index) {
+    vt_entry *entry = &s->params->entries[index];
+    double *values = vt_params_at(s->params, s->params->data, index);
+    const double *gradient = vt_params_at(s->params, s->params->gradient, index), h = 1e-6;
     double analytic = 0;
-    for (int64_t i = 0; i < r->elements; i++) analytic += gradient[i] * noise(99, (uint32_t)i);
+    for (int64_t i = 0; i < entry->elements; i++) analytic += gradient[i] * noise(99, (uint32_t)i);
     double at[2];
     for (int side = 0; side < 2; side++) {
         const double step = side == 0 ? h : -h;
-        for (int64_t i = 0; i < r->elements; i++) values[i] += step * noise(99, (uint32_t)i);
+        for (int64_t i = 0; i < entry->elements; i++) values[i] += step * noise(99, (uint32_t)i);
         s->params->version++;
         at[side] = loss(s);
-        for (int64_t i = 0; i < r->elements; i++) values[i] -= step * noise(99, (uint32_t)i);
+        for (int64_t i = 0; i < entry->elements; i++) values[i] -= step * noise(99, (uint32_t)i);
     }
     const double numeric = (at[0] - at[1]) / (2 * h);
     const double scale = fabs(analytic) > 1e-2 ? fabs(analytic) : 1e-2;
     if (fabs(numeric - analytic) > 1e-6 * scale) {
-        printf("row %d: analytic %.12g, numeric %.12g\n", row, analytic, numeric);
+        printf("entry %d: analytic %.12g, numeric %.12g\n", index, analytic, numeric);
     }
     VT_CHECK(fabs(numeric - analytic) <= 1e-6 * scale);
 }
@@ -155,7 +155,7 @@ static void check_row(session *s, int row) {
 static void test_gradients(bool fuse) {
     session s = open_session(fuse, 2);
     backward(&s);
-    for (int row = 0; row < s.params->count; row++) check_row(&s, row);
+    for (int index = 0; index < s.params->count; index++) check_entry(&s, index);
     close_session(&s);
 }
 
@@ -165,10 +165,10 @@ static void test_threads(void) {
     for (int threads = 2; threads <= 8; threads *= 2) {
         session many = open_session(true, threads);
         backward(&many);
-        for (int row = 0; row < one.params->count; row++) {
-            VT_CHECK(memcmp(vt_params_at(one.params, one.params->gradient, row),
-                            vt_params_at(many.params, many.params->gradient, row),
-                            (size_t)one.params->rows[row].elements * sizeof(double)) == 0);
+        for (int index = 0; index < one.params->count; index++) {
+            VT_CHECK(memcmp(vt_params_at(one.params, one.params->gradient, index),
+                            vt_params_at(many.params, many.params->gradient, index),
+                            (size_t)one.params->entries[index].elements * sizeof(double)) == 0);
         }
         close_session(&many);
     }

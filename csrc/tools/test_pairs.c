@@ -106,7 +106,7 @@ static void write_buffer(thread_scene *t) {
 static void flip(thread_scene *t) {
     vt_params *params = t->shared->params;
     for (int i = 0; i < params->count; i++) {
-        params->rows[i].requires_grad = !params->rows[i].requires_grad;
+        params->entries[i].requires_grad = !params->entries[i].requires_grad;
     }
 }
 
@@ -114,7 +114,7 @@ static void flip(thread_scene *t) {
 static void look(thread_scene *t) {
     vt_params *params = t->shared->params;
     volatile bool seen = params->version == 0 || params->gradient == NULL;
-    for (int i = 0; i < params->count; i++) seen = params->rows[i].has_gradient;
+    for (int i = 0; i < params->count; i++) seen = params->entries[i].has_gradient;
     (void)seen;
 }
 
@@ -242,8 +242,8 @@ static void step(thread_scene *t, float logits[BATCH * CLASSES]) {
 
 static bool same_gradients(const vt_params *a, const vt_params *b) {
     for (int i = 0; i < a->count; i++) {
-        if (!a->rows[i].has_gradient || !b->rows[i].has_gradient) return false;
-        const size_t bytes = (size_t)a->rows[i].elements * vt_dtype_size(a->dtype);
+        if (!a->entries[i].has_gradient || !b->entries[i].has_gradient) return false;
+        const size_t bytes = (size_t)a->entries[i].elements * vt_dtype_size(a->dtype);
         if (memcmp(vt_params_at(a, a->gradient, i), vt_params_at(b, b->gradient, i), bytes) != 0) {
             return false;
         }

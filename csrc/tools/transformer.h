@@ -114,7 +114,7 @@ static inline void fill(void *array, vt_dtype dtype, int64_t count, uint64_t row
 
 static inline void randomize(vt_params *params) {
     for (int i = 0; i < params->count; i++) {
-        fill(vt_params_at(params, params->data, i), params->dtype, params->rows[i].elements,
+        fill(vt_params_at(params, params->data, i), params->dtype, params->entries[i].elements,
              (uint64_t)i + 1, 0.5);
     }
     params->version++;

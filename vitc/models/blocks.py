@@ -6,35 +6,35 @@ from typing import Any, NamedTuple
 
 from vitc.models import eva_blocks, rel_pos_blocks
 from vitc.models.config import Config
-from vitc.models.init import Row, constant
+from vitc.models.init import Entry, constant
 from vitc.models.layers import (
     attention,
-    attention_rows,
+    attention_entries,
     branch,
     differential,
-    head_norm_rows,
+    head_norm_entries,
     head_norms,
-    lambda_rows,
-    layer_scale_rows,
-    linear_rows,
+    lambda_entries,
+    layer_scale_entries,
+    linear_entries,
     mlp,
-    mlp_rows,
+    mlp_entries,
     norm,
-    norm_rows,
-    sub_norm_rows,
+    norm_entries,
+    sub_norm_entries,
 )
 from vitc.program import Builder, Value
 
 # ------------------------------------------------------------------------------------- Block
 
 
-def block_rows(name: str, c: Config) -> Iterator[Row]:
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
-    yield from attention_rows(f"{name}attn", c)
-    yield from layer_scale_rows(f"{name}ls1", c, bool(c.init_values))
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
-    yield from mlp_rows(f"{name}mlp", c)
-    yield from layer_scale_rows(f"{name}ls2", c, bool(c.init_values))
+def block_entries(name: str, c: Config) -> Iterator[Entry]:
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c)
+    yield from attention_entries(f"{name}attn", c)
+    yield from layer_scale_entries(f"{name}ls1", c, bool(c.init_values))
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c)
+    yield from mlp_entries(f"{name}mlp", c)
+    yield from layer_scale_entries(f"{name}ls2", c, bool(c.init_values))
 
 
 def block(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
@@ -49,12 +49,12 @@ def block(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
 # ------------------------------------------------------------------------------------- ResPostBlock
 
 
-def post_norm_rows(name: str, c: Config) -> Iterator[Row]:
+def post_norm_entries(name: str, c: Config) -> Iterator[Entry]:
     start = 1 if c.init_values is None else c.init_values
-    yield from attention_rows(f"{name}attn", c)
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c, start)
-    yield from mlp_rows(f"{name}mlp", c)
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c, start)
+    yield from attention_entries(f"{name}attn", c)
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c, start)
+    yield from mlp_entries(f"{name}mlp", c)
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c, start)
 
 
 def post_norm(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
@@ -70,17 +70,17 @@ def post_norm(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
 # Attention and mlp side by side: one product gives mlp | q | k | v (Dehghani et al. 2023).
 
 
-def in_rows(name: str, c: Config) -> Iterator[Row]:
-    yield from norm_rows(f"{name}in_norm", c.embed_dim, c)
-    yield from linear_rows(
+def in_entries(name: str, c: Config) -> Iterator[Entry]:
+    yield from norm_entries(f"{name}in_norm", c.embed_dim, c)
+    yield from linear_entries(
         f"{name}in_proj", c.embed_dim, c.hidden + 3 * c.embed_dim, bias=c.qkv_bias
     )
-    yield from head_norm_rows(name.removesuffix("."), c)
+    yield from head_norm_entries(name.removesuffix("."), c)
 
 
-def mlp_bias_rows(name: str, c: Config) -> Iterator[Row]:
+def mlp_bias_entries(name: str, c: Config) -> Iterator[Entry]:
     if not c.qkv_bias:
-        yield Row(f"{name}mlp_bias", (c.hidden,), constant(0))
+        yield Entry(f"{name}mlp_bias", (c.hidden,), constant(0))
 
 
 def taken_in(b: Builder, x: Value, name: str, c: Config) -> tuple[Value, Value]:
@@ -94,12 +94,12 @@ def taken_in(b: Builder, x: Value, name: str, c: Config) -> tuple[Value, Value]:
     return hidden, head_norms(b, qkv, name.removesuffix("."), c)
 
 
-def parallel_rows(name: str, c: Config) -> Iterator[Row]:
-    yield from mlp_bias_rows(name, c)
-    yield from in_rows(name, c)
-    yield from linear_rows(f"{name}attn_out_proj", c.embed_dim, c.embed_dim, c.proj_bias)
-    yield from linear_rows(f"{name}mlp_out_proj", c.hidden, c.embed_dim, c.proj_bias)
-    yield from layer_scale_rows(f"{name}ls", c, c.init_values is not None)
+def parallel_entries(name: str, c: Config) -> Iterator[Entry]:
+    yield from mlp_bias_entries(name, c)
+    yield from in_entries(name, c)
+    yield from linear_entries(f"{name}attn_out_proj", c.embed_dim, c.embed_dim, c.proj_bias)
+    yield from linear_entries(f"{name}mlp_out_proj", c.hidden, c.embed_dim, c.proj_bias)
+    yield from layer_scale_entries(f"{name}ls", c, c.init_values is not None)
 
 
 def parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
@@ -110,13 +110,13 @@ def parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
     return b.add(x, branch(b, y, i, name, "", c, c.init_values is not None))
 
 
-def diff_parallel_rows(name: str, c: Config) -> Iterator[Row]:
-    yield from mlp_bias_rows(name, c)
-    yield from lambda_rows(name.removesuffix("."), c)
-    yield from in_rows(name, c)
-    yield from sub_norm_rows(name.removesuffix("."), c)
-    yield from linear_rows(f"{name}out_proj", c.embed_dim + c.hidden, c.embed_dim, c.proj_bias)
-    yield from layer_scale_rows(f"{name}ls", c, c.init_values is not None)
+def diff_parallel_entries(name: str, c: Config) -> Iterator[Entry]:
+    yield from mlp_bias_entries(name, c)
+    yield from lambda_entries(name.removesuffix("."), c)
+    yield from in_entries(name, c)
+    yield from sub_norm_entries(name.removesuffix("."), c)
+    yield from linear_entries(f"{name}out_proj", c.embed_dim + c.hidden, c.embed_dim, c.proj_bias)
+    yield from layer_scale_entries(f"{name}ls", c, c.init_values is not None)
 
 
 def diff_parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
@@ -132,15 +132,15 @@ def diff_parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
 # Two attentions of the same input, then two mlps (Touvron et al. 2022).
 
 
-def things_rows(name: str, c: Config) -> Iterator[Row]:
+def things_entries(name: str, c: Config) -> Iterator[Entry]:
     for j in range(2):
-        yield from norm_rows(f"{name}attns.{j}.norm", c.embed_dim, c)
-        yield from attention_rows(f"{name}attns.{j}.attn", c)
-        yield from layer_scale_rows(f"{name}attns.{j}.ls", c, bool(c.init_values))
+        yield from norm_entries(f"{name}attns.{j}.norm", c.embed_dim, c)
+        yield from attention_entries(f"{name}attns.{j}.attn", c)
+        yield from layer_scale_entries(f"{name}attns.{j}.ls", c, bool(c.init_values))
     for j in range(2):
-        yield from norm_rows(f"{name}ffns.{j}.norm", c.embed_dim, c)
-        yield from mlp_rows(f"{name}ffns.{j}.mlp", c)
-        yield from layer_scale_rows(f"{name}ffns.{j}.ls", c, bool(c.init_values))
+        yield from norm_entries(f"{name}ffns.{j}.norm", c.embed_dim, c)
+        yield from mlp_entries(f"{name}ffns.{j}.mlp", c)
+        yield from layer_scale_entries(f"{name}ffns.{j}.ls", c, bool(c.init_values))
 
 
 def things(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
@@ -164,9 +164,9 @@ class BlockType(NamedTuple):
     shared: what all blocks of a program read, made once and given to forward under this name.
     """
 
-    rows: Callable[[str, Any], Iterator[Row]]
+    entries: Callable[[str, Any], Iterator[Entry]]
     forward: Callable[..., Value]
-    shared_rows: Callable[[Any], Iterator[Row]] | None = None
+    shared_entries: Callable[[Any], Iterator[Entry]] | None = None
     shared: Callable[[Builder, Any], Any] | None = None
 
     def steps(self, b: Builder, c: Config) -> Callable[..., Value]:
@@ -175,33 +175,36 @@ class BlockType(NamedTuple):
 
 
 BLOCK_TYPES = {
-    "Block": BlockType(block_rows, block),
-    "ResPostBlock": BlockType(post_norm_rows, post_norm),
-    "ParallelScalingBlock": BlockType(parallel_rows, parallel),
-    "DiffParallelScalingBlock": BlockType(diff_parallel_rows, diff_parallel),
-    "ParallelThingsBlock": BlockType(things_rows, things),
+    "Block": BlockType(block_entries, block),
+    "ResPostBlock": BlockType(post_norm_entries, post_norm),
+    "ParallelScalingBlock": BlockType(parallel_entries, parallel),
+    "DiffParallelScalingBlock": BlockType(diff_parallel_entries, diff_parallel),
+    "ParallelThingsBlock": BlockType(things_entries, things),
     "EvaBlock": BlockType(
-        eva_blocks.block_rows, eva_blocks.block, eva_blocks.rope_rows, eva_blocks.turning
+        eva_blocks.block_entries, eva_blocks.block, eva_blocks.rope_entries, eva_blocks.turning
     ),
     "EvaBlockPostNorm": BlockType(
-        eva_blocks.post_norm_rows, eva_blocks.post_norm, eva_blocks.rope_rows, eva_blocks.turning
+        eva_blocks.post_norm_entries,
+        eva_blocks.post_norm,
+        eva_blocks.rope_entries,
+        eva_blocks.turning,
     ),
     "BeitBlock": BlockType(
-        rel_pos_blocks.beit_rows,
+        rel_pos_blocks.beit_entries,
         rel_pos_blocks.beit,
-        rel_pos_blocks.beit_shared_rows,
+        rel_pos_blocks.beit_shared_entries,
         rel_pos_blocks.beit_shared,
     ),
     "RelPosBlock": BlockType(
-        rel_pos_blocks.rel_pos_rows,
+        rel_pos_blocks.rel_pos_entries,
         rel_pos_blocks.rel_pos,
-        rel_pos_blocks.shared_bias_rows,
+        rel_pos_blocks.shared_bias_entries,
         rel_pos_blocks.shared_bias,
     ),
     "ResPostRelPosBlock": BlockType(
-        rel_pos_blocks.post_norm_rows,
+        rel_pos_blocks.post_norm_entries,
         rel_pos_blocks.post_norm,
-        rel_pos_blocks.shared_bias_rows,
+        rel_pos_blocks.shared_bias_entries,
         rel_pos_blocks.shared_bias,
     ),
 }

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vitc import checks
 from vitc.models.config import Config
-from vitc.models.init import Row
+from vitc.models.init import Entry
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.program import Builder, Value
 
@@ -34,14 +34,14 @@ class VisionTransformerDistilled(VisionTransformer):
     distilled_training = False
 
     @classmethod
-    def rows(cls, c: Config) -> list[Row]:
+    def entries(cls, c: Config) -> list[Entry]:
         plain = c.class_token and c.has_positions and not (c.no_embed_class or c.reg_tokens)
         if not plain or c.global_pool != "token" or c.norm_after_pooling:
             raise ValueError(
                 "a distilled model has a class token and no registers, positions for both tokens, "
                 "and pools by these tokens"
             )
-        return super().rows(c)
+        return super().entries(c)
 
     def set_distilled_training(self, enable: bool = True) -> None:
         self.distilled_training = checks.flag("enable", enable)

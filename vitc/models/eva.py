@@ -9,7 +9,7 @@ from typing import Any
 from vitc.errors import shown
 from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
-from vitc.models.init import Row, in_beit_mode
+from vitc.models.init import Entry, in_beit_mode
 from vitc.models.model import Start
 from vitc.models.vision_transformer import VisionTransformer
 
@@ -21,9 +21,9 @@ class Eva(VisionTransformer):
     config_type = EvaConfig
 
     @classmethod
-    def rows(cls, c: Config) -> list[Row]:
+    def entries(cls, c: Config) -> list[Entry]:
         assert isinstance(c, EvaConfig)
-        return in_beit_mode(super().rows(c), c.head_init_scale)
+        return in_beit_mode(super().entries(c), c.head_init_scale)
 
     def no_weight_decay(self) -> Set[str]:
         return super().no_weight_decay() | ({"rope.freqs"} & set(self.shapes))

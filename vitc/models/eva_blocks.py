@@ -10,15 +10,15 @@ import numpy as np
 from vitc.arrays import Array
 from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
-from vitc.models.init import Row, constant
+from vitc.models.init import Entry, constant
 from vitc.models.layers import (
-    head_norm_rows,
+    head_norm_entries,
     head_norms,
-    linear_rows,
+    linear_entries,
     mlp,
-    mlp_rows,
+    mlp_entries,
     norm,
-    norm_rows,
+    norm_entries,
 )
 from vitc.program import Builder, Shape, Value
 
@@ -39,10 +39,10 @@ def frequencies(temperature: float, generator: np.random.Generator, shape: Shape
     return values.astype(np.float32)
 
 
-def rope_rows(c: EvaConfig) -> Iterator[Row]:
+def rope_entries(c: EvaConfig) -> Iterator[Entry]:
     if c.use_rot_pos_emb and c.rope_type == "mixed":
         shape = (2, c.depth, c.num_heads, c.head_dim // 2)
-        yield Row("rope.freqs", shape, partial(frequencies, c.rope_temperature))
+        yield Entry("rope.freqs", shape, partial(frequencies, c.rope_temperature))
 
 
 def places(c: EvaConfig) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -83,19 +83,19 @@ def turning(b: Builder, c: EvaConfig) -> Turning | None:
 # ------------------------------------------------------------------------------------- attention
 
 
-def attention_rows(name: str, c: EvaConfig) -> Iterator[Row]:
+def attention_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
     dim, of_k = c.embed_dim, c.qkv_bias and c.attn_type == "rope"
     if c.qkv_fused:
         for part in ("q", "v") if c.qkv_bias and not of_k else ():
-            yield Row(f"{name}.{part}_bias", (dim,), constant(0))
-        yield from linear_rows(f"{name}.qkv", dim, 3 * dim, of_k)
+            yield Entry(f"{name}.{part}_bias", (dim,), constant(0))
+        yield from linear_entries(f"{name}.qkv", dim, 3 * dim, of_k)
     else:
         for part, bias in (("q", c.qkv_bias), ("k", of_k), ("v", c.qkv_bias)):
-            yield from linear_rows(f"{name}.{part}_proj", dim, dim, bias)
-    yield from head_norm_rows(name, c)
+            yield from linear_entries(f"{name}.{part}_proj", dim, dim, bias)
+    yield from head_norm_entries(name, c)
     if c.scale_attn_norm:
-        yield from norm_rows(f"{name}.norm", dim, c)
-    yield from linear_rows(f"{name}.proj", dim, dim)
+        yield from norm_entries(f"{name}.norm", dim, c)
+    yield from linear_entries(f"{name}.proj", dim, dim)
 
 
 def queries_keys_values(b: Builder, x: Value, name: str, c: EvaConfig) -> Value:
@@ -122,9 +122,9 @@ def attention(
 # ------------------------------------------------------------------------------------- blocks
 
 
-def gamma_rows(name: str, c: EvaConfig) -> Iterator[Row]:
+def gamma_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
     for number in "12" if c.init_values is not None else "":
-        yield Row(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
+        yield Entry(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
 
 
 def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scaled: bool) -> Value:
@@ -134,12 +134,12 @@ def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scal
     return b.drop_path(y, rate, f"{name}drop_path{number}")
 
 
-def block_rows(name: str, c: EvaConfig) -> Iterator[Row]:
-    yield from gamma_rows(name, c)
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
-    yield from attention_rows(f"{name}attn", c)
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
-    yield from mlp_rows(f"{name}mlp", c)
+def block_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
+    yield from gamma_entries(name, c)
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c)
+    yield from attention_entries(f"{name}attn", c)
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c)
+    yield from mlp_entries(f"{name}mlp", c)
 
 
 def block(b: Builder, x: Value, i: int, name: str, c: EvaConfig, shared: Turning | None) -> Value:
@@ -151,11 +151,11 @@ def block(b: Builder, x: Value, i: int, name: str, c: EvaConfig, shared: Turning
     return b.add(x, branch(b, y, i, name, "2", c, scaled))
 
 
-def post_norm_rows(name: str, c: EvaConfig) -> Iterator[Row]:
-    yield from attention_rows(f"{name}attn", c)
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
-    yield from mlp_rows(f"{name}mlp", c)
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
+def post_norm_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
+    yield from attention_entries(f"{name}attn", c)
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c)
+    yield from mlp_entries(f"{name}mlp", c)
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c)
 
 
 def post_norm(

@@ -21,7 +21,7 @@ from vitc.program import Shape
 Draw = Callable[[np.random.Generator, Shape], Array]
 
 
-class Row(NamedTuple):
+class Entry(NamedTuple):
     """One parameter: its name in the state dict, its shape, and how it starts.
 
     int8: it holds 8-bit numbers instead of the dtype of the model. gate: how many of its last rows
@@ -69,15 +69,15 @@ def _constant(value: float, generator: np.random.Generator, shape: Shape) -> Arr
     return np.full(shape, value, dtype=np.float32)
 
 
-def initial(row: Row, seed: int, dtype: str) -> Array:
+def initial(entry: Entry, seed: int, dtype: str) -> Array:
     """The first values of a parameter: the same for the same seed, name and shape."""
-    sequence = np.random.SeedSequence(seed, spawn_key=tuple(row.name.encode()))
+    sequence = np.random.SeedSequence(seed, spawn_key=tuple(entry.name.encode()))
     generator = np.random.Generator(np.random.Philox(sequence))
-    values = row.draw(generator, row.shape)
-    if row.gate:
-        open_gate = constant(1) if len(row.shape) == 1 else normal(1e-6)
-        values[-row.gate :] = open_gate(generator, (row.gate, *row.shape[1:]))
-    return np.ascontiguousarray(values, dtype="int8" if row.int8 else dtype)
+    values = entry.draw(generator, entry.shape)
+    if entry.gate:
+        open_gate = constant(1) if len(entry.shape) == 1 else normal(1e-6)
+        values[-entry.gate :] = open_gate(generator, (entry.gate, *entry.shape[1:]))
+    return np.ascontiguousarray(values, dtype="int8" if entry.int8 else dtype)
 
 
 # ------------------------------------------------------------------------------------- modes
@@ -85,49 +85,51 @@ def initial(row: Row, seed: int, dtype: str) -> Array:
 MODES = ("", "skip", "reset", "jax", "jax_nlhb", "moco")
 
 
-def in_mode(rows: Sequence[Row], mode: str, classes: int, fix_init: bool) -> list[Row]:
-    """The rows as timm's weight_init draws them; "" leaves them, "skip" is "reset".
+def in_mode(entries: Sequence[Entry], mode: str, classes: int, fix_init: bool) -> list[Entry]:
+    """The entries as timm's weight_init draws them; "" leaves them, "skip" is "reset".
 
     "reset": linear layers as torch makes them. "jax", "jax_nlhb": as the first ViTs, the bias of
     the head being -log(classes) in the latter. "moco": as MoCo v3. fix_init: what ends a branch of
     block i is divided by sqrt(2 (i + 1)).
     """
-    linear = {row.name: row.shape for row in rows if len(row.shape) == 2}
-    drawn = [_redrawn(row, linear, mode, classes) for row in rows] if mode else rows
-    return [_fixed(row) for row in drawn] if fix_init else list(drawn)
+    linear = {entry.name: entry.shape for entry in entries if len(entry.shape) == 2}
+    drawn = [_redrawn(entry, linear, mode, classes) for entry in entries] if mode else entries
+    return [_fixed(entry) for entry in drawn] if fix_init else list(drawn)
 
 
-def in_beit_mode(rows: Sequence[Row], head_init_scale: float) -> list[Row]:
-    """The rows as timm's Beit and Eva draw them: tokens from N(0, 0.02), no gate open, what ends a
-    branch as with fix_init, and the head times a factor, if it is not 0."""
+def in_beit_mode(entries: Sequence[Entry], head_init_scale: float) -> list[Entry]:
+    """The entries as timm's Beit and Eva draw them: tokens from N(0, 0.02), no gate open, what ends
+    a branch as with fix_init, and the head times a factor, if it is not 0."""
 
-    def drawn(row: Row) -> Row:
-        if row.name in ("cls_token", "reg_token"):
-            return row._replace(draw=normal(0.02))
-        if row.name == "head.weight" and head_init_scale:
-            return row._replace(draw=partial(_scaled, row.draw, head_init_scale))
-        return row._replace(gate=0)
+    def drawn(entry: Entry) -> Entry:
+        if entry.name in ("cls_token", "reg_token"):
+            return entry._replace(draw=normal(0.02))
+        if entry.name == "head.weight" and head_init_scale:
+            return entry._replace(draw=partial(_scaled, entry.draw, head_init_scale))
+        return entry._replace(gate=0)
 
-    return [drawn(_fixed(row)) for row in rows]
+    return [drawn(_fixed(entry)) for entry in entries]
 
 
 def _scaled(draw: Draw, factor: float, generator: np.random.Generator, shape: Shape) -> Array:
     return factor * draw(generator, shape)
 
 
-def _redrawn(row: Row, linear: Mapping[str, Shape], mode: str, classes: int) -> Row:
-    """One row in a mode other than the default."""
-    layer, _, kind = row.name.rpartition(".")
-    if mode.startswith("jax") and len(row.shape) == 4:
-        return row._replace(draw=normal((math.prod(row.shape[1:])) ** -0.5 / _CUT_STD, cut=2))
+def _redrawn(entry: Entry, linear: Mapping[str, Shape], mode: str, classes: int) -> Entry:
+    """One entry in a mode other than the default."""
+    layer, _, kind = entry.name.rpartition(".")
+    if mode.startswith("jax") and len(entry.shape) == 4:
+        return entry._replace(draw=normal((math.prod(entry.shape[1:])) ** -0.5 / _CUT_STD, cut=2))
     if mode.startswith("jax") and layer == "patch_embed.proj":
-        return row._replace(draw=constant(0))
+        return entry._replace(draw=constant(0))
     shape = linear.get(f"{layer}.weight")
     if shape is None:
-        return row
+        return entry
     if mode in ("reset", "skip"):
-        return row._replace(draw=uniform(shape[1]), gate=0)
-    return row._replace(draw=(_weight if kind == "weight" else _bias)(layer, shape, mode, classes))
+        return entry._replace(draw=uniform(shape[1]), gate=0)
+    return entry._replace(
+        draw=(_weight if kind == "weight" else _bias)(layer, shape, mode, classes)
+    )
 
 
 _CUT_STD = 0.87962566103423978  # the standard deviation of N(0, 1) cut at +-2
@@ -147,12 +149,12 @@ def _bias(layer: str, shape: Shape, mode: str, classes: int) -> Draw:
     return normal(1e-6) if mode.startswith("jax") and "mlp" in layer else constant(0)
 
 
-def _fixed(row: Row) -> Row:
-    match = re.fullmatch(r"blocks\.(\d+)\.(attn\.proj|mlp\.fc2)\.weight", row.name)
+def _fixed(entry: Entry) -> Entry:
+    match = re.fullmatch(r"blocks\.(\d+)\.(attn\.proj|mlp\.fc2)\.weight", entry.name)
     if not match:
-        return row
+        return entry
     scale = math.sqrt(2 * (int(match[1]) + 1))
-    return row._replace(draw=partial(_divided, scale, row.draw))
+    return entry._replace(draw=partial(_divided, scale, entry.draw))
 
 
 def _divided(scale: float, draw: Draw, generator: np.random.Generator, shape: Shape) -> Array:

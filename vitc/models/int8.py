@@ -3,14 +3,14 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from vitc.models.init import Row, constant
+from vitc.models.init import Entry, constant
 from vitc.program import Program
 
 
 def inner_linears(program: Program) -> list[int]:
-    """The weights, as rows of the table, of the linear layers that are neither the first (it sees
-    pixels) nor the last (it gives the logits), nor see distances instead of tokens: those are
-    small, and sensitive."""
+    """The weights, by their index, of the linear layers that are neither the first (it sees pixels)
+    nor the last (it gives the logits), nor see distances instead of tokens: those are small, and
+    sensitive."""
     operations = program.operations
     kinds = {op.output: op.kind for op in operations}
     fixed: set[int] = set()
@@ -28,16 +28,16 @@ def inner_linears(program: Program) -> list[int]:
     ]
 
 
-def int8_rows(rows: Sequence[Row], names: Collection[str]) -> list[Row]:
-    """The table with the named weights in int8, each followed by its row of scales."""
+def int8_entries(entries: Sequence[Entry], names: Collection[str]) -> list[Entry]:
+    """The table with the named weights in int8, each followed by its entry of scales."""
 
-    def changed() -> Iterator[Row]:
-        for row in rows:
-            if row.name not in names:
-                yield row
+    def changed() -> Iterator[Entry]:
+        for entry in entries:
+            if entry.name not in names:
+                yield entry
                 continue
-            yield Row(row.name, row.shape, constant(0), int8=True)
-            yield Row(scale_name(row.name), row.shape[:1], constant(1))
+            yield Entry(entry.name, entry.shape, constant(0), int8=True)
+            yield Entry(scale_name(entry.name), entry.shape[:1], constant(1))
 
     return list(changed())
 

@@ -5,22 +5,22 @@ import math
 from collections.abc import Iterator
 
 from vitc.models.config import Config
-from vitc.models.init import Row, constant, normal
+from vitc.models.init import Entry, constant, normal
 from vitc.program import Builder, Value
 
 # ------------------------------------------------------------------------------------- small ones
 
 
-def linear_rows(name: str, fan_in: int, fan_out: int, bias: bool = True) -> Iterator[Row]:
-    yield Row(f"{name}.weight", (fan_out, fan_in), normal(0.02))
+def linear_entries(name: str, fan_in: int, fan_out: int, bias: bool = True) -> Iterator[Entry]:
+    yield Entry(f"{name}.weight", (fan_out, fan_in), normal(0.02))
     if bias:
-        yield Row(f"{name}.bias", (fan_out,), constant(0))
+        yield Entry(f"{name}.bias", (fan_out,), constant(0))
 
 
-def norm_rows(name: str, dim: int, c: Config, start: float = 1) -> Iterator[Row]:
-    yield Row(f"{name}.weight", (dim,), constant(start))
+def norm_entries(name: str, dim: int, c: Config, start: float = 1) -> Iterator[Entry]:
+    yield Entry(f"{name}.weight", (dim,), constant(start))
     if c.norm_layer == "layernorm":
-        yield Row(f"{name}.bias", (dim,), constant(0))
+        yield Entry(f"{name}.bias", (dim,), constant(0))
 
 
 def norm(b: Builder, x: Value, name: str, c: Config) -> Value:
@@ -28,9 +28,9 @@ def norm(b: Builder, x: Value, name: str, c: Config) -> Value:
     return (b.norm if c.norm_layer == "layernorm" else b.rms_norm)(x, name, c.norm_eps)
 
 
-def layer_scale_rows(name: str, c: Config, exists: bool) -> Iterator[Row]:
+def layer_scale_entries(name: str, c: Config, exists: bool) -> Iterator[Entry]:
     if exists:
-        yield Row(f"{name}.gamma", (c.embed_dim,), constant(c.init_values or 0))
+        yield Entry(f"{name}.gamma", (c.embed_dim,), constant(c.init_values or 0))
 
 
 def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scaled: bool) -> Value:
@@ -43,10 +43,10 @@ def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scal
 # ------------------------------------------------------------------------------------- attention
 
 
-def head_norm_rows(name: str, c: Config) -> Iterator[Row]:
+def head_norm_entries(name: str, c: Config) -> Iterator[Entry]:
     size = c.head_dim // 2 if c.differential else c.head_dim
     for part in ("q_norm", "k_norm") if c.qk_norm else ():
-        yield from norm_rows(f"{name}.{part}", size, c)
+        yield from norm_entries(f"{name}.{part}", size, c)
 
 
 def head_norms(b: Builder, qkv: Value, name: str, c: Config) -> Value:
@@ -58,13 +58,13 @@ def head_norms(b: Builder, qkv: Value, name: str, c: Config) -> Value:
     return b.concat(b.concat(q, k), v)
 
 
-def lambda_rows(name: str, c: Config) -> Iterator[Row]:
+def lambda_entries(name: str, c: Config) -> Iterator[Entry]:
     for part in ("q1", "k1", "q2", "k2"):
-        yield Row(f"{name}.lambda_{part}", (c.head_dim // 2,), normal(0.1))
+        yield Entry(f"{name}.lambda_{part}", (c.head_dim // 2,), normal(0.1))
 
 
-def sub_norm_rows(name: str, c: Config) -> Iterator[Row]:
-    yield Row(f"{name}.sub_norm.weight", (2 * (c.head_dim // 2),), constant(1))
+def sub_norm_entries(name: str, c: Config) -> Iterator[Entry]:
+    yield Entry(f"{name}.sub_norm.weight", (2 * (c.head_dim // 2),), constant(1))
 
 
 def differential(b: Builder, qkv: Value, name: str, i: int, c: Config) -> Value:
@@ -74,17 +74,17 @@ def differential(b: Builder, qkv: Value, name: str, i: int, c: Config) -> Value:
     return b.scale(b.rms_norm(x, f"{name}.sub_norm", 1e-5), 1 - init)
 
 
-def attention_rows(name: str, c: Config) -> Iterator[Row]:
+def attention_entries(name: str, c: Config) -> Iterator[Entry]:
     dim, differs = c.embed_dim, c.attn_layer == "diff"
     if differs:
-        yield from lambda_rows(name, c)
-    yield from linear_rows(f"{name}.qkv", dim, 3 * dim, c.qkv_bias)
-    yield from head_norm_rows(name, c)
+        yield from lambda_entries(name, c)
+    yield from linear_entries(f"{name}.qkv", dim, 3 * dim, c.qkv_bias)
+    yield from head_norm_entries(name, c)
     if c.scale_attn_norm:
-        yield from norm_rows(f"{name}.norm", dim, c)
-    yield from linear_rows(f"{name}.proj", dim, dim, c.proj_bias)
+        yield from norm_entries(f"{name}.norm", dim, c)
+    yield from linear_entries(f"{name}.proj", dim, dim, c.proj_bias)
     if differs:
-        yield from sub_norm_rows(name, c)
+        yield from sub_norm_entries(name, c)
 
 
 def attention(b: Builder, x: Value, name: str, i: int, c: Config) -> Value:
@@ -99,23 +99,23 @@ def attention(b: Builder, x: Value, name: str, i: int, c: Config) -> Value:
 # ------------------------------------------------------------------------------------- mlp
 
 
-def mlp_rows(name: str, c: Config) -> Iterator[Row]:
+def mlp_entries(name: str, c: Config) -> Iterator[Entry]:
     dim, hidden = c.embed_dim, c.hidden
     inner = hidden // 2 if c.mlp_layer == "SwiGLUPacked" else hidden
     if c.mlp_layer == "SwiGLU":
-        yield from gate_rows(f"{name}.fc1_g", dim, hidden, c.proj_bias, gate=hidden)
-        yield from linear_rows(f"{name}.fc1_x", dim, hidden, c.proj_bias)
+        yield from gate_entries(f"{name}.fc1_g", dim, hidden, c.proj_bias, gate=hidden)
+        yield from linear_entries(f"{name}.fc1_x", dim, hidden, c.proj_bias)
     else:
-        yield from gate_rows(f"{name}.fc1", dim, hidden, c.proj_bias, gate=hidden - inner)
+        yield from gate_entries(f"{name}.fc1", dim, hidden, c.proj_bias, gate=hidden - inner)
     if c.scale_mlp_norm:
-        yield from norm_rows(f"{name}.norm", inner, c)
-    yield from linear_rows(f"{name}.fc2", inner, dim, c.proj_bias)
+        yield from norm_entries(f"{name}.norm", inner, c)
+    yield from linear_entries(f"{name}.fc2", inner, dim, c.proj_bias)
 
 
-def gate_rows(name: str, fan_in: int, fan_out: int, bias: bool, gate: int) -> Iterator[Row]:
+def gate_entries(name: str, fan_in: int, fan_out: int, bias: bool, gate: int) -> Iterator[Entry]:
     """A linear layer of which the last `gate` outputs are a gate."""
-    for row in linear_rows(name, fan_in, fan_out, bias):
-        yield row._replace(gate=gate)
+    for entry in linear_entries(name, fan_in, fan_out, bias):
+        yield entry._replace(gate=gate)
 
 
 def mlp(b: Builder, x: Value, name: str, c: Config) -> Value:
@@ -137,18 +137,18 @@ def mlp(b: Builder, x: Value, name: str, c: Config) -> Value:
 # ------------------------------------------------------------------------------------- pooling
 
 
-def attention_pool_rows(c: Config) -> Iterator[Row]:
+def attention_pool_entries(c: Config) -> Iterator[Entry]:
     """Of the pools "map"; "prr" has none."""
     if c.global_pool != "map":
         return
     dim, name = c.embed_dim, "attn_pool"
-    yield Row(f"{name}.latent", (1, 1, dim), normal(dim**-0.5, cut=2))
-    yield from linear_rows(f"{name}.q", dim, dim)
-    yield from linear_rows(f"{name}.kv", dim, 2 * dim)
-    yield from linear_rows(f"{name}.proj", dim, dim)
-    yield from norm_rows(f"{name}.norm", dim, c)
-    yield from linear_rows(f"{name}.mlp.fc1", dim, c.pool_hidden)
-    yield from linear_rows(f"{name}.mlp.fc2", c.pool_hidden, dim)
+    yield Entry(f"{name}.latent", (1, 1, dim), normal(dim**-0.5, cut=2))
+    yield from linear_entries(f"{name}.q", dim, dim)
+    yield from linear_entries(f"{name}.kv", dim, 2 * dim)
+    yield from linear_entries(f"{name}.proj", dim, dim)
+    yield from norm_entries(f"{name}.norm", dim, c)
+    yield from linear_entries(f"{name}.mlp.fc1", dim, c.pool_hidden)
+    yield from linear_entries(f"{name}.mlp.fc2", c.pool_hidden, dim)
 
 
 def attention_pool(b: Builder, x: Value, c: Config) -> Value:

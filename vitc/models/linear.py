@@ -3,7 +3,7 @@
 from typing import Any
 
 from vitc import checks
-from vitc.models.init import Row, uniform
+from vitc.models.init import Entry, uniform
 from vitc.models.model import Model
 from vitc.parameters import Layer
 from vitc.program import Builder, Program
@@ -23,14 +23,16 @@ class Linear(Model):
         in_features = checks.integer("in_features", in_features, 1)
         out_features = checks.integer("out_features", out_features, 1)
         self.in_features, self.out_features = in_features, out_features
-        rows = [Row("weight", (out_features, in_features), uniform(in_features))]
-        rows += [Row("bias", (out_features,), uniform(in_features))] if bias else []
-        super().__init__(rows, dtype)
+        entries = [Entry("weight", (out_features, in_features), uniform(in_features))]
+        entries += [Entry("bias", (out_features,), uniform(in_features))] if bias else []
+        super().__init__(entries, dtype)
 
     def become(self, model: Model, name: str) -> None:
         """Takes the parameters of the layer of this name in a model, which have its values, in
         place of its own. An optimizer that was made before keeps the old ones."""
-        parameters = {row.name: model._parameters[f"{name}.{row.name}"] for row in self._rows}
+        parameters = {
+            entry.name: model._parameters[f"{name}.{entry.name}"] for entry in self._entries
+        }
         vars(self).update(
             params=model.params,
             window=model.window,

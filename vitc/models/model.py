@@ -13,8 +13,8 @@ import numpy as np
 from vitc import _vitc, checks, engine
 from vitc.arrays import Array
 from vitc.errors import shown
-from vitc.models.init import Row, initial
-from vitc.models.int8 import inner_linears, int8_rows
+from vitc.models.init import Entry, initial
+from vitc.models.int8 import inner_linears, int8_entries
 from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
 from vitc.models.weights.keys import renamed
 from vitc.parameters import Facts, Layer, Parameter, no_facts
@@ -39,8 +39,8 @@ class _Starting(Protocol):
 
 
 NOTHING: Mapping[str, _Starting] = {}
-# What is built from the rows and the values.
-_BUILT = ("_rows", "shapes", "params", "window", "_parameters", "_layers", "_pool", "_programs",
+# What is built from the entries and the values.
+_BUILT = ("_entries", "shapes", "params", "window", "_parameters", "_layers", "_pool", "_programs",
           "_int8", "_prefix")  # fmt: skip
 DTYPES = ("float32", "float64")
 Number = float  # which is a method below
@@ -51,7 +51,7 @@ PRECISIONS = ("float32", "bf16")
 class Model:
     """Parameters, and programs built on demand.
 
-    rows: the parameters in the order of the state dict. dtype: of the parameters, the arithmetic
+    entries: the parameters in the order of the state dict. dtype: of the parameters, the arithmetic
     and the outputs; "float64" is the slow reference. draw: False for zeros, if all values follow. A
     new model is in training mode, as in torch.
     """
@@ -64,21 +64,21 @@ class Model:
     shapes: dict[str, Shape]
     params: _vitc.Params
     window: Window
-    _rows: tuple[Row, ...]
+    _entries: tuple[Entry, ...]
     _parameters: dict[str, Parameter]
     _pool: engine.Pool
     _programs: dict[tuple[Any, ...], Program]
-    _int8: frozenset[int]  # rows in 8 bits
+    _int8: frozenset[int]  # entries in 8 bits
     _prefix: str  # of the names that its parameters have in the table of a larger model
 
-    def __init__(self, rows: Sequence[Row], dtype: str = "float32", draw: bool = True) -> None:
+    def __init__(self, entries: Sequence[Entry], dtype: str = "float32", draw: bool = True) -> None:
         checks.one_of("dtype", dtype, DTYPES)
         self.training = True
-        self._adopt(rows, dtype, draw=draw)
+        self._adopt(entries, dtype, draw=draw)
 
     def _adopt(
         self,
-        rows: Sequence[Row],
+        entries: Sequence[Entry],
         dtype: str,
         old: Mapping[str, _Starting] = NOTHING,
         *,
@@ -88,31 +88,31 @@ class Model:
         """Makes the table, and gives the model these attributes with it: all or, if it raises,
         nothing. Rows start as in old, else from their draw, or from zero; those of a quantised
         model start frozen, since nothing is trained through it."""
-        quantized = any(row.int8 for row in rows)
+        quantized = any(entry.int8 for entry in entries)
         params = _vitc.Params(
-            [(row.name, row.shape, "int8" if row.int8 else None) for row in rows], dtype
+            [(entry.name, entry.shape, "int8" if entry.int8 else None) for entry in entries], dtype
         )
-        for i, row in enumerate(rows):
-            before = old.get(row.name)
+        for i, entry in enumerate(entries):
+            before = old.get(entry.name)
             if before or draw:
-                params.write(i, before.data if before else initial(row, clock.seed, dtype))
+                params.write(i, before.data if before else initial(entry, clock.seed, dtype))
             params.set_requires_grad(i, before.requires_grad if before else not quantized)
         window = Window(params)
         parameters = {
-            row.name: Parameter(row.name, params, i, window) for i, row in enumerate(rows)
+            entry.name: Parameter(entry.name, params, i, window) for i, entry in enumerate(entries)
         }
         pool = engine.Pool(params)
         pool.checkpointing, pool.bf16 = self._checkpointing, self._precision == "bf16"
         vars(self).update(
             attributes,
-            _rows=tuple(rows),
-            shapes={row.name: row.shape for row in rows},
+            _entries=tuple(entries),
+            shapes={entry.name: entry.shape for entry in entries},
             params=params,
             window=window,
             _parameters=parameters,
             _pool=pool,
             _programs={},
-            _int8=frozenset(i for i, row in enumerate(rows) if row.int8),
+            _int8=frozenset(i for i, entry in enumerate(entries) if entry.int8),
             _prefix="",
         )
         self._layers = Layer("", parameters, self._facts())
@@ -127,21 +127,21 @@ class Model:
         """An independent model with the same weights and settings, without the gradients."""
         memo[id(self)] = twin = object.__new__(type(self))
         vars(twin).update(deepcopy(self._own(), memo))
-        twin._adopt(self._rows, self.params.dtype, self._parameters)
+        twin._adopt(self._entries, self.params.dtype, self._parameters)
         return twin
 
     def _own(self) -> dict[str, Any]:
-        """The attributes that are not built from rows and values."""
+        """The attributes that are not built from entries and values."""
         return {name: value for name, value in vars(self).items() if name not in _BUILT}
 
     def __getstate__(self) -> dict[str, Any]:
         """What `pickle` keeps: settings and values, as of a deep copy."""
         values = {n: Start(np.array(p.data), p.requires_grad) for n, p in self.named_parameters()}
-        return dict(own=self._own(), rows=self._rows, dtype=self.params.dtype, values=values)
+        return dict(own=self._own(), entries=self._entries, dtype=self.params.dtype, values=values)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state["own"])
-        self._adopt(state["rows"], state["dtype"], state["values"])
+        self._adopt(state["entries"], state["dtype"], state["values"])
 
     # ------------------------------------------------------------------------------- its parts
 
@@ -457,7 +457,7 @@ class Model:
 
     def int8_weights(self) -> list[str]:
         """The weights that quantisation turns into 8 bits, read from the program of `forward`."""
-        return [self.params.names[row] for row in inner_linears(self.program())]
+        return [self.params.names[entry] for entry in inner_linears(self.program())]
 
     def hold_int8(self, names: Collection[str], *, draw: bool = False) -> None:
         """Makes room for 8 bits and a scale per output channel in place of the named weights.
@@ -465,7 +465,7 @@ class Model:
         These have no values then, unless they are drawn: load a state dict.
         """
         kept = {n: Start(p.data, False) for n, p in self.named_parameters() if n not in names}
-        self._adopt(int8_rows(self._rows, names), self.params.dtype, kept, draw=draw)
+        self._adopt(int8_entries(self._entries, names), self.params.dtype, kept, draw=draw)
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())

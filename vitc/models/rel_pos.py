@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vitc.models.config import Config
-from vitc.models.init import Row, in_beit_mode
+from vitc.models.init import Entry, in_beit_mode
 from vitc.models.masks import Masking
 from vitc.models.rel_pos_blocks import TABLE
 from vitc.models.rel_pos_config import BeitConfig, RelPosConfig
@@ -35,9 +35,9 @@ class Beit(Biased):
     stem = r"^cls_token|pos_embed|patch_embed|rel_pos_bias"
 
     @classmethod
-    def rows(cls, c: Config) -> list[Row]:
+    def entries(cls, c: Config) -> list[Entry]:
         assert isinstance(c, BeitConfig)
-        return in_beit_mode(super().rows(c), c.head_init_scale)
+        return in_beit_mode(super().entries(c), c.head_init_scale)
 
     def no_weight_decay(self) -> Set[str]:
         return super().no_weight_decay() | {name for name in self.shapes if name.endswith(TABLE)}

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 from vitc.models import eva_blocks, layers
 from vitc.models.config import Config
-from vitc.models.init import Row, constant, normal
-from vitc.models.layers import layer_scale_rows, linear_rows, mlp, mlp_rows, norm, norm_rows
+from vitc.models.init import Entry, constant, normal
+from vitc.models.layers import (
+    layer_scale_entries,
+    linear_entries,
+    mlp,
+    mlp_entries,
+    norm,
+    norm_entries,
+)
 from vitc.models.rel_pos_config import BeitConfig, RelPosConfig
 from vitc.program import Builder, Value
 
@@ -30,23 +37,23 @@ def attended(b: Builder, qkv: Value, table: Value | None, c: Config) -> Value:
 # ------------------------------------------------------------------------------------- BEiT
 
 
-def beit_shared_rows(c: BeitConfig) -> Iterator[Row]:
+def beit_shared_entries(c: BeitConfig) -> Iterator[Entry]:
     if c.use_shared_rel_pos_bias:
-        yield Row(f"rel_pos_bias.{TABLE}", (distances(c), c.num_heads), constant(0))
+        yield Entry(f"rel_pos_bias.{TABLE}", (distances(c), c.num_heads), constant(0))
 
 
 def beit_shared(b: Builder, c: BeitConfig) -> Value | None:
     return b.parameter(f"rel_pos_bias.{TABLE}") if c.use_shared_rel_pos_bias else None
 
 
-def beit_attention_rows(name: str, c: BeitConfig) -> Iterator[Row]:
+def beit_attention_entries(name: str, c: BeitConfig) -> Iterator[Entry]:
     dim = c.embed_dim
     for part in "qv" if c.qkv_bias else "":
-        yield Row(f"{name}.{part}_bias", (dim,), constant(0))
+        yield Entry(f"{name}.{part}_bias", (dim,), constant(0))
     if c.use_rel_pos_bias:
-        yield Row(f"{name}.{TABLE}", (distances(c), c.num_heads), constant(0))
-    yield from linear_rows(f"{name}.qkv", dim, 3 * dim, False)
-    yield from linear_rows(f"{name}.proj", dim, dim)
+        yield Entry(f"{name}.{TABLE}", (distances(c), c.num_heads), constant(0))
+    yield from linear_entries(f"{name}.qkv", dim, 3 * dim, False)
+    yield from linear_entries(f"{name}.proj", dim, dim)
 
 
 def beit_attention(b: Builder, x: Value, name: str, c: BeitConfig, shared: Value | None) -> Value:
@@ -60,13 +67,13 @@ def beit_attention(b: Builder, x: Value, name: str, c: BeitConfig, shared: Value
     return b.dropout(x, c.proj_drop_rate, f"{name}.proj_drop")
 
 
-def beit_rows(name: str, c: BeitConfig) -> Iterator[Row]:
+def beit_entries(name: str, c: BeitConfig) -> Iterator[Entry]:
     for number in "12" if c.init_values else "":
-        yield Row(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
-    yield from beit_attention_rows(f"{name}attn", c)
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
-    yield from mlp_rows(f"{name}mlp", c)
+        yield Entry(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c)
+    yield from beit_attention_entries(f"{name}attn", c)
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c)
+    yield from mlp_entries(f"{name}mlp", c)
 
 
 def beit(b: Builder, x: Value, i: int, name: str, c: BeitConfig, shared: Value | None) -> Value:
@@ -81,13 +88,13 @@ def beit(b: Builder, x: Value, i: int, name: str, c: BeitConfig, shared: Value |
 # ------------------------------------------------------------------------- relative positions
 
 
-def bias_rows(name: str, c: RelPosConfig) -> Iterator[Row]:
+def bias_entries(name: str, c: RelPosConfig) -> Iterator[Entry]:
     if c.rel_pos_type == "bias":
-        yield Row(f"{name}.{TABLE}", (distances(c), c.num_heads), normal(0.02))
+        yield Entry(f"{name}.{TABLE}", (distances(c), c.num_heads), normal(0.02))
         return
     hidden = c.rel_pos_dim or 128
-    yield from linear_rows(f"{name}.mlp.fc1", 2, hidden)
-    yield from linear_rows(f"{name}.mlp.fc2", hidden, c.num_heads)
+    yield from linear_entries(f"{name}.mlp.fc1", 2, hidden)
+    yield from linear_entries(f"{name}.mlp.fc2", hidden, c.num_heads)
 
 
 def bias(b: Builder, name: str, c: RelPosConfig) -> Value:
@@ -100,22 +107,22 @@ def bias(b: Builder, name: str, c: RelPosConfig) -> Value:
     return b.linear(x, f"{name}.mlp.fc2")
 
 
-def shared_bias_rows(c: RelPosConfig) -> Iterator[Row]:
+def shared_bias_entries(c: RelPosConfig) -> Iterator[Entry]:
     if c.shared_rel_pos:
-        yield from bias_rows("shared_rel_pos", c)
+        yield from bias_entries("shared_rel_pos", c)
 
 
 def shared_bias(b: Builder, c: RelPosConfig) -> Value | None:
     return bias(b, "shared_rel_pos", c) if c.shared_rel_pos else None
 
 
-def rel_pos_attention_rows(name: str, c: RelPosConfig) -> Iterator[Row]:
+def rel_pos_attention_entries(name: str, c: RelPosConfig) -> Iterator[Entry]:
     dim = c.embed_dim
-    yield from linear_rows(f"{name}.qkv", dim, 3 * dim, c.qkv_bias)
-    yield from layers.head_norm_rows(name, c)
+    yield from linear_entries(f"{name}.qkv", dim, 3 * dim, c.qkv_bias)
+    yield from layers.head_norm_entries(name, c)
     if not c.shared_rel_pos:
-        yield from bias_rows(f"{name}.rel_pos", c)
-    yield from linear_rows(f"{name}.proj", dim, dim)
+        yield from bias_entries(f"{name}.rel_pos", c)
+    yield from linear_entries(f"{name}.proj", dim, dim)
 
 
 def rel_pos_attention(
@@ -128,13 +135,13 @@ def rel_pos_attention(
     return b.dropout(x, c.proj_drop_rate, f"{name}.proj_drop")
 
 
-def rel_pos_rows(name: str, c: RelPosConfig) -> Iterator[Row]:
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c)
-    yield from rel_pos_attention_rows(f"{name}attn", c)
-    yield from layer_scale_rows(f"{name}ls1", c, bool(c.init_values))
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c)
-    yield from mlp_rows(f"{name}mlp", c)
-    yield from layer_scale_rows(f"{name}ls2", c, bool(c.init_values))
+def rel_pos_entries(name: str, c: RelPosConfig) -> Iterator[Entry]:
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c)
+    yield from rel_pos_attention_entries(f"{name}attn", c)
+    yield from layer_scale_entries(f"{name}ls1", c, bool(c.init_values))
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c)
+    yield from mlp_entries(f"{name}mlp", c)
+    yield from layer_scale_entries(f"{name}ls2", c, bool(c.init_values))
 
 
 def rel_pos(
@@ -148,12 +155,12 @@ def rel_pos(
     return b.add(x, layers.branch(b, y, i, name, "2", c, scaled))
 
 
-def post_norm_rows(name: str, c: RelPosConfig) -> Iterator[Row]:
+def post_norm_entries(name: str, c: RelPosConfig) -> Iterator[Entry]:
     start = 1 if c.init_values is None else c.init_values
-    yield from rel_pos_attention_rows(f"{name}attn", c)
-    yield from norm_rows(f"{name}norm1", c.embed_dim, c, start)
-    yield from mlp_rows(f"{name}mlp", c)
-    yield from norm_rows(f"{name}norm2", c.embed_dim, c, start)
+    yield from rel_pos_attention_entries(f"{name}attn", c)
+    yield from norm_entries(f"{name}norm1", c.embed_dim, c, start)
+    yield from mlp_entries(f"{name}mlp", c)
+    yield from norm_entries(f"{name}norm2", c.embed_dim, c, start)
 
 
 def post_norm(

@@ -206,9 +206,9 @@ def _fresh_heads(model: VisionTransformer, state: Mapping[str, Array]) -> dict[s
     """What the heads that were left out begin with."""
     missing = [head for head in model.heads if f"{head}.weight" not in state]
     return {
-        row.name: initial(row, clock.seed, model.params.dtype)
-        for row in model.rows(model.config)
-        if row.name.split(".")[0] in missing
+        entry.name: initial(entry, clock.seed, model.params.dtype)
+        for entry in model.entries(model.config)
+        if entry.name.split(".")[0] in missing
     }
 
 

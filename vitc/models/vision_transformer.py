@@ -15,9 +15,9 @@ from vitc.errors import shown
 from vitc.models.adapt import adapted
 from vitc.models.blocks import BLOCK_TYPES
 from vitc.models.config import POOLS, Config
-from vitc.models.init import Row, in_mode, initial, normal, uniform
-from vitc.models.int8 import int8_rows
-from vitc.models.layers import attention_pool_rows, linear_rows, norm, norm_rows, pool
+from vitc.models.init import Entry, in_mode, initial, normal, uniform
+from vitc.models.int8 import int8_entries
+from vitc.models.layers import attention_pool_entries, linear_entries, norm, norm_entries, pool
 from vitc.models.linear import Linear
 from vitc.models.masks import NO_MASK, Masking, masked, masking
 from vitc.models.model import Model, Start
@@ -31,32 +31,32 @@ Size = int | tuple[int, int]
 # ------------------------------------------------------------------------------------- parameters
 
 
-def trunk_rows(c: Config, distilled: bool = False) -> Iterator[Row]:
+def trunk_entries(c: Config, distilled: bool = False) -> Iterator[Entry]:
     """Everything but the heads. distilled: there is a second token for distillation."""
     dim, (ph, pw) = c.embed_dim, c.patch
     fan_in = c.in_chans * ph * pw
     if c.class_token:
-        yield Row("cls_token", (1, 1, dim), normal(1e-6))
+        yield Entry("cls_token", (1, 1, dim), normal(1e-6))
     if c.reg_tokens:
-        yield Row("reg_token", (1, c.reg_tokens, dim), normal(1e-6))
+        yield Entry("reg_token", (1, c.reg_tokens, dim), normal(1e-6))
     if c.has_positions:
         prefix = 0 if c.no_embed_class else c.class_token + distilled + c.reg_tokens
-        yield Row("pos_embed", (1, prefix + c.num_patches, dim), normal(0.02))
+        yield Entry("pos_embed", (1, prefix + c.num_patches, dim), normal(0.02))
     if distilled:
-        yield Row("dist_token", (1, 1, dim), normal(0.02))
-    yield Row("patch_embed.proj.weight", (dim, c.in_chans, ph, pw), uniform(fan_in))
+        yield Entry("dist_token", (1, 1, dim), normal(0.02))
+    yield Entry("patch_embed.proj.weight", (dim, c.in_chans, ph, pw), uniform(fan_in))
     if not c.pre_norm:
-        yield Row("patch_embed.proj.bias", (dim,), uniform(fan_in))
-    yield from outer_norm_rows(c, "patch_embed.norm")
+        yield Entry("patch_embed.proj.bias", (dim,), uniform(fan_in))
+    yield from outer_norm_entries(c, "patch_embed.norm")
     block = BLOCK_TYPES[c.block_fn]
-    if block.shared_rows:
-        yield from block.shared_rows(c)
-    yield from outer_norm_rows(c, "norm_pre")
+    if block.shared_entries:
+        yield from block.shared_entries(c)
+    yield from outer_norm_entries(c, "norm_pre")
     for i in range(c.depth):
-        yield from block.rows(f"blocks.{i}.", c)
-    yield from outer_norm_rows(c, "norm")
-    yield from attention_pool_rows(c)
-    yield from outer_norm_rows(c, "fc_norm")
+        yield from block.entries(f"blocks.{i}.", c)
+    yield from outer_norm_entries(c, "norm")
+    yield from attention_pool_entries(c)
+    yield from outer_norm_entries(c, "fc_norm")
 
 
 def outer_norms(c: Config) -> dict[str, Config | None]:
@@ -71,10 +71,10 @@ def outer_norms(c: Config) -> dict[str, Config | None]:
     }
 
 
-def outer_norm_rows(c: Config, *names: str) -> Iterator[Row]:
+def outer_norm_entries(c: Config, *names: str) -> Iterator[Entry]:
     for name in names:
         if own := outer_norms(c)[name]:
-            yield from norm_rows(name, c.embed_dim, own)
+            yield from norm_entries(name, c.embed_dim, own)
 
 
 # ------------------------------------------------------------------------------------- forward pass
@@ -219,15 +219,15 @@ class VisionTransformer(Model):
     ) -> None:
         self.name, self._config = name, config
         self.pretrained_cfg = dict(pretrained_cfg or {})
-        super().__init__(self.rows(config), dtype, draw)
+        super().__init__(self.entries(config), dtype, draw)
 
     @classmethod
-    def rows(cls, c: Config) -> list[Row]:
+    def entries(cls, c: Config) -> list[Entry]:
         """The parameters of such a model, in the order of its state dict."""
-        rows = list(trunk_rows(c, cls.distilled))
+        entries = list(trunk_entries(c, cls.distilled))
         for name in cls.heads if c.num_classes else ():
-            rows += linear_rows(name, c.head_width, c.num_classes)
-        return in_mode(rows, c.weight_init, c.num_classes, c.fix_init)
+            entries += linear_entries(name, c.head_width, c.num_classes)
+        return in_mode(entries, c.weight_init, c.num_classes, c.fix_init)
 
     # ------------------------------------------------------------------------------- running
 
@@ -495,7 +495,7 @@ class VisionTransformer(Model):
         classes = self.num_classes if len(self.heads) > 1 else layer.out_features
         if fault := self._fault_of_head(layer, classes):
             raise AttributeError(f"{layer!r} cannot be the {name}: {fault}; {self._instead(name)}")
-        values = {f"{name}.{row}": parameter for row, parameter in layer.named_parameters()}
+        values = {f"{name}.{entry}": parameter for entry, parameter in layer.named_parameters()}
         others = dict(self.named_parameters()) if self.num_classes == classes else self._trunk()
         self._rebuild(replace(self.config, num_classes=classes), {**others, **values})
         layer.become(self, name)
@@ -621,9 +621,9 @@ class VisionTransformer(Model):
         needs_reset: timm's, of no effect here.
         """
         c = replace(self.config, weight_init=mode or self.config.weight_init)
-        rows = self.rows(c)
+        entries = self.entries(c)
         self.load_state_dict(
-            {row.name: initial(row, clock.seed, self.params.dtype) for row in rows}
+            {entry.name: initial(entry, clock.seed, self.params.dtype) for entry in entries}
         )
 
     def set_input_size(self, img_size: Size | None = None, patch_size: Size | None = None) -> None:
@@ -638,7 +638,7 @@ class VisionTransformer(Model):
             img_size=c.img_size if img_size is None else img_size,
             patch_size=c.patch_size if patch_size is None else patch_size,
         )
-        shapes = {row.name: row.shape for row in self._rows_for(c)}
+        shapes = {entry.name: entry.shape for entry in self._entries_for(c)}
         state = adapted(
             self.state_dict(), shapes, grid=c.grid, stated=self.config.image,
             guessed=self.config.image, prefix=self.num_positions - self.config.num_patches,
@@ -684,16 +684,16 @@ class VisionTransformer(Model):
     def _rebuild(self, c: Config, old: Mapping[str, Any]) -> None:
         """Makes the model one of another config, or raises and leaves it as it is. old: what its
         parameters start as; the others are drawn, heads as torch draws its linear layer."""
-        self._adopt(self._rows_for(c), self.params.dtype, old, _config=c)
+        self._adopt(self._entries_for(c), self.params.dtype, old, _config=c)
 
-    def _rows_for(self, c: Config) -> list[Row]:
-        """The rows of another config; what is in 8 bits stays so."""
+    def _entries_for(self, c: Config) -> list[Entry]:
+        """The entries of another config; what is in 8 bits stays so."""
         fresh = uniform(c.head_width)
-        rows = [
-            row._replace(draw=fresh) if row.name.split(".")[0] in self.heads else row
-            for row in self.rows(c)
+        entries = [
+            entry._replace(draw=fresh) if entry.name.split(".")[0] in self.heads else entry
+            for entry in self.entries(c)
         ]
-        return int8_rows(rows, [self._rows[i].name for i in self._int8])
+        return int8_entries(entries, [self._entries[i].name for i in self._int8])
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; `vitc.nn.Identity` without classes."""

@@ -4,13 +4,13 @@ A `Builder` writes the list. Its methods are the vocabulary, one per operation, 
 layers of a model; `vitc/models/` holds the architectures written with it, and a custom architecture
 is a function of the same kind:
 
-    rows = {"fc.weight": (10, 64), "fc.bias": (10,)}
-    b = Builder(rows)
+    entries = {"fc.weight": (10, 64), "fc.bias": (10,)}
+    b = Builder(entries)
     x = b.input((1, 64), vector=True)
     program = b.finish(b.linear(x, "fc"), vector=True)
 
 Parameters are named as in a state dict. Where an operation takes a layer name such as "fc", it uses
-the rows "fc.weight" and, if there is one, "fc.bias". Shapes are those of one image, without the
+the entries "fc.weight" and, if there is one, "fc.bias". Shapes are those of one image, without the
 batch.
 
 `save` and `load` keep a program with its parameters in a file, which C reads as well.

@@ -9,13 +9,13 @@ from vitc.program.operation import Attribute, Op, Port, Program, Shape, Value
 class Builder:
     """Collects the operations of one program.
 
-    rows: every parameter of the model by name with its shape, in the order of its state dict,
+    entries: every parameter of the model by name with its shape, in the order of its state dict,
     whether this program uses it or not: all programs of a model share one table.
     """
 
-    def __init__(self, rows: Mapping[str, Shape]) -> None:
-        self._index = {name: i for i, name in enumerate(rows)}
-        self.shapes = dict(rows)
+    def __init__(self, entries: Mapping[str, Shape]) -> None:
+        self._index = {name: i for i, name in enumerate(entries)}
+        self.shapes = dict(entries)
         self._inputs: list[Port] = []
         self._borders: list[Value] = []
         self._operations: list[Op] = []
@@ -129,8 +129,8 @@ class Builder:
 
         lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + init.
         """
-        rows = [f"{layer}.lambda_{name}" for name in ("q1", "k1", "q2", "k2")]
-        return self._add("differential", [x], rows, heads=heads, init=init)
+        entries = [f"{layer}.lambda_{name}" for name in ("q1", "k1", "q2", "k2")]
+        return self._add("differential", [x], entries, heads=heads, init=init)
 
     def rope(self, qkv: Value, table: Value, heads: int, *, halves: bool = False) -> Value:
         """(N, 3D), (N, d) or (N, D) -> (N, 3D): the queries and keys of each head of d = D/heads
@@ -203,8 +203,8 @@ class Builder:
     def tokens(self, x: Value, positions: bool = True) -> Value:
         """(N, D) -> (P+N, D): cls_token, dist_token and reg_token, those that exist, then x; plus
         pos_embed, which has P+N rows, or N for the patches alone, if it exists and positions."""
-        rows = ["cls_token", "dist_token", "reg_token", "pos_embed" if positions else ""]
-        return self._add("tokens", [x], [], rows)
+        entries = ["cls_token", "dist_token", "reg_token", "pos_embed" if positions else ""]
+        return self._add("tokens", [x], [], entries)
 
     def parameter(self, name: str) -> Value:
         """-> (M, D): a parameter (..., D) of M rows, the same for every image."""
@@ -298,11 +298,13 @@ class Builder:
         optional: Sequence[str] = (),
         **attributes: Attribute,
     ) -> Value:
-        rows = [self._row(name) for name in params] + [self._index.get(n, -1) for n in optional]
-        self._operations.append(Op(kind, tuple(inputs), tuple(rows), attributes))
+        entries = [self._entry(name) for name in params] + [
+            self._index.get(n, -1) for n in optional
+        ]
+        self._operations.append(Op(kind, tuple(inputs), tuple(entries), attributes))
         return Value(len(self._inputs) + len(self._operations) - 1)
 
-    def _row(self, name: str) -> int:
+    def _entry(self, name: str) -> int:
         if name not in self._index:
             raise ValueError(f"there is no parameter {shown(name)}; {nearest(name, self._index)}")
         return self._index[name]

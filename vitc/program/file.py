@@ -30,7 +30,7 @@ def save(
     params: _vitc.Params,
     notes: Mapping[str, str] = {},
 ) -> Path:
-    """Writes a program, its parameters, rows of int8 too, and notes about them; returns the path.
+    """Writes a program, its parameters, those of int8 too, and notes about them; returns the path.
 
     The file is whole, flushed and under its name, or nothing changes there. Raises `ValueError` for
     parameters that do not fit the program, and for the note "vectors", which is taken; `OSError` if

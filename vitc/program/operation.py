@@ -15,7 +15,7 @@ class Op(NamedTuple):
 
     kind: str
     inputs: tuple[Value, ...]
-    params: tuple[int, ...] = ()  # rows of the table, -1 where an optional one is left out
+    params: tuple[int, ...] = ()  # entries of the table, -1 where an optional one is left out
     attributes: Mapping[str, Attribute] = {}
     output: Value = Value(-1)
     shape: Shape = ()  # of the output, for one image
@@ -62,8 +62,8 @@ class Program(NamedTuple):
 
         params: the shapes of the whole table. vector: whether the outputs are vectors outside.
         """
-        rows = [op[:4] for op in operations]
-        core = _vitc.Program([port.inner for port in inputs], params, rows, outputs, borders)
+        listed = [op[:4] for op in operations]
+        core = _vitc.Program([port.inner for port in inputs], params, listed, outputs, borders)
         return cls.around(core, inputs, vector=vector)
 
     @classmethod
@@ -72,13 +72,13 @@ class Program(NamedTuple):
         operations = core.operations
         shapes = [*core.inputs, *(op["shape"] for op in operations)]
         ports = tuple(Port.of(tuple(shapes[value]), vector=vector) for value in core.outputs)
-        used = frozenset(row for op in operations for row in op["params"] if row >= 0)
+        used = frozenset(index for op in operations for index in op["params"] if index >= 0)
         return cls(core, tuple(inputs), ports, used)
 
     @property
     def operations(self) -> tuple[Op, ...]:
         """In the order in which they run, each with its output and shape."""
-        return tuple(Op(**row) for row in self.core.operations)
+        return tuple(Op(**record) for record in self.core.operations)
 
     @property
     def vector(self) -> bool:

@@ -56,14 +56,14 @@ def _like_attention(kind: str, op: Op, inputs: tuple[Value, ...]) -> Op:
     return Op(kind, inputs, (), {name: op.attributes[name] for name in ("heads", "maps")})
 
 
-def with_int8(program: Program, rows: Collection[int]) -> Program:
-    """The program with 8-bit linear layers where the weight is one of these rows of the table; its
-    scales are the row behind it."""
+def with_int8(program: Program, weights: Collection[int]) -> Program:
+    """The program with 8-bit linear layers where the weight is one of these, given by their index;
+    its scales are the entry behind it."""
 
     def change(op: Op, add: Add) -> Value:
-        if op.kind == "linear" and op.params[0] in rows:
+        if op.kind == "linear" and op.params[0] in weights:
             weight, *bias = op.params
             op = op._replace(kind="linear_int8", params=(weight, weight + 1, *bias))
         return add(op)
 
-    return rewrite(program, change) if rows else program
+    return rewrite(program, change) if weights else program

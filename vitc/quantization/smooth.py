@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
 
 def norm_pairs(program: Program, names: Sequence[str]) -> list[Pair]:
-    """The pairs of a program; names: of the rows of its table."""
+    """The pairs of a program; names: of the entries of its table."""
     operations = program.operations
     makers = {op.output: op for op in operations}
     reads = Counter(value for op in operations for value in op.inputs)
@@ -29,7 +29,7 @@ def norm_pairs(program: Program, names: Sequence[str]) -> list[Pair]:
     for op in operations:
         before = makers.get(op.inputs[0]) if op.kind == "linear" else None
         if before is not None and before.kind in _NORMS and reads[before.output] == 1:
-            gain, *shift = (names[row] for row in before.params)
+            gain, *shift = (names[index] for index in before.params)
             pairs.append(Pair(gain, "".join(shift), names[op.params[0]]))
     return pairs
 
