@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vitc import _vitc, checks
-from vitc.optim.optimizers import grad_norm, rows_by_table
+from vitc.optim.optimizers import grad_norm, entries_by_table
 from vitc.parameters import Parameter
 from vitc.tape import alone, close_window
 
@@ -21,16 +21,16 @@ def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
         norm = grad_norm(found)
         factor = max_norm / (norm + 1e-6)
         if not factor >= 1:  # a NaN spreads, as in torch
-            for table, rows in rows_by_table(found):
-                table.scale_gradients(factor, rows)
+            for table, entries in entries_by_table(found):
+                table.scale_gradients(factor, entries)
     return norm
 
 
 def clip_grad_value_(parameters: Iterable[Parameter], clip_value: float) -> None:
     """Cuts every element to [-clip_value, clip_value]: torch.nn.utils.clip_grad_value_."""
     with _closed(parameters) as found:
-        for table, rows in rows_by_table(found):
-            _vitc.clip_value(table, rows, clip_value)
+        for table, entries in entries_by_table(found):
+            _vitc.clip_value(table, entries, clip_value)
 
 
 def adaptive_clip_grad(
@@ -39,8 +39,8 @@ def adaptive_clip_grad(
     """Cuts the norm of each output unit's gradient to clip_factor * max(norm of its weights, eps)
     (Brock et al. 2021): timm.utils.adaptive_clip_grad. The head is best left out."""
     with _closed(parameters) as found:
-        for table, rows in rows_by_table(found):
-            _vitc.clip_adaptive(table, rows, clip_factor, eps)
+        for table, entries in entries_by_table(found):
+            _vitc.clip_adaptive(table, entries, clip_factor, eps)
 
 
 def dispatch_clip_grad(parameters: Iterable[Parameter], value: float, mode: str = "norm") -> None:

@@ -28,27 +28,29 @@ class NAdamW(Optimizer):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _update(self, due: Due, group: Group) -> None:
-        for row, weight, gradient in _values(due):
+        for index, weight, gradient in _values(due):
             decayed = weight * (1 - group["lr"] * group["weight_decay"])
-            due.params.write(row, decayed - _adam_step(due, row, gradient, group, nesterov=True))
+            due.params.write(
+                index, decayed - _adam_step(due, index, gradient, group, nesterov=True)
+            )
 
 
 def _values(due: Due) -> Iterator[tuple[int, Array, Array]]:
-    """The rows with their values and gradients."""
-    for row in due.rows:
-        gradient = due.params.gradient(row)
+    """The entries with their values and gradients."""
+    for index in due.entries:
+        gradient = due.params.gradient(index)
         if gradient is not None:
-            yield row, due.params.view(row), gradient
+            yield index, due.params.view(index), gradient
 
 
-def _adam_step(due: Due, row: int, gradient: Array, group: Group, nesterov: bool) -> Array:
+def _adam_step(due: Due, index: int, gradient: Array, group: Group, nesterov: bool) -> Array:
     """What Adam subtracts from a parameter; its moments are moved on."""
     beta1, beta2 = group["betas"]
-    first, second = (buffer.view(row) for buffer in due.buffers[:2])
+    first, second = (buffer.view(index) for buffer in due.buffers[:2])
     first = beta1 * first + (1 - beta1) * gradient
     second = beta2 * second + (1 - beta2) * gradient * gradient
-    due.buffers[0].write(row, _same(first, gradient))
-    due.buffers[1].write(row, _same(second, gradient))
+    due.buffers[0].write(index, _same(first, gradient))
+    due.buffers[1].write(index, _same(second, gradient))
     ahead = beta1 * first + (1 - beta1) * gradient if nesterov else first
     size = np.sqrt(second) / math.sqrt(1 - beta2**due.step) + group["eps"]
     return _same(group["lr"] / (1 - beta1**due.step) * (ahead / size), gradient)
@@ -114,21 +116,21 @@ class Muon(Optimizer):
         )
 
     def _update(self, due: Due, group: Group) -> None:
-        for row, weight, gradient in _values(due):
+        for index, weight, gradient in _values(due):
             if group.get("use_fallback") or not is_matrix(weight.shape):
                 own = {**group, "lr": group["lr"] * group["fallback_lr_scale"]}
                 decayed = weight * (1 - own["lr"] * own["weight_decay"])
-                step = _adam_step(due, row, gradient, own, nesterov=group["nesterov"])
+                step = _adam_step(due, index, gradient, own, nesterov=group["nesterov"])
             else:
                 decayed = weight * (1 - group["lr"] * group["weight_decay"])
-                step = self._orthogonal_step(due, row, gradient, group)
-            due.params.write(row, _same(decayed - step, weight))
+                step = self._orthogonal_step(due, index, gradient, group)
+            due.params.write(index, _same(decayed - step, weight))
 
-    def _orthogonal_step(self, due: Due, row: int, gradient: Array, group: Group) -> Array:
+    def _orthogonal_step(self, due: Due, index: int, gradient: Array, group: Group) -> Array:
         share = 1 - group["momentum"]
-        moment = due.buffers[2].view(row)
+        moment = due.buffers[2].view(index)
         moment = _same(moment + share * (gradient - moment), gradient)
-        due.buffers[2].write(row, moment)
+        due.buffers[2].write(index, moment)
         ahead = moment * group["momentum"] + share * gradient if group["nesterov"] else moment
         matrix = orthogonal(ahead.reshape(len(ahead), -1), group["ns_steps"], group["eps"])
         rate = group["lr"] * _scale(matrix.shape, group["adjust_lr_fn"])

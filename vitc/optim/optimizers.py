@@ -58,14 +58,14 @@ class Optimizer:
         raise NotImplementedError
 
     def _due(self, parameters: Sequence[Parameter]) -> Iterator["Due"]:
-        """The rows to update, together where table and step are the same; counts the step."""
+        """The entries to update, together where table and step are the same; counts the step."""
         due: dict[tuple[int, int], list[int]] = {}
         for p in _with_gradient(parameters):
             steps = self._tables[id(p.owner)].steps
             steps[p.index] += 1
             due.setdefault((id(p.owner), int(steps[p.index])), []).append(p.index)
-        for (table, step), rows in due.items():
-            yield Due(self._tables[table].params, self._tables[table].buffers, rows, step)
+        for (table, step), entries in due.items():
+            yield Due(self._tables[table].params, self._tables[table].buffers, entries, step)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of every table that this optimizer works on."""
@@ -106,12 +106,12 @@ class Optimizer:
         theirs = [len(group["params"]) for group in groups]
         if ours != theirs:
             raise ValueError(f"the state has groups of {shown(theirs)} parameters, expected {ours}")
-        rows = {int(number): values for number, values in state["state"].items()}
-        for number, values in rows.items():
+        kept = {int(number): values for number, values in state["state"].items()}
+        for number, values in kept.items():
             _check_state(self._parameters[number], values, self.state_names)
         for table in self._tables.values():
             table.steps[:] = 0
-        for number, values in rows.items():
+        for number, values in kept.items():
             p = self._parameters[number]
             self._tables[id(p.owner)].write(p, values)
         for group, given in zip(self.param_groups, groups, strict=True):
@@ -134,7 +134,7 @@ class Due(NamedTuple):
 
     params: _vitc.Params
     buffers: list[_vitc.Buffer]
-    rows: list[int]
+    entries: list[int]
     step: int
 
 
@@ -163,7 +163,7 @@ class AdamW(Optimizer):
             due.params,
             due.buffers[0],
             due.buffers[1],
-            due.rows,
+            due.entries,
             step=due.step,
             lr=group["lr"],
             betas=group["betas"],
@@ -223,7 +223,7 @@ class RAdam(Optimizer):
             due.params,
             due.buffers[0],
             due.buffers[1],
-            due.rows,
+            due.entries,
             lr=group["lr"],
             betas=group["betas"],
             correction=1 - group["betas"][0] ** due.step,
@@ -281,7 +281,7 @@ class SGD(Optimizer):
         _vitc.sgd_step(
             due.params,
             due.buffers[0] if group["momentum"] else None,
-            due.rows,
+            due.entries,
             lr=group["lr"],
             momentum=group["momentum"],
             dampening=group["dampening"],
@@ -313,7 +313,7 @@ class Lion(Optimizer):
         _vitc.lion_step(
             due.params,
             due.buffers[0],
-            due.rows,
+            due.entries,
             lr=group["lr"],
             betas=group["betas"],
             weight_decay=group["weight_decay"],
@@ -372,7 +372,7 @@ class Lamb(Optimizer):
             due.params,
             due.buffers[0],
             due.buffers[1],
-            due.rows,
+            due.entries,
             lr=group["lr"],
             betas=betas,
             corrections=(1 - powers[0], 1 - powers[1]),
@@ -389,8 +389,8 @@ class Lamb(Optimizer):
 # ------------------------------------------------------------------------------------ helpers
 
 
-def rows_by_table(parameters: Iterable[Parameter]) -> list[tuple[_vitc.Params, list[int]]]:
-    """The tables of these parameters, each with the rows that have a gradient."""
+def entries_by_table(parameters: Iterable[Parameter]) -> list[tuple[_vitc.Params, list[int]]]:
+    """The tables of these parameters, each with the entries that have a gradient."""
     found: dict[int, tuple[_vitc.Params, list[int]]] = {}
     for p in _with_gradient(parameters):
         found.setdefault(id(p.owner), (p.owner, []))[1].append(p.index)
@@ -399,7 +399,7 @@ def rows_by_table(parameters: Iterable[Parameter]) -> list[tuple[_vitc.Params, l
 
 def grad_norm(parameters: Iterable[Parameter]) -> float:
     """The L2 norm over the gradients of these parameters, as they are now."""
-    norms = (table.gradient_norm(rows) for table, rows in rows_by_table(parameters))
+    norms = (table.gradient_norm(entries) for table, entries in entries_by_table(parameters))
     return math.sqrt(sum(norm * norm for norm in norms))
 
 
@@ -410,16 +410,16 @@ def _with_gradient(parameters: Iterable[Parameter]) -> Iterator[Parameter]:
 
 
 class _State:
-    """What an optimizer keeps for one parameter table: buffers of its layout, a step per row."""
+    """What an optimizer keeps for one parameter table: buffers of its layout, a step per entry."""
 
     def __init__(self, params: _vitc.Params, names: tuple[str, ...]) -> None:
         self.params, self.names = params, names
         self.buffers = [params.new_buffer() for _ in names]
         self.steps = np.zeros(len(params), np.int64)
 
-    def read(self, row: int) -> dict[str, Any]:
-        views = {n: b.view(row) for n, b in zip(self.names, self.buffers, strict=True)}
-        return {"step": int(self.steps[row]), **views}
+    def read(self, index: int) -> dict[str, Any]:
+        views = {n: b.view(index) for n, b in zip(self.names, self.buffers, strict=True)}
+        return {"step": int(self.steps[index]), **views}
 
     def write(self, parameter: Parameter, values: Mapping[str, Any]) -> None:
         for name, buffer in zip(self.names, self.buffers, strict=True):
