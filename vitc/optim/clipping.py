@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vitc import _vitc, checks
-from vitc.optim.optimizers import grad_norm, entries_by_table
+from vitc.optim.optimizers import entries_by_table, grad_norm
 from vitc.parameters import Parameter
 from vitc.tape import alone, close_window
 
