@@ -609,5 +609,5 @@ def test_the_command_writes_a_checkpoint(tmp_path: Path, capsys) -> None:
         assert words in capsys.readouterr().err
     (tmp_path / "c" / "config.json").unlink()
     assert main(["export", "onnx", str(tmp_path / "c"), str(tmp_path / "n.onnx")]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    assert "there is no config.json in it" in capsys.readouterr().err
     assert not (tmp_path / "n.onnx").exists()

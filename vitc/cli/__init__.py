@@ -15,7 +15,7 @@ from vitc.errors import VitcError
 COMMANDS = {
     "demo": "Train a Vision Transformer from scratch on photographs of solar cells, in minutes.",
     "fit": "Train a classifier on a folder of images.",
-    "validate": "Evaluate a checkpoint on labelled images.",
+    "validate": "Evaluate a model on labelled images.",
     "predict": "Predict the classes of image files.",
     "quantize": "Quantise a model, or compare what its precisions cost and bring.",
     "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, "

@@ -1,4 +1,4 @@
-"""What several commands share: options, the user's images, and the module of a checkpoint."""
+"""What several commands share: options, the user's images, and the model."""
 
 import argparse
 import re
@@ -11,9 +11,12 @@ import numpy as np
 from vitc import data
 from vitc.arrays import Array
 from vitc.data.sources.datasets import IMG_EXTENSIONS
+from vitc.errors import listed
+from vitc.export.stored import Stored, open_model
+from vitc.functional import softmax
+from vitc.models.vision_transformer import VisionTransformer
 from vitc.runtime import set_num_threads
-from vitc.training.tools.classifier import Classifier
-from vitc.training.trainer import Trainer
+from vitc.tape import no_grad
 
 MANIFESTS = (".csv", ".tsv")
 
@@ -90,15 +93,15 @@ def image_paths(given: Sequence[str]) -> list[Path]:
 
 
 def as_labels(images: Any, names: list[str]) -> Array:
-    """The labels of a data set as a checkpoint with these class names numbers them.
+    """The labels of a data set as a model with these class names numbers them.
 
-    Raises `ValueError` naming the classes that the checkpoint does not know.
+    Raises `ValueError` naming the classes that the model does not know.
     """
     unknown = [name for name in images.classes if name not in names]
     if unknown:
         raise ValueError(
-            f"the checkpoint has the classes {', '.join(names) or 'none'}, the images also "
-            f"{', '.join(unknown)}"
+            f"the model has the classes {listed(names) or 'none'}, the images also "
+            f"{listed(unknown)}"
         )
     place = np.array([names.index(name) for name in images.classes])
     labels: Array = place[np.asarray(images.targets)]
@@ -118,15 +121,46 @@ def evaluation_transform(model: Any) -> Any:
     return data.create_transform(**data.resolve_data_config(model=model))
 
 
-def load_classifier(path: str) -> Classifier:
-    """The classifier of a checkpoint that `vitc fit` or `vitc demo` wrote."""
-    return Classifier.load_from_checkpoint(path).eval()
+def add_model_options(parser: argparse.ArgumentParser, *, name: str = "MODEL") -> None:
+    """The model that a command works on, and what a bare weight file does not say."""
+    parser.add_argument(
+        "source",
+        metavar=name,
+        help="a checkpoint; a folder or file with a model; NAME.TAG, hf-hub:OWNER/NAME or "
+        "local-dir:PATH with their weights",
+    )
+    add = parser.add_argument
+    add("--model", default="", metavar="NAME", help="of the architecture of a bare weight file")
+    add("--num-classes", type=int, metavar="N", help="of its head (default: the architecture's)")
+    add("--img-size", type=int, metavar="PIXELS", help="to make the model for (default: its own)")
 
 
-def probabilities(module: Classifier, loader: Iterable[Any]) -> Array:
+def stored_model(options: argparse.Namespace) -> Stored:
+    """The model that these options name."""
+    given = {name: getattr(options, name) for name in ("num_classes", "img_size")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return open_model(options.source, options.model, **given)
+
+
+def trained_model(options: argparse.Namespace) -> tuple[VisionTransformer, list[str]]:
+    """The same, and the names of its classes, by default their numbers. Raises `ValueError` for
+    random weights, and for a model without classes."""
+    found = stored_model(options)
+    if found.random:
+        raise ValueError(f"{options.source} is a model {found.random}: name a trained one")
+    if not found.model.num_classes:
+        raise ValueError(f"{options.source} is a model without classes")
+    return found.model, found.labels or [*map(str, range(found.model.num_classes))]
+
+
+def probabilities(model: VisionTransformer, loader: Iterable[Any]) -> Array:
     """(images, classes), for all images of a loader."""
-    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    return np.concatenate(trainer.predict(module, loader))
+    parts = []
+    with no_grad():
+        for batch in loader:
+            images = batch[0] if isinstance(batch, tuple | list) else batch
+            parts.append(softmax(model(images)))
+    return np.concatenate(parts)
 
 
 def percent(share: float) -> str:

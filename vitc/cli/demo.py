@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = trainer.checkpoint_callback
     assert checkpoint is not None
     loader = data.DataLoader(test_images(test, module), options.batch_size)
-    found = common.probabilities(module, loader)
+    found = common.probabilities(module.model.eval(), loader)
     print(table(train, test, found))
     write_csv(output / "predictions.csv", test.names, found, CLASSES)
     picture(module, test, found).savefig(output / "attention.png", dpi=110)

@@ -6,21 +6,18 @@ vitc export triton CHECKPOINT models/ --backend python --queue-delay 500
 """
 
 import argparse
-from pathlib import Path
 
 from vitc import export
-from vitc.errors import nearest, shown
-from vitc.export.folder import Folder, read_folder
+from vitc.cli import common
 from vitc.export.onnx_file import OPSETS
+from vitc.export.stored import Stored
 from vitc.export.triton_repository import BACKENDS
-from vitc.models.factory import create_model
-from vitc.models.registry import list_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = parser.add_subparsers(title="formats", required=True, metavar="FORMAT")
     onnx = formats.add_parser("onnx", help="one file for ONNX Runtime, OpenVINO, TensorRT")
-    _add_source(onnx)
+    common.add_model_options(onnx)
     onnx.add_argument("file", metavar="FILE")
     onnx.add_argument(
         "--opset",
@@ -31,19 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     onnx.set_defaults(write=_onnx)
     program = formats.add_parser("program", help="one file for C without Python")
-    _add_source(program)
+    common.add_model_options(program)
     program.add_argument("file", metavar="FILE")
     program.set_defaults(write=_program)
     triton = formats.add_parser("triton", help="a folder in a model repository of Triton")
-    _add_source(triton)
+    common.add_model_options(triton)
     _add_serving(triton)
     triton.set_defaults(write=_triton)
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "source", metavar="CHECKPOINT", help="a checkpoint; or timm's name, for fresh weights"
-    )
 
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
@@ -63,33 +54,25 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    print(options.write(options, _source(options.source)))
+    print(options.write(options, common.stored_model(options)))
 
 
-def _source(source: str) -> Folder:
-    """The model of a checkpoint, or a fresh one of a known name."""
-    if Path(source).exists():
-        return read_folder(source)
-    if source not in list_models():
-        raise ValueError(
-            f"there is no checkpoint {shown(source)}, and no model; "
-            f"{nearest(source, list_models())}"
-        )
-    return Folder(create_model(source).eval(), None)
-
-
-def _onnx(options: argparse.Namespace, source: Folder) -> str:
+def _onnx(options: argparse.Namespace, source: Stored) -> str:
     file = export.onnx(source.model, options.file, opset=options.opset, labels=source.labels)
     size = file.stat().st_size / 1e6
-    return f"{file}: {source.model!r}, opset {options.opset}, {size:.1f} MB"
+    return f"{file}: {_said(source)}, opset {options.opset}, {size:.1f} MB"
 
 
-def _program(options: argparse.Namespace, source: Folder) -> str:
+def _said(source: Stored) -> str:
+    return " ".join(filter(None, (repr(source.model), source.random)))
+
+
+def _program(options: argparse.Namespace, source: Stored) -> str:
     file = export.program(source.model, options.file, labels=source.labels)
-    return f"{file}: {source.model!r}, {file.stat().st_size / 1e6:.1f} MB"
+    return f"{file}: {_said(source)}, {file.stat().st_size / 1e6:.1f} MB"
 
 
-def _triton(options: argparse.Namespace, source: Folder) -> str:
+def _triton(options: argparse.Namespace, source: Stored) -> str:
     folder = export.triton(
         source.model,
         options.directory,
@@ -101,6 +84,9 @@ def _triton(options: argparse.Namespace, source: Folder) -> str:
         labels=source.labels,
     )
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
-    return (
-        f"{folder}: {', '.join(files)}\nserve it: tritonserver --model-repository={folder.parent}"
+    return "\n".join(
+        (
+            f"{folder}: {_said(source)}: {', '.join(files)}",
+            f"serve it: tritonserver --model-repository={folder.parent}",
+        )
     )

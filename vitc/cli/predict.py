@@ -15,7 +15,7 @@ from vitc.files import check_place, replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    common.add_model_options(parser)
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+", help="image files, or folders of them"
     )
@@ -27,13 +27,13 @@ def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
     if options.csv:
         check_place(Path(options.csv))
-    module = common.load_classifier(options.checkpoint)
+    model, names = common.trained_model(options)
     paths = common.image_paths(options.images)
-    transform, mode = common.evaluation_transform(module.model), common.mode_of(module.model)
+    transform, mode = common.evaluation_transform(model), common.mode_of(model)
     images = data.ImageList(paths, transform, mode=mode)
     loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
-    found = common.probabilities(module, loader)
-    names, width = module.class_names, max(len(str(path)) for path in paths)
+    found = common.probabilities(model, loader)
+    width = max(len(str(path)) for path in paths)
     for path, row in zip(paths, found, strict=True):
         best = int(row.argmax())
         print(f"{path!s:{width}}  {names[best]}  {common.percent(row[best])}")

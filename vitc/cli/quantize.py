@@ -1,8 +1,8 @@
 """Quantise a model, or compare what its precisions cost and bring.
 
-MODEL is a checkpoint of `vitc fit`, or the name of an architecture. With DATA (a folder with one
-folder of images per class, or a CSV manifest) the table has the accuracy that a precision costs,
-without it how far its logits agree with those of float32.
+MODEL is what `vitc export` takes; a bare name is measured with random weights. With DATA (a folder
+with one folder of images per class, or a CSV manifest) the table has the accuracy that a precision
+costs, without it how far its logits agree with those of float32.
 
     vitc quantize --table runs/best.ckpt photos/
     vitc quantize runs/best.ckpt --output small.safetensors
@@ -22,18 +22,24 @@ import numpy as np
 from vitc import _vitc
 from vitc.arrays import Array
 from vitc.cli import common
-from vitc.models.factory import create_model
+from vitc.files import check_place, flush_tree, move
+from vitc.models.timm_folder import write_folder
 from vitc.models.vision_transformer import VisionTransformer
+from vitc.models.weights.local_dir import WEIGHT_FILES
 from vitc.quantization import quantize
 from vitc.tape import no_grad
 from vitc.training.tools.estimate import size
 
+FILE = ".safetensors"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint, or an architecture's name")
+    common.add_model_options(parser)
     parser.add_argument("data", metavar="DATA", nargs="?", help="labelled images for the table")
     parser.add_argument("--table", action="store_true", help="compare the precisions")
-    parser.add_argument("--output", metavar="FILE", help="write the 8-bit model, .safetensors")
+    parser.add_argument(
+        "--output", metavar="PATH", help="write the 8-bit model: a .safetensors file, or a folder"
+    )
     parser.add_argument("--repeats", type=int, default=20, metavar="N", help="timed calls")
     common.add_run_options(parser)
 
@@ -42,20 +48,36 @@ def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
     if not options.table and not options.output:
         raise ValueError("say what to do: --table, --output FILE, or both")
-    model, names = load(options.model)
-    if options.table:
-        print(table(model, names, options))
+    model, names, random = common.stored_model(options)
     if options.output:
-        quantize(model).save(options.output)
-        print(f"{options.output}: {size(os.path.getsize(options.output))}")
+        check_output(Path(options.output))
+    if random:
+        print(f"{options.source}: {random}")
+    if options.table:
+        print(table(model, names or [], options))
+    if options.output:
+        print(f"{write(quantize(model), Path(options.output))}{random and f', {random}'}")
 
 
-def load(name: str) -> tuple[VisionTransformer, list[str]]:
-    """The model and the names of its classes (none for a bare architecture)."""
-    if Path(name).exists():
-        module = common.load_classifier(name)
-        return module.model, module.class_names
-    return create_model(name).eval(), []
+def check_output(path: Path) -> None:
+    """Raises `OSError` where `write` could not write."""
+    if path.suffix != FILE and os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already: give another folder, or a file{FILE}")
+    check_place(path)
+
+
+def write(model: VisionTransformer, path: Path) -> str:
+    """Writes a file that describes the model wholly, or a new folder; returns what to say of it."""
+    if path.suffix == FILE:
+        model.save(path)
+        return f"{path}: {size(path.stat().st_size)}"
+    with tempfile.TemporaryDirectory(prefix=".vitc", dir=path.parent) as scratch:
+        folder = Path(scratch) / path.name
+        folder.mkdir()
+        write_folder(folder, model, None)
+        flush_tree(folder)
+        move(folder, path)
+    return f"{path}: {size((path / WEIGHT_FILES[0]).stat().st_size)}"
 
 
 # ------------------------------------------------------------------------------------- the table

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on labelled images.
+"""Evaluate a model on labelled images.
 
 vitc validate lightning_logs/version_0/checkpoints/epoch=9-val_acc=0.930.ckpt photos/
 """
@@ -14,7 +14,7 @@ from vitc.training.tools.metrics import classification_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    common.add_model_options(parser)
     parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV manifest")
     parser.add_argument("--split", metavar="NAME", help="only these rows of a CSV manifest")
     common.add_run_options(parser)
@@ -22,14 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
-    module = common.load_classifier(options.checkpoint)
-    transform = common.evaluation_transform(module.model)
-    mode = common.mode_of(module.model)
+    model, names = common.trained_model(options)
+    transform, mode = common.evaluation_transform(model), common.mode_of(model)
     images = common.labelled_images(options.data, transform, mode, options.split)
-    labels = common.as_labels(images, module.class_names)
+    labels = common.as_labels(images, names)
     loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
-    found = common.probabilities(module, loader)
-    print(report(found, labels, module.class_names))
+    print(report(common.probabilities(model, loader), labels, names))
 
 
 def report(probabilities: Array, labels: Array, names: list[str]) -> str:

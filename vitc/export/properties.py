@@ -1,6 +1,5 @@
 """What goes along with an exported model, so that whoever runs it knows what it is."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from vitc import __version__
 from vitc.errors import shown
 from vitc.models.model import Model
+from vitc.models.weights.safetensors_file import sha256
 
 _PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode")  # of the images
 
@@ -38,6 +38,4 @@ def properties(model: Model, labels: Sequence[str] | None = None) -> dict[str, s
 
 def weights_sha256(model: Model) -> str:
     """The SHA-256 of the model.safetensors that a checkpoint of this model holds."""
-    from safetensors.numpy import save
-
-    return hashlib.sha256(save(model.state_dict(), {"format": "pt"})).hexdigest()
+    return sha256(model.state_dict(), model.stored_as())

@@ -12,7 +12,7 @@ import triton_python_backend_utils as triton  # type: ignore[import-not-found]
 
 import vitc
 from vitc.arrays import Array
-from vitc.export.folder import read_folder
+from vitc.export.stored import read_folder
 
 
 class TritonPythonModel:

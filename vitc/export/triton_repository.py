@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from vitc import checks
 from vitc.errors import nearest, shown
-from vitc.export.folder import read_folder
 from vitc.export.onnx_file import onnx
 from vitc.export.properties import properties
+from vitc.export.stored import read_folder
 from vitc.files import flush, flush_tree, move
 from vitc.models.timm_folder import write_folder
 from vitc.models.vision_transformer import VisionTransformer

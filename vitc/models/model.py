@@ -419,13 +419,28 @@ class Model:
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the weights to a `.safetensors` file under the names of the state dict.
 
-        A model whose precision is "bf16" is written in bfloat16, and quantised layers as they are;
-        `load` and `create_model(..., checkpoint_path=path)` make the same model again.
+        A model whose precision is "bf16" is written in bfloat16, a quantised one as it is;
+        `load` and `create_model(..., checkpoint_path=path)` make the same model again. The metadata
+        describe the model wholly, so that the command line needs the file only. The same model
+        gives the same bytes.
         """
-        metadata = {"format": "pt", "architecture": self.name, "precision": self.precision}
+        said = {"architecture": self.name, "precision": self.precision, **self._description()}
+        bf16 = self.precision == "bf16" and not self.quantized  # whose scales stay as they are
+        save_file(path, self.state_dict(), {**self.stored_as(), **said}, bf16=bf16)
+
+    def stored_as(self, precision: str | None = None) -> dict[str, str]:
+        """What the metadata of a weight file say of how such a model computes, for `load`.
+        precision: in place of the present one."""
+        said, precision = {"format": "pt"}, precision or self.precision
+        if precision != "float32":
+            said["precision"] = precision
         if self.quantized:
-            metadata["quantization"] = "dynamic"
-        save_file(path, self.state_dict(), metadata, bf16=self.precision == "bf16")
+            said["quantization"] = "dynamic"
+        return said
+
+    def _description(self) -> dict[str, str]:
+        """What else they say, from which the same model can be made."""
+        return {}
 
     def load(
         self, path: str | PathLike[str], strict: bool = True, *, allow_nonfinite: bool = False

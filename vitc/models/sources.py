@@ -18,11 +18,13 @@ from vitc.models.model import Model
 from vitc.models.registry import current_name, get_pretrained_cfg, is_model
 from vitc.models.transformers_folder import PREPROCESSOR, described
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.models.weights import IncompatibleKeys, Weights, load_file, read_weights
+from vitc.models.weights import IncompatibleKeys, Weights, load_file, read_metadata, read_weights
 from vitc.models.weights.keys import renamed
 from vitc.models.weights.local_dir import (
     CONFIG,
     ModelConfig,
+    config_of,
+    parsed_table,
     read_config,
     read_table,
     weight_file,
@@ -60,7 +62,7 @@ class Source(NamedTuple):
 def resolve(name: str, cache_dir: str | PathLike[str] | None = None) -> Source:
     """The source of "NAME", "NAME.TAG", "local-dir:PATH" or "hf-hub:OWNER/NAME[@REVISION]".
 
-    cache_dir: of the hub, in place of the usual one.
+    PATH is a folder, or a file of `Model.save`. cache_dir: of the hub, in place of the usual one.
     Raises `ValueError` for a name that is none of these, `OSError` or `ValueError` for a
     config.json that cannot be had.
     """
@@ -83,12 +85,15 @@ def resolve(name: str, cache_dir: str | PathLike[str] | None = None) -> Source:
 def _described(scheme: str, place: str, cache_dir: str | PathLike[str] | None) -> Source:
     """What a config.json says, in a folder or on the hub."""
     if scheme == "local-dir":
-        path = Path(place) / CONFIG
+        path = Path(place) if Path(place).is_file() else Path(place) / CONFIG
     else:
         from vitc.models.weights.hub import fetch_config
 
         path = fetch_config(place, cache_dir)
-    config = _of_transformers(path, scheme, place, cache_dir) or read_config(path)
+    if scheme == "local-dir" and Path(place).is_file():
+        config = _of_metadata(path)
+    else:
+        config = _of_transformers(path, scheme, place, cache_dir) or read_config(path)
     if not is_model(config.architecture):
         hint = nearest(config.architecture, ARCHITECTURES)
         raise ValueError(
@@ -110,6 +115,14 @@ def _described(scheme: str, place: str, cache_dir: str | PathLike[str] | None) -
         hub_id="" if local else place,
         config_file=path,
     )
+
+
+def _of_metadata(path: Path) -> ModelConfig:
+    """What a file of `Model.save` says of the model."""
+    text = read_metadata(path).get("config")
+    if text is None:
+        raise ValueError(f"{path} says not what it holds: give a name and checkpoint_path")
+    return config_of(parsed_table(text, path), path)
 
 
 def _of_transformers(

@@ -11,6 +11,7 @@ from vitc.errors import shown
 from vitc.files import replacing
 from vitc.models.architectures import ARCHITECTURES
 from vitc.models.factory import changed_arguments
+from vitc.models.model import Model
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import save_file
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES, read_config
@@ -40,7 +41,7 @@ def save_for_timm(
     directory, name = Path(directory), name_for_timm(model)
     _check_replaceable(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_folder(directory, model, label_names or model.pretrained_cfg.get("label_names"), name)
+    write_folder(directory, model, label_names, name)
     return directory
 
 
@@ -91,19 +92,28 @@ def write_folder(
     label_names: Sequence[str] | None,
     architecture: str = "",
 ) -> None:
-    """Writes config.json and model.safetensors into a folder that is there; architecture: in place
-    of the model's name."""
+    """Writes config.json and model.safetensors into a folder that is there: what the model is,
+    in values that give its bits, of 8 bits too. architecture: in place of the model's name."""
     directory = Path(directory)
     text = json.dumps(timm_config(model, label_names, architecture), indent=1)
     with replacing(directory / CONFIG) as unfinished:
         unfinished.write_text(text + "\n")
-    save_file(directory / WEIGHT_FILES[0], model.state_dict(), {"format": "pt"})
+    save_file(directory / WEIGHT_FILES[0], model.state_dict(), model.stored_as())
+
+
+def labels_of(model: Model) -> list[str] | None:
+    """The names of the model's classes, if there is one for each in its `pretrained_cfg`."""
+    names = getattr(model, "pretrained_cfg", {}).get("label_names")
+    named = isinstance(names, list | tuple) and len(names) == getattr(model, "num_classes", 0)
+    return [str(name) for name in names] if names and named else None
 
 
 def timm_config(
     model: VisionTransformer, label_names: Sequence[str] | None = None, architecture: str = ""
 ) -> dict[str, Any]:
-    """config.json as timm writes and reads it; architecture: in place of the model's name."""
+    """config.json as timm writes and reads it. label_names: by default those of the model;
+    architecture: in place of its name."""
+    label_names = label_names or labels_of(model)
     cfg = {k: v for k, v in model.default_cfg.items() if k not in _ELSEWHERE}
     cfg["architecture"] = architecture or model.name
     cfg |= {"tag": None, "custom_load": False, "fixed_input_size": True}

@@ -1,5 +1,6 @@
 """The Vision Transformer (Dosovitskiy et al. 2021), with timm's parameter names and arguments."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import fields, replace
@@ -722,6 +723,11 @@ class VisionTransformer(Model):
             raise ValueError(f"an attention pool {shown(global_pool)} cannot be added to a model")
         after = c.norm_after_pooling
         return replace(c, num_classes=num_classes, global_pool=global_pool, fc_norm=after)
+
+    def _description(self) -> dict[str, str]:
+        from vitc.models.timm_folder import timm_config
+
+        return {"config": json.dumps(timm_config(self))}
 
     def _described(self) -> str:
         c = self.config

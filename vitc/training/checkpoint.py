@@ -24,11 +24,12 @@ from contextlib import ExitStack, suppress
 from io import BufferedReader
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitc.arrays import Array
 from vitc.errors import listed, shown
-from vitc.models.weights import parse_safetensors, write_safetensors
+from vitc.models.weights import Weights, parse_safetensors, write_safetensors
 from vitc.training.folders import Claim, settle, steadily
 from vitc.training.settings import notice
 from vitc.training.state_file import STATE, read_state, step_of, write_json, write_state
@@ -53,12 +54,16 @@ class Checkpoint(NamedTuple):
 
     def weights(self, attribute: str) -> dict[str, Array]:
         """The state dict of one model of the module."""
+        return self.stored(attribute).state
+
+    def stored(self, attribute: str) -> Weights:
+        """The same, with what the file says of how the model computes."""
         files = self.state["models"]
         if attribute not in files:
             raise ValueError(
                 f"{self.path} holds no model {shown(attribute)}, only {', '.join(files) or 'none'}"
             )
-        return self.arrays(files[attribute])
+        return self.file(files[attribute])
 
     def tensors(self, name: str) -> dict[str, Array]:
         """The arrays of `<name>.safetensors`; none if it does not hold it."""
@@ -67,9 +72,13 @@ class Checkpoint(NamedTuple):
 
     def arrays(self, file: str) -> dict[str, Array]:
         """The same of a file by its name. Raises `ValueError` if the checkpoint has none."""
-        if file not in self.files:
-            raise ValueError(f"{self.path} holds no {file}")
-        return parse_safetensors(self.files[file], self.path / file)
+        return self.file(file).state
+
+    def file(self, name: str) -> Weights:
+        """Arrays and metadata of a file; it raises the same."""
+        if name not in self.files:
+            raise ValueError(f"{self.path} holds no {name}")
+        return parse_safetensors(self.files[name], self.path / name)
 
     @property
     def hparams(self) -> dict[str, Any]:
@@ -83,16 +92,15 @@ class Checkpoint(NamedTuple):
         that does not fit.
         """
         models = dict(module.named_models())
-        kept = self.state["models"]
-        weights = {f"{n}.{key}": x for n in kept for key, x in self.weights(n).items()}
+        kept = {name: self.stored(name) for name in self.state["models"]}
+        weights = {f"{n}.{key}": x for n, held in kept.items() for key, x in held.state.items()}
         content = {**self.state, "state_dict": weights}
         module.on_load_checkpoint(content)  # type: ignore[attr-defined]
         for name, model in models.items():
             own = _of(content["state_dict"], name)
-            try:
-                model.load_state_dict(own if strict else _fitting(model, own), strict)
-            except ValueError as error:
-                raise ValueError(f"{self.path}, model {shown(name)}: {error}") from None
+            held = kept[name].metadata if name in kept else {}
+            fits = own if strict or held.get("quantization") else _fitting(model, own)
+            model._load(f"{self.path}, model {shown(name)}", Weights(fits, held), strict)
 
 
 def _of(state: Mapping[str, Array], model: str) -> dict[str, Array]:
@@ -118,12 +126,14 @@ Buffers = dict[tuple[str, str], Array]
 class Snapshot(NamedTuple):
     """All that a checkpoint will hold.
 
-    tensors: per file name without its ending. config: of config.json, if there is one.
+    tensors: per file name without its ending. config: of config.json, if there is one. metadata: of
+    the files of models, which say how these compute.
     """
 
     tensors: dict[str, dict[str, Array]]
     state: dict[str, Any]
     config: dict[str, Any] | None
+    metadata: Mapping[str, dict[str, str]] = MappingProxyType({})
 
     @property
     def nbytes(self) -> int:
@@ -156,7 +166,8 @@ def write(claims: Sequence[Claim], content: Snapshot) -> None:
 def _fill(folder: Path, content: Snapshot) -> None:
     _check_space(folder, content.nbytes)
     for name, arrays in content.tensors.items():
-        write_safetensors(folder / f"{name}.safetensors", arrays, {"format": "pt"})
+        metadata = content.metadata.get(name, {"format": "pt"})
+        write_safetensors(folder / f"{name}.safetensors", arrays, metadata)
     if content.config is not None:
         write_json(folder / "config.json", content.config)
     hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}

@@ -55,6 +55,7 @@ class Run:
         self.num_devices, self.num_nodes = settings.count_devices(devices), num_nodes
         self.world_size = self.num_devices * num_nodes
         self.precision = settings.compute_precision(precision)
+        self._own: list[tuple[Model, str]] = []  # what models compute in outside of `prepared`
         settings.check_place(accelerator, strategy, self.world_size)
         if threads is not None:
             set_num_threads(checks.integer("threads", threads, 1))
@@ -84,14 +85,20 @@ class Run:
     def prepared(self, models: Iterable[Model]) -> Iterator[None]:
         """Within it the models compute in the precision of the run, afterwards as before."""
         before = [(model, model.precision) for model in models]
+        outer, self._own = self._own, self._own or before
         try:
             for model, _ in before:
                 self._set_precision(model)
             yield
         finally:
+            self._own = outer
             for model, precision in before:
                 if model.precision != precision:
                     model.precision = precision
+
+    def own_precision(self, model: Model) -> str:
+        """What a model computes in outside of the run."""
+        return next((p for other, p in self._own if other is model), model.precision)
 
     def backward(self, loss: Loss) -> None:
         """Adds the gradients of a loss to the parameters."""

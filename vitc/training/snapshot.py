@@ -69,7 +69,11 @@ def snapshot(
     first = next(iter(models.values()), None)
     labels = module.hparams.get("class_names")
     config = timm_config(first, labels) if isinstance(first, VisionTransformer) else None
-    return Snapshot(tensors, as_json(state), config)
+    stored = {
+        files[name]: model.stored_as(trainer.run.own_precision(model))
+        for name, model in models.items()
+    }
+    return Snapshot(tensors, as_json(state), config, stored)
 
 
 def _ask_hooks(trainer: Trainer, state: dict[str, Any], weights: dict[str, Array]) -> None:

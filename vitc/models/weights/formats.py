@@ -150,12 +150,12 @@ def load_file(
     return {name: np.array(value) for name, value in weights.state.items()}
 
 
-def parse_safetensors(data: memoryview, path: Path) -> dict[str, Array]:
-    """The arrays of what a `.safetensors` file holds; path: where it was, for the errors."""
+def parse_safetensors(data: memoryview, path: Path) -> Weights:
+    """Of what a `.safetensors` file holds; path: where it was, for the errors."""
     from vitc.models.weights import safetensors_file
 
     try:
-        return safetensors_file.parse(data)[0]
+        return Weights(*safetensors_file.parse(data)[:2])
     except DAMAGE as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {said(error)}") from error
 

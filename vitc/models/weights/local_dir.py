@@ -1,6 +1,7 @@
 """Folders that hold one model: config.json and a weight file, as timm's `local-dir:` has them."""
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +36,13 @@ def read_table(path: str | PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
+    return parsed_table(path.read_bytes(), path)
+
+
+def parsed_table(text: str | bytes, path: Path) -> dict[str, Any]:
+    """The same of what was read; path: where it was, for the errors."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except (RecursionError, ValueError):
         content = None
     if not isinstance(content, dict):
@@ -49,7 +55,11 @@ def read_config(path: str | PathLike[str]) -> ModelConfig:
 
     Raises `FileNotFoundError` if there is none, `ValueError`, naming the path, for another content.
     """
-    content = read_table(path)
+    return config_of(read_table(path), path)
+
+
+def config_of(content: Mapping[str, Any], path: str | PathLike[str]) -> ModelConfig:
+    """The same of what was read; path: where it was, for the errors."""
     try:
         cfg = dict(content.get("pretrained_cfg", content))
         arguments = dict(content.get("model_args") or {})

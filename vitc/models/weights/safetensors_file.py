@@ -6,10 +6,10 @@ Offsets count from the start of the data. Reading maps the file and checks every
 header against it.
 """
 
+import hashlib
 import json
 import os
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 
 from vitc.arrays import Array
 from vitc.errors import shown, word_of
-from vitc.files import replacing
+from vitc.files import named, replacing
 from vitc.models.weights.mapped import array_at, map_file, sides, whole, width
 
 # What the format calls a dtype, as `array_at` takes it.
@@ -27,6 +27,7 @@ DTYPES = {
     "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
     "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+_NAMES = {kind: name for name, kind in DTYPES.items()}
 UNREAD = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4",
           "C64")  # fmt: skip
 LONGEST_HEADER = 16 << 20  # bytes; those of ViTs have some 50,000
@@ -106,7 +107,7 @@ def _row(name: str, row: Mapping[str, Any]) -> tuple[int, int, str, tuple[int, .
 def save_file(
     path: str | os.PathLike[str],
     state: Mapping[str, Array],
-    metadata: dict[str, str],
+    metadata: Mapping[str, str],
     *,
     bf16: bool = False,
 ) -> None:
@@ -119,36 +120,54 @@ def save_file(
 
 
 def write(
-    path: Path, state: Mapping[str, Array], metadata: dict[str, str], *, bf16: bool = False
+    path: Path, state: Mapping[str, Array], metadata: Mapping[str, str], *, bf16: bool = False
 ) -> None:
-    """The same to a file that nobody reads yet. Raises `OSError`, naming it."""
-    from safetensors import SafetensorError, serialize_file
+    """The same to a file that nobody reads yet: the same arguments give the same bytes.
 
-    path.touch()
-    mode = path.stat().st_mode
-    arrays = {name: _as_stored(value, bf16) for name, value in state.items()}
-    specs = {name: _spec(array) for name, array in arrays.items()}
-    try:
-        serialize_file(specs, path, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
-    path.chmod(stat.S_IMODE(mode))  # it leaves a file that only its owner can read
+    Raises `OSError`, naming it.
+    """
+    with named(path), path.open("wb") as file:
+        for piece in _pieces(state, metadata, bf16):
+            file.write(piece)
 
 
-def _as_stored(value: Array, bf16: bool) -> Array:
-    """An array as the file is to have it; bfloat16 as the bits of a uint16."""
-    array = np.ascontiguousarray(value)
-    if not bf16 or array.dtype != np.float32:
-        return array
+def sha256(state: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of the file that `write` makes of these."""
+    found = hashlib.sha256()
+    for piece in _pieces(state, metadata, False):
+        found.update(piece)
+    return found.hexdigest()
+
+
+def _pieces(
+    state: Mapping[str, Array], metadata: Mapping[str, str], bf16: bool
+) -> Iterator[memoryview | bytes]:
+    """What a file holds, one array after another: wide types first, then by name."""
+    order = sorted(state, key=lambda name: (-_stored(state[name], bf16)[1], name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in order:
+        value, (dtype, width) = state[name], _stored(state[name], bf16)
+        begin, end = end, end + value.size * width
+        header[name] = {"dtype": dtype, "shape": value.shape, "data_offsets": (begin, end)}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        array = np.ascontiguousarray(state[name], state[name].dtype.newbyteorder("<"))
+        bits = _rounded(array) if _stored(array, bf16)[0] == "BF16" else array
+        yield bits.reshape(-1).view(np.uint8).data
+
+
+def _stored(value: Array, bf16: bool) -> tuple[str, int]:
+    """What the format calls the dtype in which an array is written, and its bytes."""
+    kind = value.dtype.newbyteorder("=").str[1:].replace("b1", "?")
+    if bf16 and kind == "f4":
+        return "BF16", 2
+    return _NAMES[kind], value.itemsize
+
+
+def _rounded(array: Array) -> Array:
+    """float32 as bfloat16, whose bits are those of a uint16."""
     bits = array.view(np.uint32).astype(np.uint64)  # rounded to even; the carry has room
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
-
-
-def _spec(array: Array) -> Any:
-    """What safetensors writes: where the array is, which must outlive the call."""
-    from safetensors import TensorSpec
-
-    dtype = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
-    return TensorSpec(
-        dtype=dtype, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
-    )

@@ -56,6 +56,8 @@ class Classifier(Module):
         if checkpoint_path:
             load_adapted(self.model, checkpoint_path)
         self.model.pretrained_cfg |= data_config or {}
+        if class_names:
+            self.model.pretrained_cfg["label_names"] = list(class_names)
 
     @property
     def class_names(self) -> list[str]:
