@@ -178,7 +178,7 @@ def test_eight_images_are_learnt_by_heart(tmp_path: Path) -> None:
 def test_durations_are_read() -> None:
     for given in ("00:00:01:30", timedelta(seconds=90), {"minutes": 1, "seconds": 30}):
         run = vitc.Trainer(max_time=given)
-        assert run.callbacks[0].duration == 90 and run.max_epochs is None
+        assert run.callbacks[0].duration == 90 and run.max_epochs == -1
 
 
 def test_none_is_the_default_of_lightnings_arguments(tmp_path: Path) -> None:

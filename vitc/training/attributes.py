@@ -29,9 +29,6 @@ class Attributes(Settings):
     schedules: Schedules
     callbacks: list[Callback]
     loggers: list[Any]
-    stage: str
-    sanity_checking: bool
-    training: bool
     is_last_batch: bool
     logged: dict[str, float]
     shown: dict[str, float]
@@ -166,25 +163,32 @@ class Attributes(Settings):
 
     @property
     def last_epoch(self) -> bool:
-        return self.max_epochs is not None and self.state.epoch + 1 >= self.max_epochs
+        return 0 <= self.max_epochs <= self.state.epoch + 1
 
     @property
     def fitting(self) -> bool:
-        return self.stage == "fit"
+        return self.state.fn == "fit" and self.state.stage is not None
+
+    @property
+    def training(self) -> bool:
+        return self.state.stage == "train"
+
+    @property
+    def sanity_checking(self) -> bool:
+        return self.state.stage == "sanity_check"
 
     @property
     def validating(self) -> bool:
         """Not in a sanity check."""
-        fit = self.fitting and not self.training and not self.sanity_checking
-        return self.stage == "validate" or fit
+        return self.state.stage == "validate"
 
     @property
     def testing(self) -> bool:
-        return self.stage == "test"
+        return self.state.stage == "test"
 
     @property
     def predicting(self) -> bool:
-        return self.stage == "predict"
+        return self.state.stage == "predict"
 
     @property
     def evaluating(self) -> bool:

@@ -181,11 +181,10 @@ def sanity_check(run: Trainer) -> None:
     """A few batches of validation before training, so that a fault in it shows now."""
     if not run.num_sanity_val_steps or not run.val_feeds or run.resumed:
         return
-    run.call("on_sanity_check_start")
-    run.sanity_checking = True
-    evaluate(run, "validation", run.val_feeds, run.num_sanity_val_steps)
-    run.sanity_checking = False
-    run.call("on_sanity_check_end")
+    with run.state.during("sanity_check"):
+        run.call("on_sanity_check_start")
+        evaluate(run, "validation", run.val_feeds, run.num_sanity_val_steps)
+        run.call("on_sanity_check_end")
 
 
 def validate(run: Trainer) -> None:

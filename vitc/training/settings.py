@@ -172,12 +172,12 @@ _TRAINER: dict[str, Check] = {
 class Settings:
     """The arguments of a `Trainer`, as its loops read them; a `Trainer` has them as attributes.
 
-    max_epochs: None for no end. limits: per kind of loader, how many batches are taken.
+    max_epochs: -1 for no end. limits: per kind of loader, how many batches are taken.
     """
 
     fast_dev_run: int = 0
-    max_epochs: int | None = None
-    min_epochs: int | None = None
+    max_epochs: int = -1
+    min_epochs: int = 0
     max_steps: int = -1
     min_steps: int | None = None
     overfit_batches: int | float = 0
@@ -198,6 +198,7 @@ class Settings:
 
 PARTS = ("train", "val", "test", "predict")
 _IF_NONE = {  # what None stands for
+    "min_epochs": 0,
     "val_check_interval": 1.0,
     "num_sanity_val_steps": 2,
     "log_every_n_steps": 50,
@@ -222,7 +223,6 @@ def checked(arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
         limits = dict.fromkeys(PARTS, given["fast_dev_run"])
     if given["max_epochs"] is None:
         given["max_epochs"] = 1000 if given["max_steps"] < 0 and given["max_time"] is None else -1
-    given["max_epochs"] = None if given["max_epochs"] < 0 else given["max_epochs"]
     given |= {name: value for name, value in _IF_NONE.items() if given[name] is None}
     given["given_micro_batch"] = given.pop("micro_batch")
     own = {f.name for f in fields(Settings)} - {"limits"}
@@ -265,9 +265,9 @@ def check_stage(
 ) -> None:
     """Raises before anything of a stage has begun: `RuntimeError` in another stage, `TypeError` and
     `ValueError` for arguments that are not what they should be."""
-    if trainer.stage:
+    if trainer.state.stage is not None:
         raise RuntimeError(
-            f"{stage}() was called in {trainer.hook}(), while {trainer.stage}() runs: a Trainer "
+            f"{stage}() was called in {trainer.hook}(), while {trainer.state.fn}() runs: a Trainer "
             "does one thing at a time, use another one"
         )
     if not isinstance(module, ModuleHooks):

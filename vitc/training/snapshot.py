@@ -183,13 +183,13 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
 def _read_state(found: Checkpoint, trainer: Trainer) -> State:
     """The state of the run, before anything is changed. Raises `ValueError`, naming the checkpoint,
     if it is damaged or names metrics that the module does not have."""
-    run = State(fn=trainer.state.fn, status=trainer.state.status)
+    run = State(trainer.state.fn, trainer.state.stage, trainer.state.status)
     try:
         run.load_state_dict(found.state)
         run.results.attach(trainer.module)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{found.path} is damaged: {said(error)}") from None
-    if trainer.max_epochs is not None and run.epoch > trainer.max_epochs:
+    if 0 <= trainer.max_epochs < run.epoch:
         raise ValueError(
             f"{found.path} is at epoch {run.epoch}, but max_epochs is {trainer.max_epochs}"
         )

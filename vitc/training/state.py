@@ -1,5 +1,7 @@
 """The state of a run: what resuming needs besides the weights, and what an epoch does next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +32,8 @@ class State:
     that is evaluated.
     """
 
-    fn: str = "fit"
+    fn: str = "fit"  # or "validate", "test", "predict"
+    stage: str | None = None  # "train", "sanity_check", "validate", "test" or "predict", while it runs
     status: str = "initializing"  # then "running", "finished" or "interrupted", as in Lightning
     epoch: int = 0
     batch: int = 0
@@ -57,6 +60,15 @@ class State:
     @property
     def finished(self) -> bool:
         return self.status == "finished"
+
+    @contextmanager
+    def during(self, stage: str | None) -> Iterator[None]:
+        """Within it the run is in another stage."""
+        before, self.stage = self.stage, stage
+        try:
+            yield
+        finally:
+            self.stage = before
 
     def count(self, rows: int) -> None:
         """One more batch is trained."""

@@ -132,7 +132,6 @@ class Trainer(Attributes):
 
     def _reset(self, stage: str, state: State | None = None) -> None:
         """The state of a run before it starts; state: where one that only looks begins."""
-        self.stage = stage
         self.state = state or State()
         self.state.fn = stage
         self._optimizer: Optimizer | None = None
@@ -149,8 +148,7 @@ class Trainer(Attributes):
         self.batch_size = 0
         self.dataloader_idx: int | None = None  # where a stage has several loaders
         self.is_last_batch = False
-        self.training = False
-        self.sanity_checking = self.should_stop = self.interrupted = self.resumed = False
+        self.should_stop = self.interrupted = self.resumed = False
         self.hook = ""  # that runs
         self._signal = 0  # by which it was interrupted
 
@@ -178,8 +176,7 @@ class Trainer(Attributes):
         """
         given = val_dataloaders if train_dataloaders is None else train_dataloaders
         settings.check_stage(self, "fit", model, given, datamodule, ckpt_path)
-        self._reset("fit")
-        self.training = True
+        self._reset("fit", State(stage="train"))
         self._renew_loggers()
         with self._stage("fit", model, train_dataloaders, datamodule):
             self._train_feed = self._feed("train", train_dataloaders)
@@ -292,7 +289,7 @@ class Trainer(Attributes):
         model, path = self._fitted(model, ckpt_path)
         fitted = (self._optimizer, self.schedules) if model is self._module else None
         before, run_id = self.state, self.run_id
-        self._reset(stage, State(epoch=before.epoch, step=before.step))
+        self._reset(stage, State(stage=stage, epoch=before.epoch, step=before.step))
         self._optimizer, self.schedules = fitted or (None, Schedules())
         try:
             with self._stage(stage, model, dataloaders, datamodule):
@@ -359,14 +356,14 @@ class Trainer(Attributes):
             self.datamodule.prepare_data()
         self.call("prepare_data")
         if self.datamodule is not None:
-            self.datamodule.setup(self.stage)
-        self.call("setup", self.stage)
+            self.datamodule.setup(self.state.fn)
+        self.call("setup", self.state.fn)
         self.call("configure_model")
 
     def _tear_down(self) -> None:
         if self.datamodule is not None:
-            self.datamodule.teardown(self.stage)
-        self.call("teardown", self.stage)
+            self.datamodule.teardown(self.state.fn)
+        self.call("teardown", self.state.fn)
 
     def _join_callbacks(self, module: Module) -> None:
         """A module's callbacks stay, to be asked, until the next stage."""
@@ -376,7 +373,7 @@ class Trainer(Attributes):
         self._displaced = [c for c in own if c not in self.callbacks]
 
     def _close(self, outcome: str) -> None:
-        self.stage, self.training, self.sanity_checking = "", False, False
+        self.state.stage = None
         self.writer.close()
         if self.profiler is not None:
             self.profiler.release()
@@ -423,7 +420,7 @@ class Trainer(Attributes):
         found = [] if loader is None else as_loaders(loader)
         if not found and not optional:
             raise ValueError(
-                f"{self.stage} needs a loader: give it one, or define {part}_dataloader()"
+                f"{self.state.fn} needs a loader: give it one, or define {part}_dataloader()"
             )
         return found
 
@@ -517,13 +514,13 @@ class Trainer(Attributes):
     def evaluation_mode(self) -> Iterator[None]:
         """Every model in evaluation mode, and afterwards as it was."""
         before = [(m, m.training) for _, m in self.module.named_models()]
-        mode, self.training = self.training, False
         training = self.module.training
         self.module.eval()
         try:
-            yield
+            with self.state.during("validate" if self.training else self.state.stage):
+                yield
         finally:
-            self.training, self.module.training = mode, training
+            self.module.training = training
             for model, mode in before:
                 model.train(mode)
 

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 def finished(trainer: Trainer) -> bool:
     """Whether no epoch follows."""
-    epochs = trainer.max_epochs
-    return (epochs is not None and trainer.state.epoch >= epochs) or stops_now(trainer)
+    return 0 <= trainer.max_epochs <= trainer.state.epoch or stops_now(trainer)
 
 
 def stops_now(trainer: Trainer) -> bool:
@@ -25,7 +24,7 @@ def _stops_early(trainer: Trainer) -> bool:
     if not trainer.should_stop:
         return False
     epochs, steps = trainer.state.epoch, trainer.state.step
-    return epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
+    return epochs >= trainer.min_epochs and steps >= (trainer.min_steps or 0)
 
 
 def validation_due(trainer: Trainer, last: bool) -> bool:
@@ -66,7 +65,7 @@ def validates_once_per_epoch(trainer: Trainer) -> bool:
 def all_steps(trainer: Trainer) -> int | None:
     """Optimizer steps of the whole run; None if there is no end."""
     batches, limits = trainer.num_training_batches, []
-    if trainer.max_epochs is not None and batches is not None:
+    if trainer.max_epochs >= 0 and batches is not None:
         limits.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
     if trainer.max_steps >= 0:
         limits.append(trainer.max_steps)
@@ -79,7 +78,7 @@ def remaining_batches(trainer: Trainer) -> int | None:
     if steps is None or batches is None:
         return None
     by_steps = (steps - state.step) * trainer.window_batches
-    if trainer.max_epochs is None:
+    if trainer.max_epochs < 0:
         return max(by_steps, 0)
     by_epochs = (trainer.max_epochs - state.epoch) * batches - state.batch
     return max(min(by_steps, by_epochs), 0)

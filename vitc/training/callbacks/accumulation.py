@@ -48,7 +48,7 @@ class GradientAccumulationScheduler(Callback):
                 f"accumulate_grad_batches is {trainer.accumulate_grad_batches}, beside a "
                 "GradientAccumulationScheduler: leave one of them out"
             )
-        if trainer.schedules.need_an_end and trainer.max_epochs is not None:
+        if trainer.schedules.need_an_end and trainer.max_epochs >= 0:
             raise ValueError(
                 "a schedule that is a function of the step needs the number of steps, which a "
                 "GradientAccumulationScheduler changes: use one of vitc.optim.lr_scheduler, or "

@@ -46,7 +46,7 @@ class ProgressBar(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:
         label = f"Epoch {trainer.current_epoch + 1}"
-        if trainer.max_epochs is not None:
+        if trainer.max_epochs >= 0:
             label += f"/{trainer.max_epochs}"
         self._begin(label, trainer.train_feed.count, trainer.state.batch, trainer.last_epoch)
 
@@ -61,7 +61,7 @@ class ProgressBar(Callback):
         if self._open:
             self._end(self._text(trainer))
             return
-        of = "" if trainer.max_epochs is None else f"/{trainer.max_epochs}"
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs >= 0 else ""
         print(f"epoch {trainer.current_epoch + 1}{of}: {self._text(trainer)}", file=sys.stderr)
 
     def on_test_start(self, trainer: Trainer, module: Module) -> None:

@@ -135,5 +135,4 @@ def _rates(given: Any) -> float | list[float]:
 
 def _epochs(trainer: Trainer) -> float:
     """How many the run has; infinity for no end."""
-    most = trainer.max_epochs
-    return math.inf if most is None or most < 0 else most
+    return math.inf if trainer.max_epochs < 0 else trainer.max_epochs

@@ -19,6 +19,7 @@ from vitc.training.datamodule import DataModule
 from vitc.training.hooks import Callback
 from vitc.training.results import named_metrics
 from vitc.training.settings import notice
+from vitc.training.state import State
 from vitc.training.tools.estimate import estimate, free_memory
 
 if TYPE_CHECKING:
@@ -233,10 +234,10 @@ class Tuner:
     def _twin(self, callbacks: list[Callback], steps: int) -> Any:
         """The trainer as it runs a trial of so many steps."""
         twin = copy(self.trainer)
-        twin.stage = ""  # which may run, where a callback makes the trial
+        twin.state = State()  # which may run, where a callback makes the trial
         twin.callbacks, twin.loggers, twin.enable_model_summary = callbacks, [], False
-        twin.max_epochs, twin.max_steps, twin.fast_dev_run = None, steps, 0
-        twin.min_epochs = twin.min_steps = None
+        twin.max_epochs, twin.max_steps, twin.fast_dev_run = -1, steps, 0
+        twin.min_epochs, twin.min_steps = 0, None
         twin.num_sanity_val_steps, twin.limits = 0, {**twin.limits, "val": 0}
         twin.on_nonfinite, twin.detect_anomaly = "skip", False
         return twin
