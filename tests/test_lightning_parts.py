@@ -295,6 +295,8 @@ PARTS_OF_TRAINER = [
     "predict",
     "save_checkpoint",
     "print",
+    "strategy",
+    "accelerator",
 ]
 VALUES_OF_MODULE = [
     "current_epoch",
@@ -324,6 +326,7 @@ PARTS_OF_MODULE = [
     "eval",
     "train",
     "state_dict",
+    "to_onnx",
     "load_state_dict",
     "requires_grad_",
     "log",
@@ -341,7 +344,8 @@ def attributes(run: Any, module: Any) -> Any:
         {name: parts(getattr(run, name)) for name in PARTS_OF_TRAINER},
         {name: plain(getattr(module, name)) for name in VALUES_OF_MODULE},
         {name: parts(getattr(module, name)) for name in PARTS_OF_MODULE},
-        ("".join(state.fn or ""), "".join(state.status), state.finished),
+        ("".join(state.fn or ""), "".join(state.stage or ""), "".join(state.status)),
+        (state.finished, str(run.strategy.root_device), run.strategy.broadcast([1])),
     )
 
 
@@ -360,7 +364,11 @@ def attributes_that_users_read(e: Any, path: Path) -> Any:
         def test_step(self, batch, batch_idx):
             told.append(("test", attributes(self.trainer, self)))
 
+        def predict_step(self, batch, batch_idx):
+            told.append(("predict", attributes(self.trainer, self)))
+
         def on_train_batch_end(self, outputs, batch, batch_idx):
+            self.trainer.strategy.barrier("end of a batch")
             told.append(("batch", attributes(self.trainer, self)))
             told.append(
                 (self.trainer.num_training_batches, self.trainer.estimated_stepping_batches)
@@ -368,6 +376,7 @@ def attributes_that_users_read(e: Any, path: Path) -> Any:
 
         def validation_step(self, batch, batch_idx):
             told.append(("validation", attributes(self.trainer, self)))
+            self.log("score", 1.0)
 
         def on_train_epoch_end(self):
             told.append(("epoch", attributes(self.trainer, self)))
@@ -383,6 +392,25 @@ def attributes_that_users_read(e: Any, path: Path) -> Any:
     run.fit(module, loader(e, 4), loader(e, 4, 1))
     told.append(attributes(run, module))
     trainer(e, path / "test").test(module, loader(e, 2, 1), verbose=False)
+    trainer(e, path / "predict").predict(module, loader(e, 2, 1))
+    return told
+
+
+@script
+def limits_that_users_read(e: Any, path: Path) -> Any:
+    """Given or not, once a run has begun."""
+    told = []
+    for number, options in enumerate(
+        (
+            dict(max_epochs=-1),
+            dict(max_epochs=None),
+            dict(max_epochs=None, max_time="00:01:00:00"),
+            dict(min_epochs=1, min_steps=2, max_epochs=2),
+        )
+    ):
+        run = trainer(e, path / str(number), **{"max_steps": 3, **options})
+        run.fit(small(e)(), loader(e, 4))
+        told.append((run.min_epochs, run.max_epochs, run.min_steps, run.max_steps))
     return told
 
 

@@ -16,6 +16,8 @@ from vitc.errors import nearest, shown
 from vitc.export.onnx_file import onnx
 from vitc.models.model import Model
 from vitc.program import Port
+from vitc.tape import no_grad
+from vitc.training.module import Module
 
 # torch's other options, which have one meaning here, and what that is; None: it does not matter.
 _FIXED: dict[str, Any] = {
@@ -40,6 +42,7 @@ def export(
     output_names: Sequence[str] | None = None,
     dynamic_axes: Axes | None = None,
     opset_version: int | None = 17,
+    labels: Sequence[str] | None = None,
     **options: Any,
 ) -> Path:
     """Writes what a model does in evaluation mode to the ONNX file f; returns its path.
@@ -47,8 +50,8 @@ def export(
     args: a batch of images (or the tuple of it), of which only the shape is looked at.
     dynamic_axes: {"input": {0: "batch_size"}, "output": {0: "batch_size"}} leaves the size of the
     batch open; without it, it is that of args. opset_version: 13 to 23. Names are "input" and
-    "output" unless they are given. Of torch's other options, those that would change the file are
-    refused.
+    "output" unless they are given. labels: the names of the classes. Of torch's other options,
+    those that would change the file are refused.
 
     Raises what `vitc.export.onnx` does; `ValueError` for a wrong shape or another dynamic axis, and
     `TypeError` for an unknown option.
@@ -59,8 +62,58 @@ def export(
     batch = _batch_size(args, model.program().inputs) if isinstance(model, Model) else 1
     opset = 17 if opset_version is None else opset_version
     return onnx(
-        model, f, opset=opset, input_names=inputs, output_names=outputs, batch=name or batch
+        model,
+        f,
+        opset=opset,
+        input_names=inputs,
+        output_names=outputs,
+        labels=labels,
+        batch=name or batch,
     )
+
+
+def export_module(
+    module: Module, path: str | PathLike[str], sample: Any, options: Mapping[str, Any]
+) -> Path:
+    """What `Module.to_onnx` does; see there. sample: None leaves the size of the batch open."""
+    model = _model_of_forward(module, sample)
+    if sample is None:
+        both = (*options.get("input_names", ("input",)), *options.get("output_names", ("output",)))
+        options = {"dynamic_axes": {name: {0: "batch"} for name in both}, **options}
+        sample = tuple(np.zeros((1, *port.outer), np.float32) for port in model.program().inputs)
+    return export(model, sample, path, **{"labels": module.hparams.get("class_names"), **options})
+
+
+def _model_of_forward(module: Module, sample: Any) -> Model:
+    """The model that a module's forward() is, seen by what both give for random images. Raises
+    `ValueError` if it is none of them alone."""
+    models = dict(module.named_models())
+    if sample is None and len(models) != 1:
+        raise ValueError(
+            f"the module has {len(models)} models: give to_onnx() an input_sample, or set "
+            "example_input_array"
+        )
+    given = sample if isinstance(sample, tuple) else (sample,)
+    if sample is None:
+        shapes = [(1, *port.outer) for port in next(iter(models.values())).program().inputs]
+    else:
+        shapes = [np.shape(as_array(x)) for x in given]
+    random = np.random.default_rng(0)
+    inputs = [random.standard_normal(shape, np.float32) for shape in shapes]
+    with no_grad(), module.evaluating():
+        output = module(*inputs)
+        for model in models.values():
+            if _takes(model, shapes) and np.array_equal(model(*inputs), output):
+                return model
+    raise ValueError(
+        f"{type(module).__name__}.forward() is not one of its models alone "
+        f"({', '.join(models) or 'it has none'}), and a file holds what a model does: export that "
+        "with vitc.export.onnx(module.model, ...)"
+    )
+
+
+def _takes(model: Model, shapes: Sequence[tuple[int, ...]]) -> bool:
+    return [shape[1:] for shape in shapes] == [port.outer for port in model.program().inputs]
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

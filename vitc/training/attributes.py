@@ -239,6 +239,15 @@ class Attributes(Settings):
         return self.run.num_nodes
 
     @property
+    def strategy(self) -> Run:
+        """What is below the loop: devices, precision, processes."""
+        return self.run
+
+    @property
+    def accelerator(self) -> str:
+        return self.run.device
+
+    @property
     def precision(self) -> str:
         """In which the models compute: "32-true", "bf16-mixed" or "64-true"."""
         return {"float32": "32-true", "bf16": "bf16-mixed"}.get(self.run.precision, "64-true")

@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vitc.arrays import Array
@@ -166,7 +168,20 @@ class Module(WithHyperParameters, ModuleHooks):
     def unfreeze(self) -> None:
         self.requires_grad_(True).train()
 
-    # ------------------------------------------------------------------------------- from a file
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within it every model is in evaluation mode, afterwards as before."""
+        before = [(model, model.training) for _, model in self.named_models()]
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.training = training
+            for model, mode in before:
+                model.train(mode)
+
+    # ------------------------------------------------------------------------------- files
 
     @classmethod
     def load_from_checkpoint(
@@ -199,6 +214,23 @@ class Module(WithHyperParameters, ModuleHooks):
         module = cls(**{**_taken(cls, kept), **changes})
         checkpoint.load_models(module, strict is not False)
         return module
+
+    def to_onnx(
+        self, file_path: str | PathLike[str], input_sample: Any = None, **options: Any
+    ) -> Path:
+        """Writes what `forward` does in evaluation mode to an ONNX file; returns its path.
+
+        input_sample: a batch, by default `example_input_array`, of which only the shape is looked
+        at; without both the size of the batch is left open. options: those of `vitc.onnx.export`,
+        which are torch's. A hyperparameter `class_names` gives the file its labels.
+
+        Raises what `vitc.onnx.export` does, and `ValueError` for a `forward` that is not one of the
+        models alone: softmax of its output, say, which no model holds.
+        """
+        from vitc.onnx import export_module
+
+        sample = self.example_input_array if input_sample is None else input_sample
+        return export_module(self, file_path, sample, options)
 
     # ------------------------------------------------------------------------------- the run
 

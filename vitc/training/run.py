@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from vitc.training import run_state, settings
 
 if TYPE_CHECKING:
     from vitc.training.module import Module
+
+T = TypeVar("T")
 
 
 class Run:
@@ -41,6 +43,7 @@ class Run:
 
     global_rank = local_rank = 0
     is_global_zero = True
+    device = root_device = "cpu"
 
     def __init__(
         self,
@@ -99,6 +102,13 @@ class Run:
     def own_precision(self, model: Model) -> str:
         """What a model computes in outside of the run."""
         return next((p for other, p in self._own if other is model), model.precision)
+
+    def barrier(self, name: str | None = None) -> None:
+        """Where all processes wait for each other. There is one: nothing to wait for."""
+
+    def broadcast(self, obj: T, src: int = 0) -> T:
+        """What process src has, which is this one."""
+        return obj
 
     def backward(self, loss: Loss) -> None:
         """Adds the gradients of a loss to the parameters."""

@@ -33,7 +33,9 @@ class State:
     """
 
     fn: str = "fit"  # or "validate", "test", "predict"
-    stage: str | None = None  # "train", "sanity_check", "validate", "test" or "predict", while it runs
+    stage: str | None = (
+        None  # "train", "sanity_check", "validate", "test" or "predict", while it runs
+    )
     status: str = "initializing"  # then "running", "finished" or "interrupted", as in Lightning
     epoch: int = 0
     batch: int = 0

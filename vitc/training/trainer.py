@@ -512,17 +512,10 @@ class Trainer(Attributes):
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
-        """Every model in evaluation mode, and afterwards as it was."""
-        before = [(m, m.training) for _, m in self.module.named_models()]
-        training = self.module.training
-        self.module.eval()
-        try:
-            with self.state.during("validate" if self.training else self.state.stage):
-                yield
-        finally:
-            self.module.training = training
-            for model, mode in before:
-                model.train(mode)
+        """Every model in evaluation mode; a training epoch is validated meanwhile."""
+        stage = "validate" if self.training else self.state.stage
+        with self.state.during(stage), self.module.evaluating():
+            yield
 
     def print(self, *args: Any, **options: Any) -> None:
         """`print`, without tearing the progress bar."""
