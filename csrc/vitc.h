@@ -43,7 +43,7 @@
 
 enum {
     VT_MAX_INPUTS = 2, /* of an operation */
-    VT_MAX_PARAMS = 4,
+    VT_MAX_PARAMS = 5,
     VT_MAX_ATTRIBUTES = 10,
     VT_MAX_DIMS = 4, /* without the batch */
     VT_MAX_NAME = 64 /* bytes of a name among the attributes, with its end */

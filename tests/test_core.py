@@ -23,6 +23,7 @@ import pytest
 import vitc
 import vitc.export
 from oracle import redrawn
+from oracle.static import static
 from vitc import _vitc
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +135,7 @@ MODELS = {
     "float64": dict(dtype="float64"),
     "features": dict(num_classes=0),
     "int8": dict(),
+    "int8 static": dict(),
 }
 
 
@@ -141,6 +143,8 @@ def model(name: str) -> Any:
     """With the same parameters whenever it is made."""
     made = vitc.create_model("test_vit", img_size=64, **{"num_classes": 5, **MODELS[name]}).eval()
     made.load_state_dict(redrawn(made.shapes, made.params.dtype))
+    if name == "int8 static":
+        return static(made, reach=4)  # the same at every level
     return vitc.quantize(made) if name == "int8" else made
 
 

@@ -13,6 +13,7 @@ import torch
 import vitc
 import vitc.functional as F
 from oracle import double, gradient_errors, images, pair, redrawn, relative, timm
+from oracle.static import static
 from vitc.models import create_model
 from vitc.models.model import Model
 from vitc.tape import no_grad
@@ -287,7 +288,8 @@ def made(name: str, kind: str) -> Model:
     model.head.requires_grad_(False)
     if kind == "bf16":
         model.precision = "bf16"
-    return vitc.quantize(model) if kind == "int8" else model
+    ways = {"int8": vitc.quantize, "static": static}
+    return ways.get(kind, lambda model: model)(model)
 
 
 def described(model: Model) -> tuple[Any, ...]:
@@ -301,7 +303,7 @@ def described(model: Model) -> tuple[Any, ...]:
     return repr(model), bits, state, frozen, facts, model.grad_checkpointing, model.default_cfg
 
 
-@pytest.mark.parametrize("kind", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("kind", ["float32", "bf16", "int8", "static"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_refused_change_changes_nothing(name: str, kind: str, tmp_path: Any) -> None:
     if kind == "bf16" and not BF16:
@@ -315,7 +317,7 @@ def test_a_refused_change_changes_nothing(name: str, kind: str, tmp_path: Any) -
     with pytest.raises(ValueError, match="gone"), model.edit() as weights:
         weights["head.bias"] += 1
         raise ValueError("gone")
-    for other in ("float32", "bf16", "int8"):
+    for other in ("float32", "bf16", "int8", "static"):
         if other != "bf16" or BF16:
             made("test_vit4", other).save(tmp_path / "other.safetensors")
             with pytest.raises(ValueError, match=r"other\.safetensors: the state dict does not"):
@@ -337,13 +339,14 @@ def test_modules_load_all_of_their_models_or_none() -> None:
     assert {k: v.tobytes() for k, v in module.state_dict().items()} == before
 
 
-@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["float32", "int8", "static"])
 @pytest.mark.parametrize("name", NAMES)
 def test_accepted_changes_keep_what_they_do_not_change(name: str, kind: str) -> None:
     model = made(name, kind)
     kept = {k: v.tobytes() for k, v in model.state_dict().items()}
     model.reset_classifier(3)
-    assert model(images(1, model)).shape == (1, 3) and model.quantized == (kind == "int8")
+    assert model(images(1, model)).shape == (1, 3)
+    assert model.quantized == {"float32": "", "int8": "dynamic", "static": "static"}[kind]
     model.set_input_size(img_size=96)
     assert model(images(1, model)).shape == (1, 3)
     model.prune_intermediate_layers([1], prune_head=False)

@@ -13,6 +13,7 @@ import pytest
 import vitc
 import vitc.export
 from oracle import redrawn
+from oracle.static import static
 from vitc import _vitc
 from vitc.cli import main
 from vitc.program import Builder, Program, load, save
@@ -30,6 +31,7 @@ MODELS = {
     "float32": small,
     "float64": lambda: small(dtype="float64"),
     "int8": lambda: vitc.quantize(small()),
+    "int8 static": lambda: static(small()),
     "features": lambda: small(num_classes=0),
     "drops": lambda: small(drop_rate=0.1, proj_drop_rate=0.1, drop_path_rate=0.2),
 }

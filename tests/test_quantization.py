@@ -14,11 +14,14 @@ import pytest
 
 import vitc
 from oracle import images, redrawn, relative
+from oracle.static import ranges_of, static
 from vitc import VitcError, _vitc, nn
 from vitc import functional as F
 from vitc.models.model import Model
+from vitc.models.weights import Weights
+from vitc.quantization.convert import int8_model, scale_of
 from vitc.quantization.smooth import norm_pairs, smoothed
-from vitc.quantization.weights import int8_state, quantize_weight
+from vitc.quantization.weights import quantize_weight
 from vitc.tape import no_grad
 
 EXACT = """
@@ -101,9 +104,10 @@ def test_what_is_not_finite_stays_so() -> None:
     model = vitc.create_model("test_vit", num_classes=3, img_size=32, depth=2).eval()
     x = images(3, model)
     x[1, 0, 4, 4] = np.nan
-    with no_grad():
-        logits = np.array(vitc.quantize(model)(x))
-    assert np.all(np.isnan(logits[1])) and np.all(np.isfinite(logits[[0, 2]]))
+    for quantise in (vitc.quantize, static):
+        with no_grad():
+            logits = np.array(quantise(model)(x))
+        assert np.all(np.isnan(logits[1])) and np.all(np.isfinite(logits[[0, 2]]))
 
 
 def test_weights_are_symmetric_by_channel() -> None:
@@ -114,6 +118,67 @@ def test_weights_are_symmetric_by_channel() -> None:
     assert np.all(np.abs(whole).reshape(6, -1).max(axis=1) == [127, 127, 0, 127, 127, 127])
     error = np.abs(whole * scale.reshape(-1, 1, 1, 1) - weight)
     assert np.all(error <= 0.5001 * scale.reshape(-1, 1, 1, 1)) and scale[2] == 1
+
+
+def static_product(
+    x: np.ndarray, weight: np.ndarray, scales: np.ndarray, bias: np.ndarray, step: float, zero: int
+) -> np.ndarray:
+    rows = [("w", weight.shape, "int8"), ("s", scales.shape), ("b", bias.shape)]
+    params = _vitc.Params([*rows, ("x", (1,)), ("z", (1,))])
+    values = (weight, scales, bias, np.float32([step]), np.float32([zero]))
+    for i, value in enumerate(values):
+        params.write(i, value)
+    shapes = [value.shape for value in values]
+    operations = [("linear_int8_static", [0], [0, 1, 2, 3, 4], {})]
+    program = _vitc.Program([x.shape[1:]], shapes, operations, [1])
+    return _vitc.Run(_vitc.Plan(program, params), len(x), 2).forward([x])[0]
+
+
+def test_a_static_layer_is_the_formula_with_constants() -> None:
+    """QuantizeLinear, an exact product and scales, in NumPy."""
+    generator = np.random.default_rng(2)
+    x = generator.standard_normal((2, 70, 33)).astype(np.float32)
+    x[1, 3] *= 100  # far out of the range, on both sides
+    weight = generator.integers(-127, 128, (19, 33)).astype(np.int8)
+    scales, bias = generator.uniform(0.1, 1, (2, 19)).astype(np.float32)
+    for low, high in ((-2.5, 3.0), (0.0, 3.0), (-1.0, 0.0)):
+        step, zero = scale_of(low, high)
+        q = np.clip(np.rint(x * (np.float32(1) / np.float32(step))) + zero, 0, 255)
+        exact = (q.astype(np.int64) - zero) @ weight.T.astype(np.int64)
+        expected = np.float64(step) * scales * exact + bias
+        found = static_product(x, weight, scales, bias, step, zero)
+        assert np.all(np.abs(found - expected) <= 1e-6 * np.abs(expected).max())
+    # Whole numbers are kept as they are, so nothing is rounded before the scales.
+    whole = generator.integers(0, 256, (1, 9, 33)).astype(np.float32)
+    one, none = np.ones(19, np.float32), np.zeros(19, np.float32)
+    found = static_product(whole, weight, one, none, 1.0, 0)
+    assert np.array_equal(found, whole @ weight.T.astype(np.float32))
+
+
+def test_a_static_layer_tells_what_is_not_finite_and_takes_any_zero_point() -> None:
+    weight, one = np.ones((3, 40), np.int8), np.ones(3, np.float32)
+    for strange in (np.nan, np.inf, -np.inf):
+        x = np.ones((1, 70, 40), np.float32)
+        x[0, 66, 39] = strange
+        found = static_product(x, weight, one, one, 1.0, 7)
+        assert np.isnan(found[0, 66]).all() and np.all(np.delete(found[0], 66, 0) == 41)
+    for zero, used in ((-3, 0), (np.nan, 0), (1e30, 255), (-np.inf, 0)):
+        found = static_product(np.ones((1, 2, 40), np.float32), weight, one, one, 1.0, zero)
+        assert np.all(found == 1 + 40 * min(1, 255 - used))
+
+
+def test_a_range_gives_scale_and_zero_point() -> None:
+    for low, high in ((-1.0, 3.0), (0.5, 3.0), (-4.0, -2.0), (-1e30, 1e-30), (-0.1, 25.4)):
+        step, zero = scale_of(low, high)
+        assert 0 <= zero <= 255 and isinstance(zero, int)
+        assert (0 - zero) * step <= min(low, 0) + step / 2
+        assert (255 - zero) * step >= max(high, 0) - 0.501 * step
+    assert scale_of(0, 0) == scale_of(0, 1e-40) == (1.0, 0)
+    for low, high in ((1.0, -1.0), (np.nan, 1.0), (0.0, np.inf)):
+        with pytest.raises(ValueError, match="expected two finite numbers in rising order"):
+            scale_of(low, high)
+    with pytest.raises(ValueError, match="too wide"):
+        scale_of(-1e300, 1e300)
 
 
 # ------------------------------------------------------------------------------- models
@@ -133,23 +198,30 @@ CASES = {
 }
 
 
+WAYS = {"dynamic": vitc.quantize, "static": static}
+KINDS = {"dynamic": "linear_int8", "static": "linear_int8_static"}
+
+
+@pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_quantised_model_is_near_the_float_one(name: str) -> None:
+def test_a_quantised_model_is_near_the_float_one(name: str, mode: str) -> None:
     model = drawn(name, **CASES[name])
     x = images(4, model)
-    quantised = vitc.quantize(model)
+    quantised = WAYS[mode](model)
+    most = 0.04 if mode == "dynamic" else 0.12  # a range of all tokens is wider than that of one
     with no_grad():
-        assert relative(quantised(x), model(x)) <= 0.04
+        assert relative(quantised(x), model(x)) <= most
         tokens = relative(quantised.forward_features(x), model.forward_features(x))
-    assert tokens <= 0.04
+    assert tokens <= most
     kinds = [op.kind for op in quantised.program().operations]
-    assert kinds.count("linear_int8") == 4 * model.config.depth
+    assert kinds.count(KINDS[mode]) == 4 * model.config.depth
     assert kinds.count("linear") == 1 + len(model.heads)
-    assert not model.quantized and quantised.quantized
+    assert not model.quantized and quantised.quantized == mode
 
 
-def test_the_bits_depend_on_the_image_alone() -> None:
-    model = vitc.quantize(drawn("test_vit"))
+@pytest.mark.parametrize("mode", WAYS)
+def test_the_bits_depend_on_the_image_alone(mode: str) -> None:
+    model = WAYS[mode](drawn("test_vit"))
     x, threads = images(5, model), vitc.get_num_threads()
     with no_grad():
         whole = np.array(model(x))
@@ -189,9 +261,7 @@ def test_smoothing_changes_no_function_and_undoes_outliers() -> None:
         clean, dirty = (relative(vitc.quantize(m)(x), expected) for m in (model, spoiled))
         assert dirty <= 1.5 * clean
         # and without it they would have cost a lot
-        rough = vitc.quantize(spoiled)
-        names = spoiled.int8_weights()
-        rough.load_state_dict(int8_state(spoiled.state_dict(), names))
+        rough = int8_model(spoiled, spoiled.int8_weights())
         assert relative(rough(x), expected) > 2 * clean
 
 
@@ -293,11 +363,11 @@ def test_without_the_instruction_a_warning_says_so() -> None:
 # ------------------------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("kind", ["int8", pytest.param("bf16", marks=needs_bf16)])
+@pytest.mark.parametrize("kind", ["dynamic", "static", pytest.param("bf16", marks=needs_bf16)])
 def test_a_file_makes_the_same_model_again(tmp_path: Path, kind: str) -> None:
     model = drawn("test_vit", depth=2)
-    if kind == "int8":
-        model = vitc.quantize(model)
+    if kind in WAYS:
+        model = WAYS[kind](model)
     else:
         model.precision = "bf16"
     path = tmp_path / "model.safetensors"
@@ -305,15 +375,98 @@ def test_a_file_makes_the_same_model_again(tmp_path: Path, kind: str) -> None:
     full = sum(p.numel() * 4 for p in drawn("test_vit", depth=2).parameters())
     assert path.stat().st_size < 0.6 * full
     again = vitc.create_model("test_vit", num_classes=10, depth=2, checkpoint_path=path).eval()
-    assert again.quantized == (kind == "int8")
+    assert again.quantized == (kind if kind in WAYS else "")
     assert again.precision == ("bf16" if kind == "bf16" else "float32")
     x = images(2, model)
     with no_grad():
-        if kind == "int8":
+        if kind in WAYS:
             assert np.array_equal(again(x), model(x))
         else:
             # The patch embedding, norms and biases were rounded once more.
             assert relative(again(x), model(x)) <= 0.012
+
+
+def test_the_names_of_a_static_layer() -> None:
+    model = static(tiny())
+    names = [n.removeprefix("blocks.0.mlp.fc1.") for n in model.shapes if "mlp.fc1" in n]
+    assert names == ["weight", "weight_scale", "input_scale", "input_zero_point", "bias"]
+    scale, zero = (model.params.view(model.params.names.index(f"blocks.0.mlp.fc1.input_{what}"))
+                   for what in ("scale", "zero_point"))  # fmt: skip
+    assert scale.shape == zero.shape == (1,) and scale.dtype == zero.dtype == np.float32
+    assert scale > 0 and 0 < zero < 255 and zero == np.rint(zero)
+
+
+def test_what_a_file_quantises_is_what_the_model_does(tmp_path: Path) -> None:
+    """Which layers, and how: whatever the model was before."""
+    source = drawn("test_vit", depth=2)
+    some, every = source.int8_weights()[1:5], source.linear_weights()
+    assert every[0] == "patch_embed.proj.weight" and every[-1] == "head.weight"
+    ranges = dict.fromkeys(every, (-4.0, 4.0))
+    made = {
+        "some": int8_model(source, some),
+        "some static": int8_model(source, some, {n: ranges[n] for n in some}),
+        "all": int8_model(source, every),
+        "all static": int8_model(source, every, ranges),
+    }
+    x = images(2, source)
+    for name, model in made.items():
+        model.save(tmp_path / name)
+        before = vitc.create_model("test_vit", num_classes=10, depth=2).eval()
+        for again in (before, vitc.quantize(before), static(before), made["some static"]):
+            again = deepcopy(again)
+            again.load(tmp_path / name)
+            assert again.quantized == model.quantized
+            assert list(again.shapes) == list(model.shapes) and again.shapes == model.shapes
+            assert np.array_equal(again(x), model(x))
+            assert [p.dtype for p in again.parameters()] == [p.dtype for p in model.parameters()]
+
+
+def test_scales_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    model = static(tiny())
+    layer = "blocks.0.attn.qkv."
+    before = {k: v.tobytes() for k, v in model.state_dict().items()}
+    for name, bad in {
+        "weight_scale": -1.0,
+        "input_scale": 0.0,
+        "input_zero_point": 0.5,
+    }.items():
+        state = dict(model.state_dict())
+        state[layer + name] = np.full_like(state[layer + name], bad)
+        with pytest.raises(ValueError, match=f"{layer}{name} holds {bad:g}, expected"):
+            model.load_state_dict(state)
+    for bad in (-1, 256):
+        with pytest.raises(ValueError, match="whole numbers from 0 to 255"):
+            model.load_state_dict({layer + "input_zero_point": np.float32([bad])}, strict=False)
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
+    with pytest.raises(ValueError, match="quantization is 'int4', expected one of dynamic, static"):
+        weights = Weights(dict(model.state_dict()), {"quantization": "int4"})
+        model._load("it", weights)
+
+
+def test_what_cannot_be_quantised_is_named() -> None:
+    model = tiny()
+    names = model.int8_weights()
+    ranges = dict.fromkeys(names, (-1.0, 1.0))
+    for wrong in ("blocks.0.norm1.weight", "blocks.7.mlp.fc1.weight", "blocks.0.mlp.fc1.bias"):
+        with pytest.raises(ValueError, match=f"'{wrong}' is not the weight of a linear layer"):
+            int8_model(model, [*names, wrong])
+    with pytest.raises(ValueError, match="'blocks.0.attn.proj.weight' has no range"):
+        int8_model(model, names, {n: r for n, r in ranges.items() if "attn.proj" not in n})
+    with pytest.raises(ValueError, match="'head.weight' has a range, but is not quantised"):
+        int8_model(model, names, ranges | {"head.weight": (0.0, 1.0)})
+    with pytest.raises(ValueError, match="range of blocks.0.mlp.fc1.weight: from nan to 1.0"):
+        int8_model(model, names, ranges | {"blocks.0.mlp.fc1.weight": (np.nan, 1.0)})
+    assert not model.quantized and ranges_of(model).keys() == {*names}
+
+
+def test_a_quantised_model_is_independent_of_its_source() -> None:
+    model = drawn("test_vit", depth=1)
+    for quantise in WAYS.values():
+        other = quantise(model)
+        for name, value in other.state_dict().items():
+            if name in model.shapes:
+                assert not np.shares_memory(value, model.state_dict()[name])
+        assert other.config == model.config and other.default_cfg is not model.default_cfg
 
 
 def tiny() -> Model:

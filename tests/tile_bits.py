@@ -18,6 +18,7 @@ import vitc
 from vitc import _vitc
 from vitc.models.model import Model
 from vitc.quantization import quantize
+from vitc.quantization.convert import int8_model
 
 HEIGHTS = {"machine": None, **{str(rows): rows for rows in (16, 64, 104, 192)}}
 WAYS = {name: (rows, 2) for name, rows in HEIGHTS.items()}
@@ -92,10 +93,13 @@ def digests_of(
 def main() -> None:
     found: dict[str, dict[str, str]] = {}
     for name in MODELS:
-        for precision in (*PRECISIONS, "int8"):
+        for precision in (*PRECISIONS, "int8", "int8 static"):
             model = model_of(name, "float64" if precision == "float64" else "float32")
             if precision == "int8":
                 model = quantize(model)
+            elif precision == "int8 static":
+                names = model.int8_weights()
+                model = int8_model(model, names, dict.fromkeys(names, (-3.0, 4.0)))
             for way, how in WAYS.items():
                 for what, digest in digests_of(model, *how, precision == "bf16").items():
                     found.setdefault(f"{name} {precision} {what}", {})[way] = digest

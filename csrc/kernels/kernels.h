@@ -193,6 +193,11 @@ typedef struct vt_dropout {
      * one that is not finite has scale NaN. */                                                     \
     X(quantize_rows, void,                                                                          \
       (uint8_t *q, void *scale, int32_t *zero, const void *x, int64_t rows, int64_t cols))           \
+    /* The same with a given step > 0, whose inverse is finite, and zero point from 0 to 255:         \
+     * q = round(x / step) + zero, clamped; scale[r] = step, or NaN for a row that is not finite. */  \
+    X(quantize_fixed, void,                                                                         \
+      (uint8_t *q, void *scale, const void *x, double step, int32_t zero, int64_t rows,              \
+       int64_t cols))                                                                               \
     /* y[r,c] = scale[r] * w_scale[c] * (sum[r,c] - zero[r] * w_sum[c]) + b[c], b may be NULL: the    \
      * product of quantised rows and weights in floating point. y may be sum where both are as wide. */ \
     X(dequantize_rows, void,                                                                        \

@@ -4,11 +4,14 @@
  * bits depend on nothing but it). The product is exact in 32-bit integers; then
  *
  *   y[r,m] = x_scale[r] * scale[m] * (sum_k q[r,k] W[m,k] - zero[r] * sum_k W[m,k]) + b[m]
+ *
+ * linear_int8_static: the same with one scale and zero point for all of x, which are parameters
+ * (static quantisation: they were found by calibration). What is out of their range is cut off.
  */
 #include "base/memory.h"
 #include "ops/operations.h"
 
-enum { WEIGHT, SCALE, BIAS };
+enum { WEIGHT, SCALE, BIAS, INPUT_SCALE, INPUT_ZERO };
 enum { FORWARD }; /* the product */
 
 static int64_t out_features(const vt_signature *s) { return s->param[WEIGHT].dim[0]; }
@@ -21,6 +24,12 @@ static vt_status infer(vt_signature *s, vt_error *error) {
     VT_TRY(vt_expect_param(s, BIAS, (vt_shape){1, {weight->dim[0]}}, error));
     s->node->shape = (vt_shape){2, {s->input[0].dim[0], weight->dim[0]}};
     return VT_OK;
+}
+
+static vt_status infer_static(vt_signature *s, vt_error *error) {
+    VT_TRY(infer(s, error));
+    VT_TRY(vt_expect_param(s, INPUT_SCALE, (vt_shape){1, {1}}, error));
+    return vt_expect_param(s, INPUT_ZERO, (vt_shape){1, {1}}, error);
 }
 
 static double flops(const vt_signature *s) {
@@ -90,7 +99,26 @@ static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
 
 /* ---------------------------------------------------------------- forward */
 
-static vt_status forward(const vt_tile *t, vt_error *error) {
+typedef void (*quantiser)(const vt_tile *t, quantised *x);
+
+static void by_row(const vt_tile *t, quantised *x) {
+    t->kernels->quantize_rows(x->q, x->scale, x->zero, t->in[0], t->rows,
+                              in_features(t->signature));
+}
+
+/* A zero point as the table has it, a float that may be anything. */
+static int32_t zero_point(float value) {
+    return (int32_t)(value > 0 ? (value < 255 ? value + 0.5f : 255) : 0);
+}
+
+static void by_constants(const vt_tile *t, quantised *x) {
+    const float *step = t->param[INPUT_SCALE], *zero = t->param[INPUT_ZERO];
+    t->kernels->quantize_fixed(x->q, x->scale, t->in[0], (double)*step, zero_point(*zero), t->rows,
+                               in_features(t->signature));
+    for (int64_t r = 0; r < t->rows; r++) x->zero[r] = zero_point(*zero);
+}
+
+static vt_status multiply(const vt_tile *t, quantiser quantise, vt_error *error) {
     const vt_signature *s = t->signature;
     const vt_tiles *product = &t->products->tiles[FORWARD];
     const int32_t *sums = t->packed[VT_PACK_FORWARD];
@@ -99,7 +127,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
                              : (const char *)t->packed[VT_PACK_FORWARD] + sums_bytes(s);
     quantised x;
     const size_t own = layout(&x, t->scratch, t->products, s);
-    t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
+    quantise(t, &x);
     VT_TRY(
         vt_tiles_run(product, t->rows, t->out, x.q, weight, NULL, (char *)t->scratch + own, error));
     t->kernels->dequantize_rows(t->out, t->out, x.scale, x.zero, t->param[SCALE], sums,
@@ -107,13 +135,34 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     return VT_OK;
 }
 
+static vt_status forward(const vt_tile *t, vt_error *error) { return multiply(t, by_row, error); }
+
+static vt_status forward_static(const vt_tile *t, vt_error *error) {
+    return multiply(t, by_constants, error);
+}
+
 const vt_op vt_op_linear_int8 = {
     .name = "linear_int8",
     .inputs = 1,
-    .params = {{"weight", false, true}, {"scale", false, false}, {"bias", true, false}},
+    .params = {{"weight", .int8 = true}, {"scale"}, {"bias", .optional = true}},
     .infer = infer,
     .open = open,
     .pack = pack,
     .flops = flops,
     .forward = forward,
+};
+
+const vt_op vt_op_linear_int8_static = {
+    .name = "linear_int8_static",
+    .inputs = 1,
+    .params = {{"weight", .int8 = true},
+               {"scale"},
+               {"bias", .optional = true},
+               {"input_scale"},
+               {"input_zero_point"}},
+    .infer = infer_static,
+    .open = open,
+    .pack = pack,
+    .flops = flops,
+    .forward = forward_static,
 };

@@ -202,6 +202,32 @@ static void check_spoiled(const vt_kernels *k, const char *level) {
     }
 }
 
+/* What the formula of kernels.h gives in float, the extremes at both ends too, and which rows are
+ * told. The inverse is a power of two but once, so that no quotient lies between two numbers. */
+static void check_fixed(const vt_kernels *k, const char *level) {
+    static const double steps[] = {0.25, 1, 0x1p40, 0.3};
+    static const int32_t zeros[] = {0, 7, 128, 255};
+    static const float strange[] = {3e38f, -3e38f, 1e-44f, NAN, INFINITY, -INFINITY};
+    float x[ROWS * COLS], scales[ROWS];
+    uint8_t q[ROWS * COLS];
+    for (int i = 0; i < 4; i++) {
+        for (int n = 0; n < ROWS * COLS; n++) x[n] = (float)(draw('n') * steps[i] * 60);
+        for (int r = 0; r < ROWS && r < 6; r++) x[r * COLS + (r * 13 + i) % COLS] = strange[r];
+        k->quantize_fixed(q, scales, x, steps[i], zeros[i], ROWS, COLS);
+        for (int r = 0; r < ROWS; r++) {
+            const bool good = r < 3 || r > 5;
+            vt_check(good ? (double)scales[r] == (double)(float)steps[i] : isnan(scales[r]),
+                     "%s: row %d is told", level, r);
+            for (int c = 0; c < COLS && good; c++) {
+                const float whole_steps = rintf(x[r * COLS + c] * (1 / (float)steps[i]));
+                const float moved = fminf(fmaxf(whole_steps + (float)zeros[i], 0), 255);
+                vt_check((float)q[r * COLS + c] == moved, "%s: %g becomes %d", level,
+                         (double)x[r * COLS + c], q[r * COLS + c]);
+            }
+        }
+    }
+}
+
 static void check_dequantize(const vt_kernels *k, const char *level) {
     int32_t sum[ROWS * COLS], zero[ROWS], w_sum[COLS];
     float scales[ROWS], w_scale[COLS], b[COLS], y[ROWS * COLS];
@@ -262,6 +288,7 @@ static void test_kernels(void) {
         const char *level = vt_isa_name((vt_isa)isa);
         check_quantize(k, level);
         check_spoiled(k, level);
+        check_fixed(k, level);
         check_dequantize(k, level);
         check_rounding(k, level);
     }

@@ -24,14 +24,15 @@ Draw = Callable[[np.random.Generator, Shape], Array]
 class Entry(NamedTuple):
     """One parameter: its name in the state dict, its shape, and how it starts.
 
-    int8: it holds 8-bit numbers instead of the dtype of the model. gate: how many of its last rows
+    int8: "", or the mode of quantisation if it holds 8-bit numbers instead of the dtype of the
+    model. gate: how many of its last rows
     are of a gate, which starts open: weights near 0, bias 1.
     """
 
     name: str
     shape: Shape
     draw: Draw
-    int8: bool = False
+    int8: str = ""
     gate: int = 0
 
 
@@ -70,14 +71,16 @@ def _constant(value: float, generator: np.random.Generator, shape: Shape) -> Arr
 
 
 def initial(entry: Entry, seed: int, dtype: str) -> Array:
-    """The first values of a parameter: the same for the same seed, name and shape."""
+    """The first values of a parameter, the same for the same seed, name and shape; in 8 bits 0."""
+    if entry.int8:
+        return np.zeros(entry.shape, np.int8)
     sequence = np.random.SeedSequence(seed, spawn_key=tuple(entry.name.encode()))
     generator = np.random.Generator(np.random.Philox(sequence))
     values = entry.draw(generator, entry.shape)
     if entry.gate:
         open_gate = constant(1) if len(entry.shape) == 1 else normal(1e-6)
         values[-entry.gate :] = open_gate(generator, (entry.gate, *entry.shape[1:]))
-    return np.ascontiguousarray(values, dtype="int8" if entry.int8 else dtype)
+    return np.ascontiguousarray(values, dtype=dtype)
 
 
 # ------------------------------------------------------------------------------------- modes

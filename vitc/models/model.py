@@ -14,7 +14,15 @@ from vitc import _vitc, checks, engine
 from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.init import Entry, initial
-from vitc.models.int8 import inner_linears, int8_entries
+from vitc.models.int8 import (
+    FOLLOWERS,
+    check_int8,
+    inner_linears,
+    int8_entries,
+    int8_in,
+    linear_weights,
+    plain_entries,
+)
 from vitc.models.weights import IncompatibleKeys, Weights, check_state, read_weights, save_file
 from vitc.models.weights.keys import renamed
 from vitc.parameters import Facts, Layer, Parameter, no_facts
@@ -68,7 +76,7 @@ class Model:
     _parameters: dict[str, Parameter]
     _pool: engine.Pool
     _programs: dict[tuple[Any, ...], Program]
-    _int8: frozenset[int]  # entries in 8 bits
+    _int8: Mapping[int, str]  # how the entries in 8 bits are quantised
     _prefix: str  # of the names that its parameters have in the table of a larger model
 
     def __init__(self, entries: Sequence[Entry], dtype: str = "float32", draw: bool = True) -> None:
@@ -112,7 +120,7 @@ class Model:
             _parameters=parameters,
             _pool=pool,
             _programs={},
-            _int8=frozenset(i for i, entry in enumerate(entries) if entry.int8),
+            _int8={i: entry.int8 for i, entry in enumerate(entries) if entry.int8},
             _prefix="",
         )
         self._layers = Layer("", parameters, self._facts())
@@ -125,9 +133,16 @@ class Model:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """An independent model with the same weights and settings, without the gradients."""
+        return self._independent(self._entries, self._parameters, memo)
+
+    def _independent(
+        self, entries: Sequence[Entry], old: Mapping[str, _Starting], memo: dict[int, Any]
+    ) -> Self:
+        """Another model with copies of the settings and a table of these entries, which start as
+        in old or from zero."""
         memo[id(self)] = twin = object.__new__(type(self))
         vars(twin).update(deepcopy(self._own(), memo))
-        twin._adopt(self._entries, self.params.dtype, self._parameters)
+        twin._adopt(entries, self.params.dtype, old, draw=False)
         return twin
 
     def _own(self) -> dict[str, Any]:
@@ -351,9 +366,10 @@ class Model:
         return precision
 
     @property
-    def quantized(self) -> bool:
-        """Whether some layers hold 8-bit weights; such a model is not trained."""
-        return bool(self._int8)
+    def quantized(self) -> str:
+        """How its layers with 8-bit weights are quantised, "dynamic" or "static"; "" if there are
+        none. A quantised model is not trained."""
+        return next(iter(self._int8.values()), "")
 
     # ------------------------------------------------------------------------------- parameters
 
@@ -396,9 +412,11 @@ class Model:
     ) -> tuple[dict[str, Array], IncompatibleKeys]:
         """What `load_state_dict` writes, and what it returns; it raises the same."""
         dtypes = {name: str(p.dtype) for name, p in self.named_parameters()}
-        return check_state(
+        ready, keys = check_state(
             state, self.shapes, dtypes, strict=strict, allow_nonfinite=allow_nonfinite
         )
+        check_int8(ready, self._entries)
+        return ready, keys
 
     def write(self, ready: Mapping[str, Array]) -> None:
         """Writes what `checked_state` gave."""
@@ -435,7 +453,7 @@ class Model:
         if precision != "float32":
             said["precision"] = precision
         if self.quantized:
-            said["quantization"] = "dynamic"
+            said["quantization"] = self.quantized
         return said
 
     def _description(self) -> dict[str, str]:
@@ -460,8 +478,8 @@ class Model:
         twin, metadata = copy(self), weights.metadata
         try:
             precision = self._possible(metadata.get("precision", self.precision))
-            if metadata.get("quantization") and not self.quantized:
-                twin.hold_int8(self.int8_weights(), draw=not strict)
+            if metadata.get("quantization"):
+                twin._hold_as(weights, draw=not strict)
             state = renamed(weights.state, twin.shapes)
             keys = twin.load_state_dict(state, strict, allow_nonfinite=allow_nonfinite)
         except ValueError as error:
@@ -474,13 +492,30 @@ class Model:
         """The weights that quantisation turns into 8 bits, read from the program of `forward`."""
         return [self.params.names[entry] for entry in inner_linears(self.program())]
 
-    def hold_int8(self, names: Collection[str], *, draw: bool = False) -> None:
-        """Makes room for 8 bits and a scale per output channel in place of the named weights.
+    def linear_weights(self) -> list[str]:
+        """The weights of all linear layers that `forward` runs, in its order."""
+        return [self.params.names[entry] for entry in linear_weights(self.program())]
 
-        These have no values then, unless they are drawn: load a state dict.
-        """
-        kept = {n: Start(p.data, False) for n, p in self.named_parameters() if n not in names}
-        self._adopt(int8_entries(self._entries, names), self.params.dtype, kept, draw=draw)
+    def with_room_for_int8(self, names: Collection[str], mode: str) -> Self:
+        """An independent model in which the named weights are of 8 bits, and frozen. They and their
+        scales have no values yet; all other parameters have those of this model."""
+        return self._independent(int8_entries(self._entries, names, mode), self._kept(names), {})
+
+    def _hold_as(self, weights: Weights, *, draw: bool) -> None:
+        """Makes room for 8 bits where a file has them. Weights that had others have no values then,
+        unless they are drawn. Raises `ValueError` for a mode that does not exist."""
+        mode = checks.one_of("quantization", weights.metadata["quantization"], tuple(FOLLOWERS))
+        possible = self.linear_weights()
+        names = [name for name in int8_in(weights.state) if name in possible]
+        entries = int8_entries(plain_entries(self._entries), names, mode)
+        if [e.int8 for e in entries] == [entry.int8 for entry in self._entries]:
+            return
+        kept = {n: p for n, p in self._kept(names).items() if p.data.dtype != np.int8}
+        self._adopt(entries, self.params.dtype, kept, draw=draw)
+
+    def _kept(self, names: Collection[str]) -> dict[str, Start]:
+        """All parameters but the named ones, frozen."""
+        return {n: Start(p.data, False) for n, p in self.named_parameters() if n not in names}
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.parameters())

@@ -694,7 +694,7 @@ class VisionTransformer(Model):
             entry._replace(draw=fresh) if entry.name.split(".")[0] in self.heads else entry
             for entry in self.entries(c)
         ]
-        return int8_entries(entries, [self._entries[i].name for i in self._int8])
+        return int8_entries(entries, [self._entries[i].name for i in self._int8], self.quantized)
 
     def get_classifier(self) -> Any:
         """The head, or the pair of heads; `vitc.nn.Identity` without classes."""

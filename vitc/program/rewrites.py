@@ -1,6 +1,6 @@
 """Programs made of others: attention maps, masks, 8-bit layers."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 from vitc.program.operation import Op, Port, Program, Value
@@ -56,14 +56,22 @@ def _like_attention(kind: str, op: Op, inputs: tuple[Value, ...]) -> Op:
     return Op(kind, inputs, (), {name: op.attributes[name] for name in ("heads", "maps")})
 
 
-def with_int8(program: Program, weights: Collection[int]) -> Program:
-    """The program with 8-bit linear layers where the weight is one of these, given by their index;
-    its scales are the entry behind it."""
+def with_int8(program: Program, modes: Mapping[int, str]) -> Program:
+    """The program with 8-bit linear layers for these weights.
+
+    modes: of each weight in 8 bits, by its index, "dynamic" or "static"; its scales are the entry
+    behind it, and for "static" the scale and zero point of its input the next two.
+    """
 
     def change(op: Op, add: Add) -> Value:
-        if op.kind == "linear" and op.params[0] in weights:
-            weight, *bias = op.params
-            op = op._replace(kind="linear_int8", params=(weight, weight + 1, *bias))
+        mode = modes.get(op.params[0]) if op.kind == "linear" else None
+        if mode == "dynamic":
+            weight, bias = op.params
+            op = op._replace(kind="linear_int8", params=(weight, weight + 1, bias))
+        elif mode == "static":
+            weight, bias = op.params
+            entries = (weight, weight + 1, bias, weight + 2, weight + 3)
+            op = op._replace(kind="linear_int8_static", params=entries)
         return add(op)
 
-    return rewrite(program, change) if weights else program
+    return rewrite(program, change) if modes else program

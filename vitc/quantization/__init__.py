@@ -1,12 +1,11 @@
 """Quantisation: models with 8-bit weights, and a table of what a precision costs and brings."""
 
-from copy import deepcopy
 from typing import TypeVar
 
 from vitc import checks
 from vitc.models.model import Model
+from vitc.quantization.convert import int8_model
 from vitc.quantization.smooth import norm_pairs, smoothed
-from vitc.quantization.weights import int8_state
 
 MODES = ("dynamic",)
 M = TypeVar("M", bound=Model)
@@ -26,14 +25,6 @@ def quantize(model: M, mode: str = "dynamic") -> M:
     Raises `ValueError` for another mode, and for a model that is quantised or of float64.
     """
     checks.one_of("mode", mode, MODES)
-    if model.quantized:
-        raise ValueError("the model is quantised already")
-    if model.params.dtype != "float32":
-        raise ValueError("quantisation is for models of float32")
     names = model.int8_weights()
     pairs = [p for p in norm_pairs(model.program(), model.params.names) if p.weight in names]
-    state = int8_state(smoothed(model.state_dict(), pairs), names)
-    made = deepcopy(model)
-    made.hold_int8(names)
-    made.load_state_dict(state)
-    return made.eval()
+    return int8_model(model, names, state=smoothed(model.state_dict(), pairs))
