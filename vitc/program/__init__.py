@@ -15,12 +15,13 @@ batch.
 
 `save` and `load` keep a program with its parameters in a file, which C reads as well.
 
-`rewrite` makes another program of one that is there, operation by operation; attention maps, masks
-and 8-bit layers are such rewrites.
+`rewrite` makes another program of one that is there, operation by operation; attention maps, masks,
+8-bit layers and observers are such rewrites.
 """
 
 from vitc.program.builder import Builder
 from vitc.program.file import load, save
+from vitc.program.observers import Observed, blocks_of, with_layer_outputs, with_observed
 from vitc.program.operation import Op, Port, Program, Shape, Value
 from vitc.program.rewrite import rewrite
 from vitc.program.rewrites import (
@@ -32,11 +33,13 @@ from vitc.program.rewrites import (
 
 __all__ = [
     "Builder",
+    "Observed",
     "Op",
     "Port",
     "Program",
     "Shape",
     "Value",
+    "blocks_of",
     "load",
     "rewrite",
     "save",
@@ -44,4 +47,6 @@ __all__ = [
     "with_attention_probs",
     "with_causal_attention",
     "with_int8",
+    "with_layer_outputs",
+    "with_observed",
 ]
