@@ -126,7 +126,9 @@ def writable(rng: random.Random) -> list[Any]:
             operations.append([kind, [last], [row(piece), *shift], {"eps": 1e-6}])
         elif kind == "attention" and cols % 3 == 0:
             heads, maps = rng.choice([(1, 1), (cols // 3, 1), (1, cols // 3)])
-            operations.append([kind, [last], [], {"heads": heads, "maps": maps}])
+            given = {"heads": heads, "maps": maps}
+            given |= rng.choice([{}, {"rate": rng.choice([0.5, 1.0]), "site": "d"}])
+            operations.append([kind, [last], [], given])
             cols = cols // 3 * maps
         elif kind == "differential" and cols % 2 == 0:
             vectors = [row(3) for _ in range(4)]

@@ -258,6 +258,7 @@ def test_int8_is_near(name: str) -> None:
 @pytest.mark.parametrize("name", families())
 def test_dropout_acts_in_training_only(name: str) -> None:
     rates = dict(drop_rate=0.1, pos_drop_rate=0.1, proj_drop_rate=0.1, drop_path_rate=0.2)
+    rates["attn_drop_rate"] = 0.1
     known = ARCHITECTURES[name].model.config_type.arguments()
     rates = {rate: value for rate, value in rates.items() if rate in known}
     ours, _ = pair(name, **reduced(name))

@@ -69,7 +69,8 @@ def test_the_bits_depend_neither_on_threads_nor_on_the_cut() -> None:
     try:
         for threads, size in ((1, 6), (3, 6), (2, 2), (8, 1)):
             set_num_threads(threads)
-            model = create_model("test_vit", num_classes=3, img_size=64, drop_path_rate=0.3)
+            rates = dict(drop_path_rate=0.3, attn_drop_rate=0.2)
+            model = create_model("test_vit", num_classes=3, img_size=64, **rates)
             model.load_state_dict(
                 {
                     k: np.sin(np.arange(v.size)).reshape(v.shape).astype(np.float32) * 0.1

@@ -37,7 +37,7 @@ def bits(model: Model, x: np.ndarray) -> dict[str, bytes]:
 def test_gradients_have_the_same_bits(name: str, precision: str) -> None:
     if precision == "bf16" and not _vitc.config()["bf16"]:
         pytest.skip("the processor has no bfloat16")
-    model = create_model(name, drop_path_rate=0.3, drop_rate=0.1, **SIZES)
+    model = create_model(name, drop_path_rate=0.3, attn_drop_rate=0.2, **SIZES)
     model.load_state_dict(redrawn(model.shapes, "float32"))
     model.precision = precision
     x = images(3, model)

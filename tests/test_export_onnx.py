@@ -529,6 +529,12 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
     with pytest.raises(ValueError, match="'dropout' has no form in ONNX"):
         export.onnx(Own(dropping), tmp_path / "m.onnx")
+
+    def attending(b: Builder) -> Program:
+        return b.finish(b.attention(b.input((2, 3)), 1, rate=0.5, site="site"))
+
+    with pytest.raises(ValueError, match="'attention' with dropout has no form in ONNX"):
+        export.onnx(Own(attending), tmp_path / "m.onnx")
     monkeypatch.setattr(emitters, "_ACTIVATIONS", {})
     with pytest.raises(ValueError, match="activation 'gelu' has no form in ONNX"):
         export.onnx(reduced("test_vit"), tmp_path / "m.onnx")

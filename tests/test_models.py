@@ -149,8 +149,8 @@ def test_bad_arguments_are_named() -> None:
         create_model("vit_tny_patch16_224")
     with pytest.raises(TypeError, match="'num_clases'.*'num_classes'"):
         create_model("test_vit", num_clases=3)
-    with pytest.raises(TypeError, match="'attn_drop_rate'"):
-        create_model("test_vit", attn_drop_rate=0.1)
+    with pytest.raises(ValueError, match="attn_drop_rate is 1.0"):
+        create_model("test_vit", attn_drop_rate=1.0)
     with pytest.raises(ValueError, match="embed_dim 64 .* num_heads 5"):
         create_model("test_vit", num_heads=5)
     with pytest.raises(ValueError, match="drop_rate is 1.5"):

@@ -129,12 +129,6 @@ def test_classes_stand_for_layers_of_their_name(name: str, case: str) -> None:
 # ------------------------------------------------------------------------------- timm's own
 
 
-def test_attention_without_dropout_may_be_said() -> None:
-    create_model("test_vit", attn_drop_rate=0.0, **SMALL)
-    with pytest.raises(TypeError, match="'attn_drop_rate'"):
-        create_model("test_vit", attn_drop_rate=0.1, **SMALL)
-
-
 def test_a_cfg_may_be_a_tag_or_a_table(tmp_path: Path) -> None:
     name = "vit_tiny_patch16_224"
     tag = create_model(name, pretrained_cfg="augreg_in21k", depth=1)

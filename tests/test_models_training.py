@@ -1,12 +1,13 @@
 """Whole models in training: dropout masks, finite differences, optimisation, and the same bits."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from oracle import double, gradient_errors, images, pair, relative
+from oracle import double, gradient_errors, images, pair, relative, timm
 from vitc import _vitc
 from vitc import functional as F
 from vitc.models import create_model
@@ -64,24 +65,109 @@ def put_masks(model: torch.nn.Module, key: dict[str, int]) -> int:
     return count
 
 
-RATES = dict(drop_rate=0.2, pos_drop_rate=0.1, proj_drop_rate=0.15, drop_path_rate=0.4)
-
-
-@pytest.mark.parametrize(
-    ("name", "sites"),
-    [("test_vit", 1 + 3 * 3 + 2 * 2 + 1), ("deit_tiny_distilled_patch16_224", 15)],
+RATES = dict(
+    drop_rate=0.2, pos_drop_rate=0.1, proj_drop_rate=0.15, attn_drop_rate=0.3, drop_path_rate=0.4
 )
-def test_dropout_and_drop_path_equal_timm_with_the_same_masks(name: str, sites: int) -> None:
-    ours, theirs = pair(name, num_classes=10, img_size=96, depth=3, **RATES)
-    ours.train()
-    theirs.train()
+SMALL = dict(num_classes=10, depth=3, embed_dim=48, num_heads=3)
+SITES = 1 + 4 * 3 + 2 * 2 + 1  # of a block four, of all but the first two more
+vision_transformer = timm.models.vision_transformer
+DRAWING: dict[str, tuple[str, dict[str, Any], int]] = {
+    "test_vit": ("test_vit", {}, SITES),
+    "distilled": ("deit_tiny_distilled_patch16_224", {}, SITES),
+    "rope": ("eva02_tiny_patch14_224", dict(img_size=84), SITES),
+    "bias": ("beit_base_patch16_224", {}, SITES),
+    "parallel": (
+        "test_vit",
+        dict(block_fn=vision_transformer.ParallelScalingBlock),
+        1 + 2 * 3 + 2 + 1,
+    ),
+    "things": (
+        "test_vit",
+        dict(block_fn=vision_transformer.ParallelThingsBlock),
+        1 + 8 * 3 + 4 * 2 + 1,
+    ),
+}
+
+
+def drawing_pair(name: str, **arguments: Any) -> tuple[Model, torch.nn.Module]:
+    """Both models in training mode with every rate above 0; step 5 of seed 7, images from 64 on."""
+    ours, theirs = pair(name, **{"img_size": 96, **SMALL, **RATES, **arguments})
     clock.seed = 7
     clock.begin(step=5, row=64)
-    assert put_masks(theirs, dict(seed=7, step=5, forward=0, row=64)) == sites
-    x = images(4, ours)
+    return ours.train(), theirs.train()
+
+
+KEY = dict(seed=7, step=5, forward=0, row=64)
+
+
+@pytest.mark.parametrize("case", DRAWING)
+def test_dropout_and_drop_path_equal_timm_with_the_same_masks(case: str) -> None:
+    name, arguments, sites = DRAWING[case]
+    ours, theirs = drawing_pair(name, **arguments)
+    for module in theirs.modules():
+        module.fused_attn = False  # which has its dropout in a module
+    assert put_masks(theirs, KEY) == sites
+    assert_trained_alike(ours, theirs)
+
+
+class Attention:
+    """torch's scaled_dot_product_attention with vitc's masks, each map of a head after the other,
+    block after block."""
+
+    def __init__(self, maps: int) -> None:
+        self.maps, self.calls = maps, 0
+
+    def __call__(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+    ) -> torch.Tensor:
+        block, which = divmod(self.calls, self.maps)
+        self.calls += 1
+        batch, heads, tokens, _ = q.shape
+        masked = Masked(f"blocks.{block}.attn.attn_drop", dropout_p, KEY, whole=False)
+        ones = torch.ones(batch, heads, self.maps, tokens, tokens, dtype=torch.float64)
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        if attn_mask is not None:
+            scores = scores + attn_mask
+        if is_causal:
+            scores = scores + torch.full((tokens, tokens), -torch.inf).triu(1)
+        return scores.softmax(-1) * masked(ones)[:, :, which] @ v
+
+
+@pytest.mark.parametrize("kind", ["two maps", "mask", "mask of two maps", "causal"])
+def test_dropped_probabilities_of_maps_and_masks_are_timms(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two maps in float64: the slope of lambda is a sum of what cancels."""
+    maps = 2 if "maps" in kind else 1
+    arguments = dict(attn_layer="diff", dtype="float64") if maps == 2 else {}
+    ours, theirs = drawing_pair("test_vit", global_pool="avg", **arguments)
+    put_masks(theirs, KEY)  # of all others
+    for block in theirs.blocks:
+        block.attn.attn_drop = torch.nn.Dropout(RATES["attn_drop_rate"])  # gives its rate
+    attention = Attention(maps)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
+    mask = np.random.default_rng(3).standard_normal((4, 1, 37, 37)).astype(np.float32)
+    given: dict[str, Any] = {"is_causal": True} if kind == "causal" else {}
+    if "mask" in kind:
+        given = {"attn_mask": mask}
+    assert_trained_alike(ours, theirs, **given)
+    assert attention.calls == 3 * maps
+
+
+def assert_trained_alike(ours: Model, theirs: torch.nn.Module, **masking: Any) -> None:
+    """Logits within 1e-5, gradients within 5e-5."""
+    x = images(4, ours).astype(ours.params.dtype)
     labels = [1, 2, 3, 4]
-    logits = ours(x)
-    expected = theirs(double(x))
+    logits = ours(x, **masking)
+    expected = theirs(
+        double(x), **{k: double(v) if k == "attn_mask" else v for k, v in masking.items()}
+    )
     assert relative(logits, expected.detach()) <= 1e-5
     F.cross_entropy(logits, labels).backward()
     torch.nn.functional.cross_entropy(expected, torch.tensor(labels)).backward()
@@ -107,7 +193,8 @@ def test_dropout_acts_in_training_mode_only_and_changes_with_the_step() -> None:
 
 
 def test_a_slice_of_a_batch_draws_what_it_draws_in_the_batch() -> None:
-    model = create_model("test_vit", num_classes=10, drop_path_rate=0.5, proj_drop_rate=0.1)
+    rates = dict(drop_path_rate=0.5, proj_drop_rate=0.1, attn_drop_rate=0.1)
+    model = create_model("test_vit", num_classes=10, **rates)
     x = images(4, model)
     whole = np.array(model(x))
     clock.begin(0, row=2)
@@ -245,7 +332,8 @@ def _bits(threads: int, steps: int = 3) -> tuple[list[float], dict[str, np.ndarr
     """Losses and weights of a short training with dropout on this many threads."""
     set_num_threads(threads)
     clock.begin(0)
-    model = create_model("test_vit", num_classes=10, img_size=96, drop_path_rate=0.2, drop_rate=0.1)
+    rates = dict(drop_path_rate=0.2, drop_rate=0.1, attn_drop_rate=0.2)
+    model = create_model("test_vit", num_classes=10, img_size=96, **rates)
     optimizer = AdamW(model, lr=1e-3)
     x, losses = images(5, model), []
     for _ in range(steps):

@@ -61,6 +61,16 @@ CASES = {
     "masked_attention of heads": Case(
         "masked_attention", ((5, 24), (10, 5)), (), dict(heads=2, maps=2, queries=3)
     ),
+    "attention with dropout": Case("attention", (5, 12), (), dict(heads=2, rate=0.4, site="a")),
+    "attention with dropout, causal, narrowed": Case(
+        "attention", (5, 24), (), dict(heads=1, maps=2, queries=3, causal=1, rate=0.3, site="a")
+    ),
+    "attention of what is dropped": Case(
+        "attention", (5, 12), (), dict(heads=2, rate=1.0, site="a")
+    ),
+    "masked_attention with dropout": Case(
+        "masked_attention", ((5, 24), (10, 5)), (), dict(heads=2, maps=2, rate=0.4, site="b")
+    ),
     "cross_attention": Case("cross_attention", ((2, 4), (5, 8)), (), dict(heads=2)),
     "cross_attention, more queries": Case("cross_attention", ((7, 3), (2, 6)), (), dict(heads=1)),
     "attention_probs": Case("attention_probs", (5, 12), (), dict(heads=2)),
@@ -79,6 +89,12 @@ CASES = {
         ((5, 24), (12, 2)),
         (),
         dict(heads=2, height=2, width=2, maps=2) | dict(queries=3),
+    ),
+    "biased_attention with dropout": Case(
+        "biased_attention",
+        ((7, 12), (18, 2)),
+        (),
+        dict(heads=2, height=2, width=3, rate=0.4, site="c"),
     ),
     "biased_attention_probs": Case(
         "biased_attention_probs",
@@ -424,6 +440,41 @@ def test_probabilities_are_the_softmax_of_the_scores_and_have_no_gradient() -> N
     np.testing.assert_allclose(probs.reshape(expected.shape), expected, rtol=1e-13)
     with pytest.raises(ValueError, match="attention_probs has no gradient"):
         _vitc.Plan(program, params, training=True, input_gradients=True)
+
+
+@pytest.mark.parametrize("kind", ["attention", "masked_attention", "biased_attention"])
+def test_each_probability_is_dropped_by_a_draw_of_its_own(kind: str) -> None:
+    """With v the unit matrix the result is the probabilities themselves: of q = 0 each 1 / N."""
+    tokens, heads, maps, rate = 48, 3, 2, 0.3
+    qkv = np.zeros((BATCH, tokens, 3, heads, tokens))
+    qkv[:, :, 2] = np.eye(tokens)[:, None]
+    second = {"masked_attention": (tokens, tokens), "biased_attention": (7 * 23, heads)}.get(kind)
+    inputs = [qkv.reshape(BATCH, tokens, -1)] + ([np.zeros((BATCH, *second))] if second else [])
+    own = dict(height=4, width=12) if kind == "biased_attention" else {}
+    attributes = dict(heads=heads, maps=maps, rate=rate, site="s", **own)
+    operation = (kind, range(len(inputs)), (), attributes)
+    program = _vitc.Program([x.shape[1:] for x in inputs], [], [operation], [len(inputs)])
+    plan = _vitc.Plan(program, _vitc.Params([], "float64"), training=True)
+    (y,) = _vitc.Run(plan, BATCH, 2).forward(inputs, **KEY)
+    given = (KEY["seed"], KEY["step"], KEY["forward"])
+    count = heads * maps * tokens * tokens
+    words = [_vitc.random_words(*given, KEY["row"] + i, "s", count) for i in range(BATCH)]
+    kept = np.array(words).reshape(BATCH, heads, maps, tokens, tokens) < (1 - rate) * 2**32
+    expected = kept.transpose(0, 3, 1, 2, 4) / tokens / (1 - rate)
+    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=1e-14)
+    spread = np.sqrt(rate * (1 - rate) / kept.size)
+    assert abs(kept.mean() - (1 - rate)) < 4 * spread
+
+
+def test_attention_without_training_drops_nothing() -> None:
+    case, plain = CASES["attention with dropout"], CASES["attention"]
+    x = np.random.default_rng(0).standard_normal((BATCH, *case.input))
+    seen = []
+    for attributes, training in ((case.attributes, False), (plain.attributes, True)):
+        program = program_of(case._replace(attributes=attributes), "alone")
+        plan = _vitc.Plan(program, _vitc.Params([], "float64"), training=training)
+        seen.append(_vitc.Run(plan, BATCH, 1).forward([x], **KEY)[0])
+    assert np.array_equal(*seen)
 
 
 def test_rows_of_equal_greatness_share_the_gradient() -> None:

@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         dict(img_size=16, depth=1, class_token=False, global_pool="avg", num_classes=5),
     ),
 }
-DROPS = dict(drop_rate=0.1, proj_drop_rate=0.1, drop_path_rate=0.3)
+DROPS = dict(drop_rate=0.1, proj_drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.3)
 PRECISIONS = ("float32", "float64", *(("bf16",) if _vitc.config()["bf16"] else ()))
 
 

@@ -9,6 +9,9 @@
  * of its own over the same v; the results are side by side, (N, maps x C) head-major
  * (differential attention takes their difference). `queries` > 0: only the first rows ask, and the
  * output has as many rows (a narrowed program). `causal` = 1: a query sees the keys up to its own.
+ * `rate` > 0, in training: each probability is zeroed with it, and else divided by 1 - rate, before
+ * it weighs v (torch scaled_dot_product_attention, dropout_p). The draw of a probability is its own
+ * whatever the tiles: that of its number among all of the image, (heads, maps, N, N).
  *
  * masked_attention: a second value, (N, N) for all heads or (heads x N, N), is added to the scaled
  * scores; it gets no gradient.
@@ -24,12 +27,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "ops/distances.h"
 #include "ops/operations.h"
 
 enum { HEADS, MAPS, QUERIES, CAUSAL };
 enum { MASK = 1 }; /* the input of masked_attention */
-/* Of biased_attention: its table, two attributes in place of CAUSAL, and rows behind the grid's. */
-enum { BIAS = 1, HEIGHT = QUERIES + 1, WIDTH, FROM_PREFIX = 0, TO_PREFIX, OWN_PREFIX };
+/* Of biased_attention: its table, and two attributes in place of CAUSAL. */
+enum { BIAS = 1, HEIGHT = QUERIES + 1, WIDTH };
 
 /* The products, over blocks of queries. */
 enum {
@@ -52,6 +56,7 @@ typedef struct sizes {
     int64_t block;     /* queries at a time; 0 before it is decided */
     int64_t ld;        /* from one row of probabilities to the next: whole cache lines */
     int64_t biases;    /* R; 0 without a table */
+    double rate;       /* of dropout */
 } sizes;
 
 /* Of q, k and v in the inputs: the operation with two has q in a separate value. */
@@ -66,6 +71,13 @@ static bool is_masked(const vt_signature *s) { return s->node->op == &vt_op_mask
 static bool is_causal(const vt_signature *s) {
     return s->node->op == &vt_op_attention && s->node->attributes[CAUSAL].i == 1;
 }
+/* Of those with dropout, the attribute `rate`, behind which `site` is; of others -1. */
+static int rate_of(const vt_op *op) {
+    if (op == &vt_op_attention) return CAUSAL + 1;
+    if (op == &vt_op_masked_attention) return QUERIES + 1;
+    return op == &vt_op_biased_attention ? WIDTH + 1 : -1;
+}
+
 static bool is_biased(const vt_signature *s) {
     return s->node->op == &vt_op_biased_attention || s->node->op == &vt_op_biased_attention_probs;
 }
@@ -82,6 +94,7 @@ static sizes sizes_of(const vt_signature *s, const vt_products *products) {
     z.block = products == NULL ? 0 : products->blocks.tile;
     z.ld = vt_ceil_div(z.tokens, 16) * 16;
     z.biases = is_biased(s) ? s->input[BIAS].dim[0] : 0;
+    z.rate = rate_of(s->node->op) < 0 ? 0 : attributes[rate_of(s->node->op)].f;
     return z;
 }
 
@@ -106,6 +119,10 @@ static vt_status check(const vt_signature *s, vt_error *error) {
     if (queries < 0 || queries > s->input[0].dim[0]) {
         return vt_fail(error, VT_VALUE, "queries is %lld, expected 0 to %lld", (long long)queries,
                        (long long)s->input[0].dim[0]);
+    }
+    const double rate = sizes_of(s, NULL).rate;
+    if (!(rate >= 0 && rate <= 1)) {
+        return vt_fail(error, VT_VALUE, "rate is %g, expected a number from 0 to 1", rate);
     }
     return VT_OK;
 }
@@ -310,125 +327,43 @@ static void masked_softmax(const vt_tile *t, const head *h, sizes z, int64_t fir
 
 /* ---------------------------------------------------------------- a bias by distance */
 
-static double load(const void *from, size_t element, int64_t at) {
-    return element == sizeof(float) ? (double)((const float *)from)[at]
-                                    : ((const double *)from)[at];
+static vt_distances distances_of(const vt_tile *t, const head *h, sizes z) {
+    const vt_attribute *attributes = t->signature->node->attributes;
+    vt_distances d = {.kernels = t->kernels, .element = t->element, .bias = h->bias};
+    d.dbias = h->dbias;
+    d.tokens = z.tokens, d.rows = z.biases, d.heads = z.heads;
+    d.height = attributes[HEIGHT].i, d.width = attributes[WIDTH].i;
+    d.scale = score_scale(z);
+    return d;
 }
 
-static void store(void *to, size_t element, int64_t at, double value) {
-    if (element == sizeof(float)) {
-        ((float *)to)[at] = (float)value;
-    } else {
-        ((double *)to)[at] = value;
-    }
-}
-
-typedef struct grid {
-    int64_t height, width;
-    int64_t across;    /* distances along a row of the grid */
-    int64_t distances; /* rows of the table before those of the prefix */
-    int64_t prefix;    /* tokens before the patches: 0 or 1 */
-    bool of_prefix;    /* whether the table has rows for it */
-} grid;
-
-static grid grid_of(const vt_signature *s, sizes z) {
-    const vt_attribute *attributes = s->node->attributes;
-    grid g = {.height = attributes[HEIGHT].i, .width = attributes[WIDTH].i};
-    g.across = 2 * g.width - 1;
-    g.distances = (2 * g.height - 1) * g.across;
-    g.prefix = z.tokens - g.height * g.width;
-    g.of_prefix = z.biases > g.distances;
-    return g;
-}
-
-/* The table of the tile's head; in reverse, so that the keys of a row of patches lie in order. */
 static void gather_bias(const vt_tile *t, const head *h, sizes z) {
     if (z.biases == 0) return;
-    const grid g = grid_of(t->signature, z);
-    for (int64_t k = 0; k < z.biases; k++) {
-        const int64_t at = k < g.distances ? g.distances - 1 - k : k;
-        store(h->bias, t->element, at, load(t->in[BIAS], t->element, k * z.heads + t->part));
-    }
-}
-
-/* Where the bias of the first key begins for the query of this number on the grid. */
-static int64_t first_bias(grid g, int64_t query) {
-    return (g.height - 1 - query / g.width) * g.across + g.width - 1 - query % g.width;
-}
-
-/* Of a query or key that is the prefix: FROM_PREFIX, TO_PREFIX, OWN_PREFIX. */
-static double prefix_bias(const vt_tile *t, const head *h, grid g, int which) {
-    return g.of_prefix ? load(h->bias, t->element, g.distances + which) : 0;
-}
-
-/* One row of scores, scaled, plus its biases. */
-static void bias_row(const vt_tile *t, const head *h, sizes z, grid g, int64_t query, void *p) {
-    const double scale = score_scale(z);
-    const bool patch = query >= g.prefix;
-    const double to_prefix = prefix_bias(t, h, g, patch ? TO_PREFIX : OWN_PREFIX);
-    for (int64_t k = 0; k < g.prefix; k++) {
-        store(p, t->element, k, scale * load(p, t->element, k) + to_prefix);
-    }
-    if (patch) {
-        const int64_t at = first_bias(g, query - g.prefix);
-        t->kernels->combine(vt_at(p, t->element, g.prefix), g.width,
-                            vt_const_at(h->bias, t->element, at), g.across, scale, 1.0, g.height,
-                            g.width);
-        return;
-    }
-    const double from_prefix = prefix_bias(t, h, g, FROM_PREFIX);
-    for (int64_t k = g.prefix; k < z.tokens; k++) {
-        store(p, t->element, k, scale * load(p, t->element, k) + from_prefix);
-    }
+    const vt_distances d = distances_of(t, h, z);
+    vt_distances_gather(&d, t->in[BIAS], t->part);
 }
 
 /* p (rows, N) becomes the softmax of its scaled rows plus the biases. */
 static void biased_softmax(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
-    const grid g = grid_of(t->signature, z);
+    const vt_distances d = distances_of(t, h, z);
     for (int64_t r = 0; r < rows; r++) {
-        bias_row(t, h, z, g, first + r, vt_at(h->p, t->element, r * z.ld));
+        vt_distances_add(&d, first + r, vt_at(h->p, t->element, r * z.ld));
     }
     t->kernels->softmax_forward(h->p, 1.0, rows, z.tokens, z.ld);
 }
 
-static void add_to(void *sums, size_t element, int64_t at, double value) {
-    store(sums, element, at, load(sums, element, at) + value);
-}
-
-/* dbias += the row of ds, which is given times 1 / sqrt(e). */
-static void bias_row_backward(const vt_tile *t, const head *h, sizes z, grid g, int64_t query,
-                              const void *ds) {
-    const double factor = 1.0 / score_scale(z);
-    const bool patch = query >= g.prefix;
-    if (patch) {
-        const int64_t at = first_bias(g, query - g.prefix);
-        t->kernels->combine(vt_at(h->dbias, t->element, at), g.across,
-                            vt_const_at(ds, t->element, g.prefix), g.width, 1.0, factor, g.height,
-                            g.width);
-    }
-    for (int64_t k = 0; g.of_prefix && k < (patch ? g.prefix : z.tokens); k++) {
-        const int which = patch ? TO_PREFIX : k < g.prefix ? OWN_PREFIX : FROM_PREFIX;
-        add_to(h->dbias, t->element, g.distances + which, factor * load(ds, t->element, k));
-    }
-}
-
 static void bias_backward(const vt_tile *t, const head *h, sizes z, int64_t first, int64_t rows) {
     if (z.biases == 0 || t->din[BIAS] == NULL) return;
-    const grid g = grid_of(t->signature, z);
+    const vt_distances d = distances_of(t, h, z);
     for (int64_t r = 0; r < rows; r++) {
-        bias_row_backward(t, h, z, g, first + r, vt_const_at(h->dp, t->element, r * z.ld));
+        vt_distances_backward(&d, first + r, vt_const_at(h->dp, t->element, r * z.ld));
     }
 }
 
-/* The column of the tile's head: din = base + dbias */
 static void scatter_bias(const vt_tile *t, const head *h, sizes z) {
     if (z.biases == 0 || t->din[BIAS] == NULL) return;
-    const grid g = grid_of(t->signature, z);
-    for (int64_t k = 0; k < z.biases; k++) {
-        const int64_t from = k < g.distances ? g.distances - 1 - k : k, to = k * z.heads + t->part;
-        const double base = t->base[BIAS] == NULL ? 0 : load(t->base[BIAS], t->element, to);
-        store(t->din[BIAS], t->element, to, base + load(h->dbias, t->element, from));
-    }
+    const vt_distances d = distances_of(t, h, z);
+    vt_distances_scatter(&d, t->din[BIAS], t->base[BIAS], t->part);
 }
 
 /* p (rows, N) = softmax(q[first:] k^T / sqrt(e)) */
@@ -448,6 +383,25 @@ static vt_status probabilities(const vt_tile *t, const head *h, sizes z, int64_t
     return VT_OK;
 }
 
+/* ---------------------------------------------------------------- dropout */
+
+/* to (rows, N) = from with some of the probabilities zeroed; it is linear, and its own backward. */
+static void drop(const vt_tile *t, sizes z, int64_t map, int64_t first, int64_t rows, void *to,
+                 const void *from) {
+    const vt_node *node = t->signature->node;
+    vt_dropout mask = {.key = t->key, .keep = 1.0 - z.rate};
+    mask.image = t->first_image + (uint64_t)t->image;
+    mask.site = vt_rng_site(node->attributes[rate_of(node->op) + 1].name);
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t query = (t->part * z.maps + map) * z.tokens + first + r;
+        mask.offset = query * z.tokens;
+        t->kernels->dropout(vt_at(to, t->element, r * z.ld), NULL,
+                            vt_const_at(from, t->element, r * z.ld), &mask, z.tokens);
+    }
+}
+
+static void keep_all(vt_node *node) { node->attributes[rate_of(node->op)].f = 0; }
+
 static int64_t block_rows(sizes z, int64_t first) {
     return z.queries - first < z.block ? z.queries - first : z.block;
 }
@@ -460,10 +414,12 @@ static int64_t output_column(const vt_tile *t, sizes z, int64_t map) {
 /* ---------------------------------------------------------------- forward */
 
 /* o (queries, d) = p v, block by block */
-static vt_status forward_map(const vt_tile *t, const head *h, sizes z, vt_error *error) {
+static vt_status forward_map(const vt_tile *t, const head *h, sizes z, int64_t map,
+                             vt_error *error) {
     for (int64_t first = 0; first < z.queries; first += z.block) {
         const int64_t rows = block_rows(z, first);
         VT_TRY(probabilities(t, h, z, first, rows, error));
+        if (z.rate > 0) drop(t, z, map, first, rows, h->p, h->p);
         void *o = vt_at(h->o, t->element, first * z.head_size);
         const void *p = operand(t, h, z, h->p, rows);
         VT_TRY(multiply(t, h, RESULT, rows, o, p, h->v, error));
@@ -490,7 +446,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     for (int64_t map = 0; map < z.maps; map++) {
         gather_one(t, h.q, z, Q, map);
         gather_one(t, h.k, z, K, map);
-        VT_TRY(forward_map(t, &h, z, error));
+        VT_TRY(forward_map(t, &h, z, map, error));
         for (int64_t r = 0; r < z.queries; r++) {
             const int64_t to = r * width + output_column(t, z, map);
             put_row(t, to, vt_at(h.o, t->element, r * z.head_size), z.head_size);
@@ -502,17 +458,20 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
 /* ---------------------------------------------------------------- backward */
 
 /* o = p v, p = softmax(s), s = q k^T / sqrt(e):
- * dv = p^T do; dp = do v^T; ds = p (dp - rowsum(p dp)) / sqrt(e); dq = ds k; dk = ds^T q */
-static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_t first,
-                                vt_error *error) {
+ * dv = p^T do; dp = do v^T; ds = p (dp - rowsum(p dp)) / sqrt(e); dq = ds k; dk = ds^T q
+ * With dropout drop(p) stands for p in o and dv, and drop(dp) for dp. */
+static vt_status backward_block(const vt_tile *t, const head *h, sizes z, int64_t map,
+                                int64_t first, vt_error *error) {
     const int64_t rows = block_rows(z, first);
     const void *q = vt_at(h->q, operand_size(t), first * z.key_size);
     const void *o = vt_at(h->o, operand_size(t), first * z.head_size);
     void *dq = vt_at(h->dq, t->element, first * z.key_size);
     VT_TRY(probabilities(t, h, z, first, rows, error));
-    const void *p = operand(t, h, z, h->p, rows);
+    if (z.rate > 0) drop(t, z, map, first, rows, h->dp, h->p); /* dp is not there yet */
+    const void *p = operand(t, h, z, z.rate > 0 ? h->dp : h->p, rows);
     VT_TRY(multiply(t, h, D_VALUES, rows, h->dv, p, o, error));
     VT_TRY(multiply(t, h, D_SCORES, rows, h->dp, o, h->v, error));
+    if (z.rate > 0) drop(t, z, map, first, rows, h->dp, h->dp);
     t->kernels->softmax_backward(h->dp, h->p, score_scale(z), rows, z.tokens, z.ld);
     bias_backward(t, h, z, first, rows);
     const void *dp = operand(t, h, z, h->dp, rows);
@@ -542,7 +501,7 @@ static vt_status backward_map(const vt_tile *t, const head *h, sizes z, int64_t 
     memset(h->dq, 0, (size_t)(z.rows * z.key_size) * t->element); /* rows that asked nothing */
     memset(h->dk, 0, (size_t)(z.tokens * z.key_size) * t->element);
     for (int64_t first = 0; first < z.queries; first += z.block) {
-        VT_TRY(backward_block(t, h, z, first, error));
+        VT_TRY(backward_block(t, h, z, map, first, error));
     }
     scatter_one(t, h->dq, z, Q, map);
     scatter_one(t, h->dk, z, K, map);
@@ -571,7 +530,9 @@ const vt_op vt_op_attention = {
     .attributes = {{"heads", VT_ATTR_INT, false},
                    {"maps", VT_ATTR_INT, true},
                    {"queries", VT_ATTR_INT, true},
-                   {"causal", VT_ATTR_INT, true}},
+                   {"causal", VT_ATTR_INT, true},
+                   {"rate", VT_ATTR_FLOAT, true},
+                   {"site", VT_ATTR_NAME, true}},
     .infer = infer,
     .blocks = blocks,
     .open = open,
@@ -579,6 +540,7 @@ const vt_op vt_op_attention = {
     .forward = forward,
     .backward = backward,
     .narrow = narrow,
+    .keep_all = keep_all,
     .space = VT_PARTS,
     .backward_reads_input = true,
     .takes_bf16 = true,
@@ -615,7 +577,9 @@ const vt_op vt_op_masked_attention = {
     .inputs = 2,
     .attributes = {{"heads", VT_ATTR_INT, false},
                    {"maps", VT_ATTR_INT, true},
-                   {"queries", VT_ATTR_INT, true}},
+                   {"queries", VT_ATTR_INT, true},
+                   {"rate", VT_ATTR_FLOAT, true},
+                   {"site", VT_ATTR_NAME, true}},
     .infer = masked_infer,
     .blocks = blocks,
     .open = open,
@@ -623,6 +587,7 @@ const vt_op vt_op_masked_attention = {
     .forward = forward,
     .backward = masked_backward,
     .narrow = narrow,
+    .keep_all = keep_all,
     .space = VT_PARTS,
     .backward_reads_input = true,
     .writes_bf16 = true,
@@ -664,7 +629,9 @@ const vt_op vt_op_biased_attention = {
                    {"maps", VT_ATTR_INT, true},
                    {"queries", VT_ATTR_INT, true},
                    {"height", VT_ATTR_INT, false},
-                   {"width", VT_ATTR_INT, false}},
+                   {"width", VT_ATTR_INT, false},
+                   {"rate", VT_ATTR_FLOAT, true},
+                   {"site", VT_ATTR_NAME, true}},
     .infer = biased_infer,
     .blocks = blocks,
     .open = open,
@@ -672,6 +639,7 @@ const vt_op vt_op_biased_attention = {
     .forward = forward,
     .backward = backward,
     .narrow = narrow,
+    .keep_all = keep_all,
     .space = VT_PARTS,
     .backward_reads_input = true,
     .writes_bf16 = true,

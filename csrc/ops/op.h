@@ -146,6 +146,9 @@ struct vt_op {
     /* Let the node do without the first `rows` rows of its input, whose draws are numbered by row.
      * NULL: nothing is numbered. */
     void (*skip_rows)(vt_node *node, int64_t rows);
+    /* Let the node drop nothing: lowering for inference. NULL: it never does, or is
+     * `training_only`. */
+    void (*keep_all)(vt_node *node);
 
     vt_space space;
     bool gathers;         /* a strip reads other rows than its own */

@@ -107,6 +107,7 @@ static void rewrite(lowering *l, int n) {
         l->number[value] = node.inputs[0];
         return;
     }
+    if (node.op->keep_all != NULL && !l->training) node.op->keep_all(&node);
     if (node.op->skip_rows != NULL) node.op->skip_rows(&node, rows.first);
     if (node.op->narrow != NULL && rows.end < vt_shape_rows(&node.shape)) {
         node.op->narrow(&node, rows.end);

@@ -42,6 +42,20 @@ from vitc.models.architectures import ARCHITECTURES  # noqa: E402
 from vitc.models.model import Model  # noqa: E402
 
 
+def _lambda(self: Any) -> torch.Tensor:
+    """What timm computes, but in the parameters' precision: it rounds to float32."""
+    first = torch.exp((self.lambda_q1 * self.lambda_k1).sum(-1))
+    second = torch.exp((self.lambda_q2 * self.lambda_k2).sum(-1))
+    return first - second + self.lambda_init
+
+
+for differential in (
+    timm.layers.DiffAttention,
+    timm.models.vision_transformer.DiffParallelScalingBlock,
+):
+    differential._compute_lambda = _lambda
+
+
 def redrawn(shapes: dict[str, tuple[int, ...]], dtype: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Matrices N(0, 1/fan_in), norm weights 1 + 0.3 N, biases 0.2 N, tokens and tables 0.5 N.
 

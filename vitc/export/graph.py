@@ -80,9 +80,10 @@ class Graph:
     def write(self, emitters: Mapping[str, Emitter]) -> None:
         """All operations in order. Raises `ValueError` naming one without an emitter."""
         for value, op in self._operations.items():
-            if op.kind not in emitters:
+            if op.kind not in emitters or op.attributes.get("rate"):
+                dropout = " with dropout" if op.kind in emitters else ""
                 raise ValueError(
-                    f"the operation {shown(op.kind)} has no form in ONNX in this version"
+                    f"the operation {shown(op.kind)}{dropout} has no form in ONNX in this version"
                 )
             if value not in self._together:
                 self._scope = self._scope_of(op)

@@ -48,8 +48,6 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     `TypeError` for a partial with other arguments.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
-    if _finite(rate := given.get("attn_drop_rate")) and rate == 0:
-        del given["attn_drop_rate"]
     out = {name: _named(name, value) if name in NAMES else value for name, value in given.items()}
     for layer, eps in NORMS.items():
         if layer in given:

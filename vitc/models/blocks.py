@@ -12,6 +12,7 @@ from vitc.models.layers import (
     attention_entries,
     branch,
     differential,
+    dropped,
     head_norm_entries,
     head_norms,
     lambda_entries,
@@ -105,7 +106,8 @@ def parallel_entries(name: str, c: Config) -> Iterator[Entry]:
 def parallel(b: Builder, x: Value, i: int, name: str, c: Config) -> Value:
     """x + (attn + mlp)(in_norm(x)): (N, D) -> (N, D)."""
     hidden, qkv = taken_in(b, x, name, c)
-    y = b.linear(b.attention(qkv, c.num_heads), f"{name}attn_out_proj")
+    y = b.attention(qkv, c.num_heads, **dropped(name.removesuffix("."), c))
+    y = b.linear(y, f"{name}attn_out_proj")
     y = b.add(y, b.linear(hidden, f"{name}mlp_out_proj"))
     return b.add(x, branch(b, y, i, name, "", c, c.init_values is not None))
 

@@ -36,7 +36,14 @@ FLAGS = (
     "fix_init",
 )
 _WIDEST = 1 << 31
-RATES = ("drop_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "drop_path_rate")
+RATES = (
+    "drop_rate",
+    "patch_drop_rate",
+    "pos_drop_rate",
+    "proj_drop_rate",
+    "attn_drop_rate",
+    "drop_path_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Config:
     patch_drop_rate: float = 0.0  # patches left out before the blocks, in training mode
     pos_drop_rate: float = 0.0  # after the position embedding
     proj_drop_rate: float = 0.0  # after attn.proj and after both layers of the mlp
+    attn_drop_rate: float = 0.0  # of the attention probabilities
     drop_path_rate: float = 0.0  # of the last block; the blocks before rise to it from 0
     embed_norm_layer: str | None = None  # after the patch embedding
     embed_norm_eps: float | None = None  # None: norm_eps

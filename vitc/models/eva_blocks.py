@@ -12,6 +12,7 @@ from vitc.models.config import Config
 from vitc.models.eva_config import EvaConfig
 from vitc.models.init import Entry, constant
 from vitc.models.layers import (
+    dropped,
     head_norm_entries,
     head_norms,
     linear_entries,
@@ -114,7 +115,7 @@ def attention(
     qkv = head_norms(b, queries_keys_values(b, x, name, c), name, c)
     if turning:
         qkv = b.rope(qkv, turning(i), c.num_heads, halves=c.rope_rotate_half)
-    x = b.attention(qkv, c.num_heads)
+    x = b.attention(qkv, c.num_heads, **dropped(name, c))
     x = norm(b, x, f"{name}.norm", c) if c.scale_attn_norm else x
     return b.dropout(b.linear(x, f"{name}.proj"), c.proj_drop_rate, f"{name}.proj_drop")
 

@@ -3,6 +3,7 @@ state dict, and its forward pass."""
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from vitc.models.config import Config
 from vitc.models.init import Entry, constant, normal
@@ -67,10 +68,16 @@ def sub_norm_entries(name: str, c: Config) -> Iterator[Entry]:
     yield Entry(f"{name}.sub_norm.weight", (2 * (c.head_dim // 2),), constant(1))
 
 
+def dropped(name: str, c: Config) -> dict[str, Any]:
+    """What an attention drops of its probabilities, as it is told."""
+    return dict(rate=c.attn_drop_rate, site=f"{name}.attn_drop")
+
+
 def differential(b: Builder, qkv: Value, name: str, i: int, c: Config) -> Value:
     """(N, 3D) -> (N, D): differential attention of block i (Ye et al. 2024)."""
     init = 0.8 - 0.6 * math.exp(-0.3 * i)
-    x = b.differential(b.attention(qkv, c.num_heads, maps=2), name, c.num_heads, init)
+    x = b.attention(qkv, c.num_heads, maps=2, **dropped(name, c))
+    x = b.differential(x, name, c.num_heads, init)
     return b.scale(b.rms_norm(x, f"{name}.sub_norm", 1e-5), 1 - init)
 
 
@@ -90,8 +97,10 @@ def attention_entries(name: str, c: Config) -> Iterator[Entry]:
 def attention(b: Builder, x: Value, name: str, i: int, c: Config) -> Value:
     """(N, D) -> (N, D): multi-head self-attention of block i."""
     qkv = head_norms(b, b.linear(x, f"{name}.qkv"), name, c)
-    differs = c.attn_layer == "diff"
-    x = differential(b, qkv, name, i, c) if differs else b.attention(qkv, c.num_heads)
+    if c.attn_layer == "diff":
+        x = differential(b, qkv, name, i, c)
+    else:
+        x = b.attention(qkv, c.num_heads, **dropped(name, c))
     x = norm(b, x, f"{name}.norm", c) if c.scale_attn_norm else x
     return b.dropout(b.linear(x, f"{name}.proj"), c.proj_drop_rate, f"{name}.proj_drop")
 

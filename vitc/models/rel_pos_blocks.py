@@ -27,11 +27,11 @@ def distances(c: Config) -> int:
     return (2 * height - 1) * (2 * width - 1) + 3 * c.class_token
 
 
-def attended(b: Builder, qkv: Value, table: Value | None, c: Config) -> Value:
+def attended(b: Builder, qkv: Value, table: Value | None, name: str, c: Config) -> Value:
     """(N, 3D) -> (N, D): attention with the biases of a table, if there is one."""
     if table is None:
-        return b.attention(qkv, c.num_heads)
-    return b.biased_attention(qkv, table, c.num_heads, c.grid)
+        return b.attention(qkv, c.num_heads, **layers.dropped(name, c))
+    return b.biased_attention(qkv, table, c.num_heads, c.grid, **layers.dropped(name, c))
 
 
 # ------------------------------------------------------------------------------------- BEiT
@@ -63,7 +63,7 @@ def beit_attention(b: Builder, x: Value, name: str, c: BeitConfig, shared: Value
     table = b.parameter(f"{name}.{TABLE}") if c.use_rel_pos_bias else shared
     if c.use_rel_pos_bias and shared is not None and table is not None:
         table = b.add(table, shared)
-    x = b.linear(attended(b, qkv, table, c), f"{name}.proj")
+    x = b.linear(attended(b, qkv, table, name, c), f"{name}.proj")
     return b.dropout(x, c.proj_drop_rate, f"{name}.proj_drop")
 
 
@@ -131,7 +131,7 @@ def rel_pos_attention(
     """(N, D) -> (N, D)."""
     qkv = layers.head_norms(b, b.linear(x, f"{name}.qkv"), name, c)
     table = bias(b, f"{name}.rel_pos", c) if shared is None else shared
-    x = b.linear(attended(b, qkv, table, c), f"{name}.proj")
+    x = b.linear(attended(b, qkv, table, name, c), f"{name}.proj")
     return b.dropout(x, c.proj_drop_rate, f"{name}.proj_drop")
 
 

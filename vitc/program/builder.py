@@ -65,19 +65,41 @@ class Builder:
         """(N, D) -> (N, D): x / sqrt(mean(x^2) + eps) * weight (d,), over d columns at a time."""
         return self._add("rms_norm", [x], [f"{layer}.weight"], eps=eps)
 
-    def attention(self, qkv: Value, heads: int, maps: int = 1, *, causal: bool = False) -> Value:
+    def attention(
+        self,
+        qkv: Value,
+        heads: int,
+        maps: int = 1,
+        *,
+        causal: bool = False,
+        rate: float = 0.0,
+        site: str = "",
+    ) -> Value:
         """(N, 3D) -> (N, D): softmax(q k^T / sqrt(D/heads)) v per head, heads side by side.
 
         maps: q and k of a head are split into this many pieces, each with its own softmax over the
         same v: (N, maps*D), the results of a head beside each other. causal: a token sees itself
-        and those before it.
+        and those before it. rate: in training each probability is zeroed with it, and else divided
+        by 1 - rate; site names the draws, as in `dropout`.
         """
-        return self._add("attention", [qkv], heads=heads, maps=maps, causal=int(causal))
+        dropped = _dropped(rate, site)
+        return self._add("attention", [qkv], heads=heads, maps=maps, causal=int(causal), **dropped)
 
-    def masked_attention(self, qkv: Value, mask: Value, heads: int, maps: int = 1) -> Value:
+    def masked_attention(
+        self,
+        qkv: Value,
+        mask: Value,
+        heads: int,
+        maps: int = 1,
+        *,
+        rate: float = 0.0,
+        site: str = "",
+    ) -> Value:
         """(N, 3D), (N, N) or (heads*N, N) -> (N, D): `attention` with the mask added to q k^T /
-        sqrt(D/heads), of all heads or of one after another. The mask gets no gradient."""
-        return self._add("masked_attention", [qkv, mask], heads=heads, maps=maps)
+        sqrt(D/heads), of all heads or of one after another. The mask gets no gradient. rate, site:
+        of `attention`."""
+        dropped = _dropped(rate, site)
+        return self._add("masked_attention", [qkv, mask], heads=heads, maps=maps, **dropped)
 
     def cross_attention(self, q: Value, kv: Value, heads: int) -> Value:
         """(M, D), (N, 2D) -> (M, D): `attention` where the queries come from elsewhere."""
@@ -89,7 +111,15 @@ class Builder:
         return self._add("attention_probs", [qkv], heads=heads, maps=maps)
 
     def biased_attention(
-        self, qkv: Value, table: Value, heads: int, grid: tuple[int, int], maps: int = 1
+        self,
+        qkv: Value,
+        table: Value,
+        heads: int,
+        grid: tuple[int, int],
+        maps: int = 1,
+        *,
+        rate: float = 0.0,
+        site: str = "",
     ) -> Value:
         """(N, 3D), (R, heads) -> (N, D): `attention` with a bias added to q k^T / sqrt(D/heads), by
         how far the patches of a grid (h, w) are apart (Liu et al. 2021, Bao et al. 2022).
@@ -97,10 +127,17 @@ class Builder:
         A query that is dy below and dx right of a key has row (dy + h-1) (2w-1) + dx + w-1 of the
         table, which has (2h-1) (2w-1) of them. With a token before the patches there may be three
         more: for its queries to patches, for theirs to it, for its own to itself; else they are 0.
+        rate, site: of `attention`.
         """
         height, width = grid
         return self._add(
-            "biased_attention", [qkv, table], heads=heads, maps=maps, height=height, width=width
+            "biased_attention",
+            [qkv, table],
+            heads=heads,
+            maps=maps,
+            height=height,
+            width=width,
+            **_dropped(rate, site),
         )
 
     def biased_attention_probs(
@@ -308,3 +345,8 @@ class Builder:
         if name not in self._index:
             raise ValueError(f"there is no parameter {shown(name)}; {nearest(name, self._index)}")
         return self._index[name]
+
+
+def _dropped(rate: float, site: str) -> dict[str, Attribute]:
+    """The attributes of an attention with dropout, none without."""
+    return {"rate": rate, "site": site} if rate else {}

@@ -40,7 +40,8 @@ def with_attention_mask(program: Program, heads: int) -> Program:
 
     def change(op: Op, add: Add) -> Value:
         if op.kind == "attention":
-            op = _like_attention("masked_attention", op, (*op.inputs, mask))
+            kept = {name: op.attributes[name] for name in ("heads", "maps", "rate", "site")}
+            op = Op("masked_attention", (*op.inputs, mask), (), kept)
         return add(op)
 
     port = Port.of((heads * tokens[0], tokens[0]), vector=False)
@@ -48,12 +49,10 @@ def with_attention_mask(program: Program, heads: int) -> Program:
 
 
 def _of_probs(op: Op) -> dict[str, Any]:
-    """Without those that say which rows ask, and which keys they see."""
-    return {k: v for k, v in op.attributes.items() if k not in ("queries", "causal")}
-
-
-def _like_attention(kind: str, op: Op, inputs: tuple[Value, ...]) -> Op:
-    return Op(kind, inputs, (), {name: op.attributes[name] for name in ("heads", "maps")})
+    """Without those that say which rows ask, which keys they see, and what is dropped."""
+    return {
+        k: v for k, v in op.attributes.items() if k not in ("queries", "causal", "rate", "site")
+    }
 
 
 def with_int8(program: Program, modes: Mapping[int, str]) -> Program:
