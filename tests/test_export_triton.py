@@ -20,7 +20,9 @@ import sys
 import sysconfig
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +122,16 @@ def run(python: Path, *arguments: Any, **environment: str) -> str:
 def test_the_configuration_as_triton_reads_it(backend: str, python: Path, tmp_path: Path) -> None:
     model = create(in_chans=1)
     written = vitc.export.triton(
-        model, tmp_path, backend=backend, max_batch_size=16, instances=3, queue_delay=250
+        model,
+        tmp_path,
+        backend=backend,
+        max_batch_size=16,
+        instances=3,
+        queue_delay=250,
+        preferred_batch_sizes=[8, 4],
+        response_cache=True,
+        served_versions=2,
+        labels=range(10),
     )
     assert written == tmp_path / "vit_classifier"
     config = json.loads(run(python, DRIVER, "parse", written / "config.pbtxt"))
@@ -143,12 +154,17 @@ def test_the_configuration_as_triton_reads_it(backend: str, python: Path, tmp_pa
             "label_filename": "labels.txt",
         }
     ]
-    assert config["dynamic_batching"] == {"max_queue_delay_microseconds": "250"}
+    assert config["dynamic_batching"] == {
+        "preferred_batch_size": [4, 8],
+        "max_queue_delay_microseconds": "250",
+    }
+    assert config["response_cache"] == {"enable": True}
+    assert config["version_policy"] == {"latest": {"num_versions": 2}}
     kind = "KIND_GPU" if backend == "tensorrt" else "KIND_CPU"
     assert config["instance_group"] == [{"count": 3, "kind": kind}]
     assert [(w["batch_size"], w["inputs"]) for w in config["model_warmup"]] == [
         (n, {"input": {"data_type": "TYPE_FP32", "dims": image, "zero_data": True}})
-        for n in (1, 16)
+        for n in (1, 8 if backend == "python" else 16)
     ]
     said = {key: value["string_value"] for key, value in config["parameters"].items()}
     assert said["architecture"] == "test_vit" and json.loads(said["mean"]) == [0.5]
@@ -209,13 +225,17 @@ def test_the_lines_for_trtexec(tmp_path: Path) -> None:
         (dict(queue_delay=0.5), "queue_delay is 0.5, expected an integer"),
         (dict(name='a"b'), "name is 'a\"b'"),
         (dict(name="../up"), "name is '../up'"),
+        (dict(labels=["a", 1.5]), "expected a list of texts or integers"),
+        (dict(version=True), "version is True, expected an integer"),
+        (dict(preferred_batch_sizes=[4, 64]), "preferred_batch_sizes holds 64"),
+        (dict(threads=2, backend="tensorrt"), "backend tensorrt has no such setting"),
         (dict(labels=["a"]), "1 labels, the model has 10 classes"),
         (dict(labels=["a\nb"] * 10), "more than one line"),
         (dict(model=vitc.create_model("test_vit", dtype="float64")), "dtype float64"),
     ],
 )
 def test_bad_arguments_leave_nothing(options: dict[str, Any], words: str, tmp_path: Path) -> None:
-    error = TypeError if "an integer" in words else ValueError
+    error = TypeError if "an integer" in words or "texts or" in words else ValueError
     with pytest.raises(error, match=re.escape(words)):
         vitc.export.triton(**{"model": create(), "directory": tmp_path / "models", **options})
     assert not list(tmp_path.iterdir())
@@ -255,20 +275,40 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="module")
 def server(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Triton with what `vitc export triton` makes of a checkpoint."""
+    """Triton with what `vitc export triton` makes of a checkpoint, and of two other precisions."""
     work = tmp_path_factory.mktemp("triton")
     model = create()
     (work / "checkpoint").mkdir()
     write_folder(work / "checkpoint", model, LABELS)
-    options = ["--backend", "python", "--queue-delay", "2000"]
+    options = ["--backend", "python", "--queue-delay", "2000", "--ensemble"]
     options += ["--max-batch-size", str(MAX_BATCH), "--instances", str(INSTANCES)]
     assert main(["export", "triton", f"{work}/checkpoint", f"{work}/models", *options]) == 0
+    for name, other in others(model).items():
+        vitc.export.triton(other, work / "models", backend="python", name=name, threads=1)
+    with running(python, work, "explicit", "--load-model=*") as urls:
+        yield Server(model, log=work / "log", **urls)
+
+
+def others(model: Model) -> dict[str, Model]:
+    """In 8 bits and in bfloat16, which this processor may not have."""
+    half = deepcopy(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        half.precision = "bf16"
+    return {"small": vitc.quantize(model), "half": half}
+
+
+@contextlib.contextmanager
+def running(
+    python: Path, work: Path, mode: str, *options: str, path: str = f"{sys.prefix}/bin"
+) -> Iterator[dict[str, str]]:
+    """A server of work/models, by its addresses; path: where it finds python3."""
     ports = dict(zip(("http", "grpc", "metrics"), _free_ports(3), strict=True))
     urls = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    process = _start(python, work, ports)
+    process = _start(python, work, ports, [f"--model-control-mode={mode}", *options], path)
     try:
         _wait_until_ready(process, urls["http"], work / "log")
-        yield Server(model, log=work / "log", **urls)
+        yield urls
     finally:
         _stop(process)
 
@@ -281,17 +321,17 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _start(python: Path, work: Path, ports: dict[str, int]) -> subprocess.Popen[bytes]:
-    """The server in a session of its own. Its Python is that of this test, with vitc's NumPy."""
+def _start(
+    python: Path, work: Path, ports: dict[str, int], options: list[str], path: str
+) -> subprocess.Popen[bytes]:
+    """The server in a session of its own."""
     server = _server_folder(python.parents[1])
-    found = {str(Path(module.__file__).parents[1]): None for module in (vitc, np)}
     place = {
         **os.environ,
-        "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+        "PATH": f"{path}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
-        "PYTHONPATH": os.pathsep.join(found),
     }
-    options = [f"--{name}-port={port}" for name, port in ports.items()]
+    options = [*options, *(f"--{name}-port={port}" for name, port in ports.items())]
     options += [f"--{name}-address=127.0.0.1" for name in ports]
     options += [f"--model-repository={work}/models", f"--backend-directory={server}/backends"]
     with (work / "log").open("wb") as log:
@@ -339,6 +379,8 @@ def test_a_real_server_answers_every_request(server: Server, python: Path, tmp_p
             "load",
             server.http,
             server.grpc,
+            "vit_classifier",
+            1000,
             tmp_path / "images.npy",
             tmp_path / "answers.npz",
         )
@@ -358,8 +400,7 @@ def test_a_real_server_answers_every_request(server: Server, python: Path, tmp_p
     print(f"images in a batch: {batches}")
     assert counts["success"] == 2000 and counts["fail"] == 0
     assert counts["images"] == 2 * sizes.sum()
-    assert counts["batches"] == sum(batches.values()) < 1500
-    assert sum(count for size, count in batches.items() if 3 < size <= MAX_BATCH) > 100
+    assert counts["batches"] == sum(batches.values()) < 2000  # some were put together
     assert max(batches) <= MAX_BATCH
     after = _metrics(server)
     for name, count in (
@@ -372,6 +413,150 @@ def test_a_real_server_answers_every_request(server: Server, python: Path, tmp_p
     shape = said["metadata"]["inputs"][0]["shape"]
     assert shape == [-1, 3, 32, 32] and "unexpected shape" in said["refused"]
     assert "Traceback" not in server.log.read_text()
+
+
+def test_other_precisions_are_served_as_they_are(
+    server: Server, python: Path, tmp_path: Path
+) -> None:
+    """The answers of 8 bits and of bfloat16 are the model's, to the bit."""
+    x = images(16, server.model)
+    np.save(tmp_path / "images.npy", x)
+    order = np.concatenate([np.arange(i, i + i % 3 + 1) % 16 for i in range(30)])
+    for name, model in others(server.model).items():
+        place = server.http, server.grpc, name, 30, tmp_path / "images.npy", tmp_path / "out.npz"
+        run(python, DRIVER, "load", *place)
+        with vitc.no_grad():
+            expected = np.asarray(model(x))
+        for protocol in ("http", "grpc"):
+            answers = np.load(tmp_path / "out.npz")[protocol]
+            np.testing.assert_array_equal(answers, expected[order])
+
+
+@pytest.mark.parametrize(
+    "requests", [60, pytest.param(5000, marks=pytest.mark.long)], ids=["few", "many"]
+)
+def test_the_ensemble_takes_files(
+    requests: int, server: Server, python: Path, tmp_path: Path
+) -> None:
+    """Bytes of JPEG and PNG over both protocols: none lost, each the answer of this process."""
+    generator, expected = np.random.default_rng(0), []
+    transform = vitc.data.create_transform(**vitc.data.resolve_data_config(model=server.model))
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        size = tuple(generator.integers(20, 90, 2))
+        photo = Image.fromarray(generator.integers(0, 256, (*size, 3)).astype(np.uint8))
+        path = tmp_path / "photos" / f"{i:02}.{('jpg', 'png')[i % 2]}"
+        photo.save(path)
+        expected.append(transform(vitc.data.open_image(path)))
+    with vitc.no_grad():
+        answers = np.asarray(server.model(np.stack(expected)))
+    order = np.arange(requests) % 12
+    place = server.http, server.grpc, "vit_classifier_images", requests
+    said = json.loads(
+        run(python, DRIVER, "files", *place, tmp_path / "photos", tmp_path / "out.npz")
+    )
+    assert said["ids"] == [[f"request {i}" for i in range(requests)]] * 2
+    for protocol in ("http", "grpc"):
+        found = np.load(tmp_path / "out.npz")[protocol]
+        np.testing.assert_array_equal(found, answers[order])
+    assert "not an image" in said["refused"]
+
+
+def test_a_served_model_gets_a_second_version(python: Path, tmp_path: Path, capsys) -> None:
+    """It is answered by after a reload; what was written by hand into config.pbtxt stays."""
+    first, second = create(), create(img_size=32)
+    state = {name: value * 1.5 for name, value in first.state_dict().items()}
+    second.load_state_dict(state)
+    second.save(tmp_path / "second.safetensors")
+    models, config = tmp_path / "models", tmp_path / "models" / "vit_classifier" / "config.pbtxt"
+    vitc.export.triton(first, models, backend="python")
+    text = config.read_text().replace("count: 1 ", "count: 1  # one is enough\n")
+    config.write_text(text)
+    x = images(2, first)
+    np.save(tmp_path / "images.npy", x)
+    options = ["--backend", "python", "--version", "2"]
+    with running(python, tmp_path, "explicit", "--load-model=*") as urls:
+        written = ["export", "triton", str(tmp_path / "second.safetensors"), str(models), *options]
+        assert main(written) == 0
+        assert json.loads(run(python, DRIVER, "reload", urls["http"], "vit_classifier")) == ["2"]
+        place = urls["http"], urls["grpc"], "vit_classifier", 2
+        run(python, DRIVER, "load", *place, tmp_path / "images.npy", tmp_path / "out.npz")
+        with vitc.no_grad():
+            expected = np.asarray(second(x))[[0, 1, 0]]
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["http"], expected)
+    assert "# one is enough" in config.read_text()
+    changed = set(config.read_text().splitlines()) ^ set(text.splitlines())
+    assert {line.split('"')[1] for line in changed} == {"weights_sha256"}
+    before = {name: (models / name).read_bytes() for name in files(models)}
+    for arguments, error, words in (
+        (dict(version=2), FileExistsError, "has version 2 already"),
+        (dict(version=1), FileExistsError, "has version 2 already"),
+        (dict(version=3, max_batch_size=8), ValueError, "does not say max_batch_size 8"),
+        (dict(version=3, response_cache=True), ValueError, "does not say response_cache True"),
+        (dict(version=3, model=create(num_classes=9)), ValueError, "it serves a model with"),
+        (dict(version=3, backend="onnxruntime"), ValueError, "it serves a model with backend"),
+        (dict(version=0), ValueError, "version is 0"),
+        (dict(), FileExistsError, "is there already"),
+    ):
+        with pytest.raises(error, match=re.escape(words)):
+            given = {"model": second, "directory": models, "backend": "python", **arguments}
+            vitc.export.triton(**given)
+    assert {name: (models / name).read_bytes() for name in files(models)} == before
+
+
+def test_versions_of_an_ensemble_need_the_same_preparation(tmp_path: Path) -> None:
+    model = create()
+    vitc.export.triton(model, tmp_path, backend="python", ensemble=True)
+    vitc.export.triton(model, tmp_path, backend="python", version=2)
+    model.pretrained_cfg["mean"] = (0.1, 0.2, 0.3)
+    with pytest.raises(ValueError, match=r"_prepare prepares images with mean"):
+        vitc.export.triton(model, tmp_path, backend="python", version=3)
+    assert not (tmp_path / "vit_classifier" / "3").exists()
+
+
+def test_the_server_says_which_python_lacks_vitc(python: Path, tmp_path: Path) -> None:
+    """PYTHONPATH, which would lead to it, is not read."""
+    vitc.export.triton(create(), tmp_path / "models", backend="python")
+    with (
+        pytest.raises(pytest.fail.Exception),
+        running(python, tmp_path, "none", path=str(python.parent)),
+    ):
+        pass
+    log = (tmp_path / "log").read_text()
+    assert "No module named 'vitc' in" in log and "has vitc first in PATH" in log
+
+
+def test_what_a_container_needs(tmp_path: Path, capsys) -> None:
+    """/dev/shm for the batches of all instances, twice; the command ends with it."""
+    options = ["--backend", "python", "--instances", "4", "--max-batch-size", "32"]
+    given = ["export", "triton", "vit_tiny_patch16_224", str(tmp_path)]
+    assert main([*given, *options]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "docker run --shm-size=256m"
+    assert 4 * 32 * 3 * 224 * 224 * 4 * 2 < 256 << 20
+    text = (tmp_path / "vit_classifier" / "config.pbtxt").read_text()
+    assert "# docker run --shm-size=256m" in text and "PYTHONPATH: start" in text
+    assert main([*given, "--name", "b", *options, "--ensemble"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "docker run --shm-size=512m"
+    assert main([*given, "--name", "c"]) == 0
+    assert "docker" not in capsys.readouterr().out
+
+
+def test_threads_of_instances(tmp_path: Path) -> None:
+    """ONNX Runtime is told; vitc divides the processors itself."""
+
+    def parameters(name: str, **options: Any) -> str:
+        folder = vitc.export.triton(create(), tmp_path, name=name, **options)
+        return (folder / "config.pbtxt").read_text()
+
+    share = str(max(1, vitc.get_num_threads() // 2))
+    line = 'key: "intra_op_thread_count" value { string_value: "%s" }'
+    assert 'intra_op_thread_count"' not in parameters("a")
+    assert line % share in parameters("b", instances=2)
+    assert line % 3 in parameters("c", threads=3)
+    assert 'key: "threads"' not in parameters("d", instances=2, backend="python")
+    assert 'key: "threads" value { string_value: "3" }' in parameters(
+        "e", threads=3, backend="python"
+    )
 
 
 def _counts(statistics: Any) -> dict[str | int, int]:

@@ -35,8 +35,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("explain",),
     ("cli",),
 )
-# Runs in a server of its own, as a user's program does.
-USER = "vitc/export/triton_model.py"
+# Run in a server of their own, as a user's program does.
+USERS = ("vitc/export/triton_model.py", "vitc/export/triton_prepare.py")
 LONGEST = 800
 
 # Modules and functions that import a module by its name, find one that is loaded, or run a text;
@@ -130,7 +130,7 @@ def late(path: str, text: str) -> set[str]:
 
 def layers(path: str, text: str) -> Iterator[str]:
     own = path.split("/")[1].removesuffix(".pyi").removesuffix(".py")
-    if own == "__init__" or path == USER:
+    if own == "__init__" or path in USERS:
         return
     if row(own) < 0:
         yield f"{path} stands in no row of the layout"

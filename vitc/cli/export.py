@@ -11,7 +11,8 @@ from vitc import export
 from vitc.cli import common
 from vitc.export.onnx_file import OPSETS
 from vitc.export.stored import Stored
-from vitc.export.triton_repository import BACKENDS
+from vitc.export.triton_config import OPTIONS, Settings
+from vitc.export.triton_repository import BACKENDS, needs_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +42,28 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("directory", metavar="DIR", help="the model repository")
     add("--name", default="vit_classifier", help="of the model (default: vit_classifier)")
+    add("--version", type=int, metavar="N", help="add this version to a model that is there")
     add("--backend", choices=BACKENDS, default="onnxruntime", help="default: onnxruntime")
-    add("--max-batch-size", type=int, default=32, metavar="N", help="default: 32")
-    add("--instances", type=int, default=1, metavar="N", help="that run at once (default: 1)")
     add(
-        "--queue-delay",
-        type=int,
-        default=0,
-        metavar="US",
-        help="microseconds a request may wait for others (default: 0)",
+        "--ensemble",
+        action="store_true",
+        help="also write NAME_images, which takes the bytes of image files",
     )
+    for name, option in OPTIONS.items():
+        word = f"--{name.replace('_', '-')}"
+        if not option.metavar:
+            add(word, action="store_true", help=option.help)
+            continue
+        many = isinstance(getattr(Settings(), name), tuple)
+        add(
+            word.removesuffix("s") if many else word,
+            dest=name,
+            type=int,
+            action="append" if many else "store",
+            default=[] if many else getattr(Settings(), name),
+            metavar=option.metavar,
+            help=option.help,
+        )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -78,15 +91,16 @@ def _triton(options: argparse.Namespace, source: Stored) -> str:
         options.directory,
         backend=options.backend,
         name=options.name,
-        max_batch_size=options.max_batch_size,
-        instances=options.instances,
-        queue_delay=options.queue_delay,
+        version=options.version,
+        ensemble=options.ensemble,
         labels=source.labels,
+        **{name: getattr(options, name) for name in OPTIONS},
     )
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     return "\n".join(
         (
             f"{folder}: {_said(source)}: {', '.join(files)}",
             f"serve it: tritonserver --model-repository={folder.parent}",
+            *needs_of(folder),
         )
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vitc import __version__
 from vitc.errors import shown
-from vitc.export.properties import check_model, properties
+from vitc.export.properties import check_model, labels_for, properties
 from vitc.files import replacing
 from vitc.models.model import Model
 from vitc.program import Port, Program
@@ -52,7 +52,8 @@ def onnx(
 def to_proto(model: Model, opset: int, border: Border, labels: Sequence[str] | None = None) -> Any:
     """The `onnx.ModelProto` of a model, which `onnx` writes."""
     helper = _onnx().helper
-    _check(model, opset, labels)
+    _check(model, opset)
+    labels = labels_for(model, labels)
     graph = _graph(model, opset, border)
     versions = [helper.make_opsetid("", opset)]
     proto = helper.make_model(
@@ -74,8 +75,8 @@ def _onnx() -> Any:
     return onnx
 
 
-def _check(model: Model, opset: int, labels: Sequence[str] | None) -> None:
-    check_model(model, labels)
+def _check(model: Model, opset: int) -> None:
+    check_model(model)
     if not isinstance(opset, int) or isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(f"opset is {shown(opset)}, expected {OPSETS[0]} to {OPSETS[-1]}")
     if model.params.dtype != "float32":

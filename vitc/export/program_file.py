@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vitc.export.properties import check_model, properties
+from vitc.export.properties import check_model, labels_for, properties
 from vitc.models.model import Model
 from vitc.program import file
 
@@ -22,5 +22,6 @@ def program(
     Raises `TypeError` for what is not a model, `ValueError` for labels that are not one per class,
     `OSError` if the file cannot be written; nothing changes there then.
     """
-    check_model(model, labels)
-    return file.save(path, model.program(), model.params, properties(model, labels))
+    check_model(model)
+    said = properties(model, labels_for(model, labels))
+    return file.save(path, model.program(), model.params, said)

@@ -4,13 +4,25 @@ config.json and model.safetensors are beside it. The Python of the backend has t
 """
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
+
+# Threads that wait for each other leave their processors to other instances.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+try:
+    import vitc
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error} in {sys.prefix}, the environment of the first python3 in PATH: start "
+        "tritonserver with the environment that has vitc first in PATH (the backend does not read "
+        "PYTHONPATH), or name an archive of it in the parameter EXECUTION_ENV_PATH"
+    ) from None
 
 import numpy as np
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]
 
-import vitc
 from vitc.arrays import Array
 from vitc.export.stored import read_folder
 
@@ -19,10 +31,12 @@ class TritonPythonModel:
     """What Triton makes of each instance, in a separate process."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads the model; the instances share the processors."""
+        """Loads the model; the instances share the processors, unless `threads` says how many."""
         config = json.loads(args["model_config"])
         instances = sum(group["count"] for group in config["instance_group"])
-        vitc.set_num_threads(max(1, vitc.get_num_threads() // instances))
+        given = config["parameters"].get("threads", {}).get("string_value")
+        share = max(1, vitc.get_num_threads() // instances)
+        vitc.set_num_threads(int(given) if given else share)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._model = read_folder(folder).model
 

@@ -1,8 +1,6 @@
 """Model repositories for NVIDIA's Triton Inference Server."""
 
-import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,31 +9,25 @@ from typing import NamedTuple
 
 from vitc import checks
 from vitc.errors import nearest, shown
+from vitc.export import triton_config as config
 from vitc.export.onnx_file import onnx
-from vitc.export.properties import properties
+from vitc.export.properties import labels_for
 from vitc.export.stored import read_folder
-from vitc.files import flush, flush_tree, move
-from vitc.models.timm_folder import write_folder
+from vitc.export.triton_config import Backend, Settings, Tensor
+from vitc.files import flush, flush_tree, move, replacing
+from vitc.models.timm_folder import write_config, write_folder
 from vitc.models.vision_transformer import VisionTransformer
-from vitc.program import Shape
+from vitc.models.weights.local_dir import CONFIG, read_config
+
+Write = Callable[[Path, VisionTransformer, Settings, Sequence[str] | None], None]
+PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "input_size")
 
 
-class Settings(NamedTuple):
-    """How a model is served. queue_delay: microseconds a request may wait for others."""
+class Kind(NamedTuple):
+    """A backend, and what fills the folder of a version."""
 
-    name: str
-    max_batch_size: int
-    instances: int
-    queue_delay: int
-
-
-class Backend(NamedTuple):
-    """One of Triton's backends. write: fills the folder of the version."""
-
-    line: str  # of config.pbtxt
-    kind: str  # what its instances run on
-    write: Callable[[Path, VisionTransformer, Settings, Sequence[str] | None], None]
-    note: str = ""  # a comment of config.pbtxt
+    backend: Backend
+    write: Write
 
 
 def triton(
@@ -44,143 +36,234 @@ def triton(
     *,
     backend: str = "onnxruntime",
     name: str = "vit_classifier",
+    version: int | None = None,
+    ensemble: bool = False,
     max_batch_size: int = 32,
     instances: int = 1,
+    threads: int | None = None,
     queue_delay: int = 0,
+    preferred_batch_sizes: Sequence[int] = (),
+    response_cache: bool = False,
+    served_versions: int = 1,
     labels: Sequence[str] | None = None,
 ) -> Path:
-    """Writes a model into a model repository of Triton as version 1; returns `directory/name`.
+    """Writes a model into a model repository of Triton; returns `directory/name`.
 
     Its input is "input", float32 (batch, C, H, W), its output "output", float32 (batch, classes).
     backend: "onnxruntime" and "tensorrt" serve an ONNX file, for which TensorRT has to build a plan
-    on its machine first (`build_plan.sh` beside it); "python" serves through vitc. queue_delay: the
-    microseconds a request may wait until a batch is full. labels: the names of the classes, by
-    default their numbers.
+    on its machine first (`build_plan.sh` beside it); "python" serves through vitc, also models in
+    bf16 and with 8-bit weights, with their bits.
 
-    The folder appears when it is whole. Raises `ValueError` or `TypeError` for a bad argument,
-    `FileExistsError` if the repository holds a model of this name, other `OSError` if it cannot be
-    written.
+    version: None for the first one of a new model; N above all that are there adds a version, while
+    the server runs: of config.pbtxt only what describes the model changes. ensemble: also writes
+    `name_images`, whose input "image", uint8 (1, bytes), is a JPEG or another image file, and
+    `name_prepare`, by which vitc prepares it; images of several requests are computed together.
+
+    max_batch_size: images that are computed together at most. threads: of each of the instances; by
+    default they share the processors. queue_delay: the microseconds a request may wait until a
+    batch is full, or has one of preferred_batch_sizes. response_cache: the server may repeat an
+    answer. served_versions: how many of the latest are served. labels: the names of the classes, by
+    default the model's, or their numbers.
+
+    What is new appears whole, or nothing does. Raises `ValueError` or `TypeError` for a bad
+    argument, `FileExistsError` if the repository holds such a model or version, other `OSError` if
+    it cannot be written.
     """
-    settings = Settings(name, max_batch_size, instances, queue_delay)
-    _check(settings, backend)
-    _check_model(model, labels)
-    names = labels or [str(i) for i in range(model.num_classes)]
+    settings = Settings(
+        name,
+        max_batch_size,
+        instances,
+        threads,
+        queue_delay,
+        tuple(preferred_batch_sizes),
+        response_cache,
+        served_versions,
+    )
+    config.check(settings)
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no backend {shown(backend)}; {nearest(backend, BACKENDS)}")
+    if threads is not None and not BACKENDS[backend].backend.thread_key:
+        raise ValueError(f"threads is {shown(threads)}, the backend {backend} has no such setting")
+    checks.flag("ensemble", ensemble)
+    checks.optional(checks.integer, "version", version, 1)
+    labels = _labels(model, labels)
     final = Path(directory) / name
-    if os.path.lexists(final):
-        raise FileExistsError(f"{final} is there already: remove it, or give another name")
+    if version is not None and os.path.lexists(final):
+        _add_version(final, model, settings, BACKENDS[backend], version, labels)
+        return final
+    models = {name: _single(model, settings, BACKENDS[backend], version or 1, labels)}
+    if ensemble:
+        models |= _of_images(model, settings, labels)
+    for taken in models:
+        if os.path.lexists(final.with_name(taken)):
+            raise FileExistsError(
+                f"{final.with_name(taken)} is there already: remove it, give another name, or "
+                "the number of a new version"
+            )
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".vitc", dir=final.parent) as scratch:
-        folder = Path(scratch) / name
-        (folder / "1").mkdir(parents=True)
-        BACKENDS[backend].write(folder / "1", model, settings, labels)
-        (folder / "config.pbtxt").write_text(_config(model, settings, BACKENDS[backend]))
-        if names:
-            (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-        flush_tree(folder)
-        move(folder, final)
-        flush(final.parent)
+        for folder, fill in models.items():
+            (Path(scratch) / folder).mkdir()
+            fill(Path(scratch) / folder)
+            flush_tree(Path(scratch) / folder)
+        for folder in models:
+            move(Path(scratch) / folder, final.with_name(folder))
+    flush(final.parent)
     return final
 
 
-def _check(settings: Settings, backend: str) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"there is no backend {shown(backend)}; {nearest(backend, BACKENDS)}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", settings.name):
-        raise ValueError(
-            f"name is {shown(settings.name)}, expected letters, digits, '_', '.' and '-'"
-        )
-    for what, least in (("max_batch_size", 1), ("instances", 1), ("queue_delay", 0)):
-        checks.integer(what, getattr(settings, what), least)
-
-
-def _check_model(model: VisionTransformer, labels: Sequence[str] | None) -> None:
+def _labels(model: VisionTransformer, labels: Sequence[str] | None) -> list[str] | None:
+    if not isinstance(model, VisionTransformer):
+        raise TypeError(f"expected a model, got {shown(model)}; of a module, pass its model")
     if model.params.dtype != "float32":
         raise ValueError(f"the model has dtype {model.params.dtype}, Triton is to serve float32")
-    if labels is not None and len(labels) != model.num_classes:
-        raise ValueError(
-            f"there are {len(labels)} labels, the model has {model.num_classes} classes"
-        )
-    for label in labels or ():
+    found = labels_for(model, labels)
+    for label in found or ():
         if "\n" in label or "\r" in label:
             raise ValueError(f"the label {shown(label)} has more than one line")
+    return found
 
 
-# ------------------------------------------------------------------------------------- the config
+# ------------------------------------------------------------------------------------- the folders
 
-_CONFIG = """\
-name: "{s.name}"
-{backend.line}{note}
-max_batch_size: {s.max_batch_size}
-input [
-  {{
-    name: "input"
-    data_type: TYPE_FP32
-    dims: {input}
-  }}
-]
-output [
-  {{
-    name: "output"
-    data_type: TYPE_FP32
-    dims: {output}{labels}
-  }}
-]
-dynamic_batching {{
-  max_queue_delay_microseconds: {s.queue_delay}
-}}
-instance_group [
-  {{
-    count: {s.instances}
-    kind: {backend.kind}
-  }}
-]
-model_warmup [
-{warmup}
-]
-{parameters}
-"""
 
-_WARMUP = """\
-  {{
-    name: "batch of {batch}"
-    batch_size: {batch}
-    inputs {{
-      key: "input"
-      value {{
-        data_type: TYPE_FP32
-        dims: {input}
-        zero_data: true
-      }}
-    }}
+def _single(
+    model: VisionTransformer,
+    settings: Settings,
+    kind: Kind,
+    version: int,
+    labels: Sequence[str] | None,
+) -> Callable[[Path], None]:
+    """What fills the folder of a model."""
+
+    def fill(folder: Path) -> None:
+        (folder / str(version)).mkdir()
+        kind.write(folder / str(version), model, settings, labels)
+        (folder / "config.pbtxt").write_text(config.served(model, settings, kind.backend))
+        _write_labels(folder, model, labels)
+
+    return fill
+
+
+def _write_labels(folder: Path, model: VisionTransformer, labels: Sequence[str] | None) -> None:
+    names = labels or [str(i) for i in range(model.num_classes)]
+    if names:
+        with replacing(folder / "labels.txt") as unfinished:
+            unfinished.write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def _add_version(
+    final: Path,
+    model: VisionTransformer,
+    settings: Settings,
+    kind: Kind,
+    version: int,
+    labels: Sequence[str] | None,
+) -> None:
+    """The version beside those that are there; then config.pbtxt describes it."""
+    there = [int(path.name) for path in final.iterdir() if path.name.isdecimal()]
+    if version <= max(there, default=0):
+        raise FileExistsError(f"{final} has version {max(there)} already: give a higher number")
+    try:
+        text = (final / "config.pbtxt").read_text()
+        text = config.with_version_of(text, model, settings, kind.backend)
+        _check_preparation(final.with_name(f"{final.name}_prepare"), model)
+    except ValueError as error:
+        raise ValueError(f"{final / 'config.pbtxt'}: {error}") from None
+    with tempfile.TemporaryDirectory(prefix=".vitc", dir=final.parent) as scratch:
+        folder = Path(scratch) / str(version)
+        folder.mkdir()
+        kind.write(folder, model, settings, labels)
+        flush_tree(folder)
+        move(folder, final / str(version))
+    _write_labels(final, model, labels)
+    with replacing(final / "config.pbtxt") as unfinished:
+        unfinished.write_text(text)
+
+
+# ------------------------------------------------------------------------------------- from files
+
+
+def _of_images(
+    model: VisionTransformer, settings: Settings, labels: Sequence[str] | None
+) -> dict[str, Callable[[Path], None]]:
+    """The ensemble, and the model in front that prepares images; by their names."""
+    prepare, whole = (f"{settings.name}_{suffix}" for suffix in ("prepare", "images"))
+    image = Tensor("image", "TYPE_UINT8", (-1,))  # as for DALI; some backends garble strings
+    prepared = Tensor("prepared", "TYPE_FP32", model.program().inputs[0].outer)
+    batch = f"max_batch_size: {settings.max_batch_size}"
+    memory = config.said_of_memory(model, settings, models=2)  # of which one may serve
+
+    def fill_prepare(folder: Path) -> None:
+        (folder / "1").mkdir()
+        write_config(folder / "1", model, None)
+        shutil.copyfile(_source("triton_prepare.py"), folder / "1" / "model.py")
+        lines = [
+            *config.head(prepare, _PYTHON.line, _PYTHON.note + memory),
+            batch,
+            *config.tensors("input", image),
+            *config.tensors("output", prepared),
+            "dynamic_batching { }",
+            f"instance_group [ {{ count: {settings.instances} kind: KIND_CPU }} ]",
+        ]
+        (folder / "config.pbtxt").write_text("\n".join([*lines, ""]))
+
+    def fill_whole(folder: Path) -> None:
+        (folder / "1").mkdir()  # which Triton wants, though it holds nothing
+        steps = [
+            (prepare, "image", "image", "prepared", "prepared"),
+            (settings.name, "input", "prepared", "output", "output"),
+        ]
+        lines = [
+            *config.head(whole, 'platform: "ensemble"'),
+            batch,
+            *config.tensors("input", image),
+            *config.tensors("output", config.output_of(model)),
+            "ensemble_scheduling {",
+            *(_STEP.format(*step) for step in steps),
+            "}",
+        ]
+        (folder / "config.pbtxt").write_text("\n".join([*lines, ""]))
+        _write_labels(folder, model, labels)
+
+    return {prepare: fill_prepare, whole: fill_whole}
+
+
+_STEP = """\
+  step {{
+    model_name: "{0}"
+    model_version: -1
+    input_map {{ key: "{1}" value: "{2}" }}
+    output_map {{ key: "{3}" value: "{4}" }}
   }}"""
 
 
-def _config(model: VisionTransformer, settings: Settings, backend: Backend) -> str:
-    """config.pbtxt, in the text format of protobuf."""
-    program = model.program()
-    images, outputs = _dims(program.inputs[0].outer), _dims(program.outputs[0].outer)
-    warmup = [
-        _WARMUP.format(batch=batch, input=images) for batch in sorted({1, settings.max_batch_size})
-    ]
-    return _CONFIG.format(
-        s=settings,
-        backend=backend,
-        note="".join(f"\n# {line}" for line in backend.note.splitlines()),
-        input=images,
-        output=outputs,
-        labels='\n    label_filename: "labels.txt"' if model.num_classes else "",
-        warmup=",\n".join(warmup),
-        parameters="\n".join(_parameter(*item) for item in properties(model).items()),
-    )
+def _check_preparation(folder: Path, model: VisionTransformer) -> None:
+    """Raises `ValueError` if an ensemble prepares images otherwise than the model needs them."""
+    if folder.is_dir():
+        there, own = read_config(folder / "1" / CONFIG).cfg, model.default_cfg
+        for name in PREPARATION:
+            if name in own and _plain(there.get(name)) != _plain(own[name]):
+                raise ValueError(
+                    f"{folder} prepares images with {name} {shown(there.get(name))}, the model "
+                    f"needs {shown(own[name])}: write it under another name"
+                )
 
 
-def _parameter(key: str, value: str) -> str:
-    """What a client can read about the model: Triton returns it with the configuration."""
-    return f'parameters {{ key: "{key}" value {{ string_value: {json.dumps(value)} }} }}'
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, list | tuple) else value
 
 
-def _dims(shape: Shape) -> str:
-    return f"[ {', '.join(map(str, shape))} ]"
+def needs_of(folder: Path) -> list[str]:
+    """The lines of a config.pbtxt that say what its container needs."""
+    prepare = folder.with_name(f"{folder.name}_prepare")
+    config_file = (prepare if prepare.is_dir() else folder) / "config.pbtxt"
+    lines = config_file.read_text().splitlines()
+    return [line[2:].partition(":")[0] for line in lines if line.startswith(f"# {config.SHARED}")]
+
+
+def _source(name: str) -> Path:
+    return Path(__file__).with_name(name)
 
 
 # ------------------------------------------------------------------------------------- backends
@@ -225,29 +308,38 @@ def _write_plan(
 def _write_python(
     folder: Path, model: VisionTransformer, settings: Settings, labels: Sequence[str] | None
 ) -> None:
-    write_folder(folder, model, list(labels) if labels else None)
+    write_folder(folder, model, labels)
     read_folder(folder)  # as the server will
-    shutil.copyfile(Path(__file__).with_name("triton_model.py"), folder / "model.py")
+    shutil.copyfile(_source("triton_model.py"), folder / "model.py")
 
 
-BACKENDS: dict[str, Backend] = {
-    "onnxruntime": Backend(
-        'platform: "onnxruntime_onnx"',
-        "KIND_CPU",
+_PYTHON = Backend(
+    'backend: "python"',
+    note="The server starts the python3 that it finds first in PATH, without PYTHONPATH: start it\n"
+    "with the environment that has vitc first in PATH, or name an archive of that environment in\n"
+    "the parameter EXECUTION_ENV_PATH.",
+    shares=True,
+    thread_key="threads",
+    divides=True,
+)
+BACKENDS: dict[str, Kind] = {
+    "onnxruntime": Kind(
+        Backend(
+            'platform: "onnxruntime_onnx"',
+            note="An instance uses all processors of the server, unless the parameter\n"
+            "intra_op_thread_count says less: several instances get their share of the processors\n"
+            "of the machine where this was written.",
+            thread_key="intra_op_thread_count",
+        ),
         _write_onnx,
-        "An instance uses all processors unless the parameter intra_op_thread_count says less.",
     ),
-    "tensorrt": Backend(
-        'platform: "tensorrt_plan"',
-        "KIND_GPU",
+    "tensorrt": Kind(
+        Backend(
+            'platform: "tensorrt_plan"',
+            "KIND_GPU",
+            "It loads 1/model.plan, which 1/build_plan.sh makes.",
+        ),
         _write_plan,
-        "It loads 1/model.plan, which 1/build_plan.sh makes.",
     ),
-    "python": Backend(
-        'backend: "python"',
-        "KIND_CPU",
-        _write_python,
-        "The backend's Python has to find vitc: by PYTHONPATH, or by a separate environment in\n"
-        "the parameter EXECUTION_ENV_PATH. The instances share the processors.",
-    ),
+    "python": Kind(_PYTHON, _write_python),
 }

@@ -95,10 +95,20 @@ def write_folder(
     """Writes config.json and model.safetensors into a folder that is there: what the model is,
     in values that give its bits, of 8 bits too. architecture: in place of the model's name."""
     directory = Path(directory)
+    write_config(directory, model, label_names, architecture)
+    save_file(directory / WEIGHT_FILES[0], model.state_dict(), model.stored_as())
+
+
+def write_config(
+    directory: Path,
+    model: VisionTransformer,
+    label_names: Sequence[str] | None,
+    architecture: str = "",
+) -> None:
+    """The config.json of `write_folder` alone."""
     text = json.dumps(timm_config(model, label_names, architecture), indent=1)
     with replacing(directory / CONFIG) as unfinished:
         unfinished.write_text(text + "\n")
-    save_file(directory / WEIGHT_FILES[0], model.state_dict(), model.stored_as())
 
 
 def labels_of(model: Model) -> list[str] | None:
