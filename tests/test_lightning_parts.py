@@ -397,6 +397,36 @@ def attributes_that_users_read(e: Any, path: Path) -> Any:
 
 
 @script
+def an_end_by_early_stopping_is_extended(e: Any, path: Path) -> Any:
+    """By larger limits; the stopping goes on with what it knows."""
+    told, checkpoint = [], None
+    for epochs in (5, 9, 11):
+        stop = e.callbacks.EarlyStopping("val_loss", min_delta=9.0, patience=2)
+        keep = e.callbacks.ModelCheckpoint(path, save_last=True)
+        run = trainer(e, path, max_epochs=epochs, callbacks=[stop, keep])
+        run.fit(small(e)(), loader(e, 4), loader(e, 4, 1), ckpt_path=checkpoint)
+        checkpoint = keep.last_model_path
+        told.append((run.current_epoch, run.global_step, stop.wait_count, stop.stopped_epoch))
+    return told
+
+
+@script
+def a_stop_by_own_code_goes_on(e: Any, path: Path) -> Any:
+    """A job at night, which sees at the end of an epoch that the morning comes."""
+    told, checkpoint = [], None
+    for night in range(3):
+        stop = e.callbacks.LambdaCallback(
+            on_train_epoch_end=lambda trainer, module: setattr(trainer, "should_stop", True)
+        )
+        keep = e.callbacks.ModelCheckpoint(path, save_last=True)
+        run = trainer(e, path, max_epochs=2, callbacks=[stop, keep])
+        run.fit(small(e)(), loader(e, 4), ckpt_path=checkpoint)
+        checkpoint = keep.last_model_path
+        told.append((night, run.current_epoch, run.global_step))
+    return told
+
+
+@script
 def limits_that_users_read(e: Any, path: Path) -> Any:
     """Given or not, once a run has begun."""
     told = []

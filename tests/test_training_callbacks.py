@@ -282,12 +282,13 @@ def test_early_stopping_stops_where_lightnings_does(options: dict[str, Any]) -> 
     always = SimpleNamespace(reduce_boolean_decision=lambda decision, all=True: decision)
     theirs, ours = pl.callbacks.EarlyStopping("score", **options), EarlyStopping("score", **options)
     for epoch, score in enumerate(SCORES):
-        run = dict(current_epoch=epoch, fast_dev_run=False, should_stop=False, fitting=True)
-        a = SimpleNamespace(**run, strategy=always, callback_metrics={"score": torch.tensor(score)})
+        run = dict(current_epoch=epoch, fast_dev_run=False, fitting=True)
+        metrics = {"score": torch.tensor(score)}
+        a = SimpleNamespace(**run, strategy=always, should_stop=False, callback_metrics=metrics)
         b = SimpleNamespace(**run, state=State(), callback_metrics={"score": score})
         theirs._run_early_stopping_check(a)
         ours._check(b)
-        assert b.should_stop == a.should_stop
+        assert bool(b.state.stop) == a.should_stop
         assert (ours.wait_count, ours.stopped_epoch) == (theirs.wait_count, theirs.stopped_epoch)
         assert ours.best_score == pytest.approx(float(theirs.best_score))
         if a.should_stop:

@@ -153,6 +153,15 @@ class Attributes(Settings):
     # ------------------------------------------------------------------------------- its place
 
     @property
+    def should_stop(self) -> bool:
+        """Whether training is to end; heeded after min_epochs and min_steps."""
+        return self.state.stop != ""
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        self.state.stop = (self.state.stop or "pause") if value else ""
+
+    @property
     def current_epoch(self) -> int:
         return self.state.epoch
 

@@ -43,6 +43,9 @@ def train_epoch(run: Trainer) -> None:
     if state.validating:
         validate(run)
     for batch, last in run.train_feed.batches(state.epoch, state.batch):
+        if when.stops_now(run):  # where a run had its end that is resumed, or an epoch's first hook
+            stop(run, last=False, validated=state.validated == state.step)
+            break
         index = state.batch // run.world_size
         clock.begin(state.step, row=state.rows)
         run.schedules.before_step(run)

@@ -14,6 +14,7 @@ from vitc.models.vision_transformer import VisionTransformer
 from vitc.runtime import machine
 from vitc.tape import clock
 from vitc.training.checkpoint import Buffers, Checkpoint, Snapshot, trained_file
+from vitc.training.finished import is_told_to_stop, limits
 from vitc.training.optimizer_state import check_kind, load, split
 from vitc.training.plain import as_json
 from vitc.training.results import named_metrics
@@ -143,6 +144,7 @@ def _run_state(trainer: Trainer) -> dict[str, Any]:
         "seed": clock.seed,
         "shards": trainer.world_size,
         "identity": trainer.identity,
+        "limits": limits(trainer),
         "callbacks": {c.state_key: kept for c in callbacks if (kept := c.state_dict())},
         "schedule": trainer.schedules.state_dict(),
         "datamodule": trainer.datamodule.state_dict() if trainer.datamodule else {},
@@ -176,6 +178,8 @@ def load_run(found: Checkpoint, trainer: Trainer) -> None:
     if trainer.datamodule is not None:
         trainer.datamodule.load_state_dict(state["datamodule"])
     trainer.load_metric_states(state["metric_states"])
+    if not is_told_to_stop(found.path, state, trainer):
+        run.stop = ""
     trainer.state = run
     clock.seed = state["seed"]
 

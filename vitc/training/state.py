@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from vitc.training.results import Results
 
@@ -23,6 +23,7 @@ class State:
     """epoch, and batch within it: the next to be trained. step: optimizer steps so far.
 
     window, rows: batches and samples in the accumulation window that is open; 0 at its border.
+    stop: "pause" once somebody has set `should_stop`, "end" if a callback has whose task that is.
     validating: a validation is due or runs. epoch_done: the epoch is over, its last hooks run.
     cut: the run stops within the epoch, which goes on from here when the run is resumed. updating:
     an optimizer step is under way. batch_open: the last batch is trained, what it has logged not
@@ -42,6 +43,7 @@ class State:
     step: int = 0
     window: int = 0
     rows: int = 0
+    stop: Literal["", "pause", "end"] = ""
     validating: bool = False
     epoch_done: bool = False
     cut: bool = False
@@ -49,7 +51,7 @@ class State:
     batch_open: bool = False
     left_out: int = 0
     skipped: int = 0
-    validated: int = -1
+    validated: int = 0
     results: Results = field(default_factory=Results)
     metrics: dict[str, float] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
@@ -92,12 +94,13 @@ class State:
     def place(self) -> dict[str, int]:
         """Where a resumed run is to begin: at the border of the window that is open, or with the
         next epoch if this one is done."""
+        place = {"step": self.step, "validated": self.validated}
         if self.epoch_done:
-            return {"epoch": self.epoch + 1, "batch": 0, "step": self.step, "validating": 0}
+            return {**place, "epoch": self.epoch + 1, "batch": 0, "validating": 0}
         return {
+            **place,
             "epoch": self.epoch,
             "batch": self.batch - self.window,
-            "step": self.step,
             "validating": int(self.validating and not self.window and not self.cut),
         }
 
@@ -110,6 +113,7 @@ class State:
         held = self.held or self.present(loggers)
         return {
             "progress": self.place(),
+            "stop": self.stop,
             "results": self.results.state_dict(),
             "callback_metrics": {name: float(value) for name, value in held.metrics.items()},
             "loggers": held.loggers,
@@ -119,7 +123,8 @@ class State:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         place = state["progress"]
         self.epoch, self.batch, self.step = place["epoch"], place["batch"], place["step"]
-        self.validating = bool(place["validating"])
+        self.validating, self.validated = bool(place["validating"]), place["validated"]
+        self.stop = state["stop"]
         self.results.load_state_dict(state["results"])
         self.metrics.update(state["callback_metrics"])
         self.seen = list(state["seen"])

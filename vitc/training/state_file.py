@@ -16,9 +16,9 @@ from vitc.errors import said
 from vitc.training.plain import from_json
 
 STATE = "state.json"
-SCHEMA = 5
+SCHEMA = 6
 
-_PLACE = {"epoch", "batch", "step", "validating"}
+_PLACE = {"epoch", "batch", "step", "validating", "validated"}
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 # What is in it, and its type. The second table: of one that can be resumed.
@@ -27,6 +27,8 @@ _KINDS_OF_RUN: dict[str, type] = {
     "seed": int,
     "shards": int,
     "progress": dict,
+    "stop": str,
+    "limits": list,
     "callbacks": dict,
     "loggers": list,
     "schedule": dict,
@@ -86,8 +88,12 @@ def _check_parts(file: Path, state: Mapping[str, Any]) -> None:
         raise ValueError(f"{file} is damaged: a callback or logger keeps no dict")
     if "progress" in state and set(state["progress"]) != _PLACE:
         raise ValueError(f"{file} is damaged: it does not say how far the run was")
-    if not all(map(is_number, state.get("callback_metrics", {}).values())):
-        raise ValueError(f"{file} is damaged: a metric is not a number")
+    if not all(
+        map(is_number, (*state.get("callback_metrics", {}).values(), *state.get("limits", ())))
+    ):
+        raise ValueError(f"{file} is damaged: a metric or limit is not a number")
+    if state.get("stop", "") not in ("", "pause", "end"):
+        raise ValueError(f"{file} is damaged: it does not say whether the run was to stop")
     if not all(map(_is_count, (*state.get("progress", {}).values(), *state.get("seen", ())))):
         raise ValueError(f"{file} is damaged: it does not say how far the run was")
 

@@ -148,7 +148,7 @@ class Trainer(Attributes):
         self.batch_size = 0
         self.dataloader_idx: int | None = None  # where a stage has several loaders
         self.is_last_batch = False
-        self.should_stop = self.interrupted = self.resumed = False
+        self.interrupted = self.resumed = False
         self.hook = ""  # that runs
         self._signal = 0  # by which it was interrupted
 
@@ -561,6 +561,8 @@ class Trainer(Attributes):
             found.load_run(self)
         self.ckpt_path, self.resumed = found.path, True
         print(f"resuming {found.path}: epoch {self.state.epoch}, step {self.state.step}")
+        if self.should_stop:
+            print("it was told to stop; larger limits or more patience let it go on")
 
     def _interrupt(self, number: int) -> None:
         self.interrupted, self._signal = True, number
@@ -584,7 +586,7 @@ class Trainer(Attributes):
             if self.state.cut:
                 callback.write_cut(self)
             self.writer.wait()
-            finished.note(self)
+            finished.note(self, paused=self.state.stop == "pause" and not when.is_complete(self))
 
     def _save_interrupted(self) -> None:
         callback = self.checkpoint_callback

@@ -9,14 +9,27 @@ if TYPE_CHECKING:
 
 
 def finished(trainer: Trainer) -> bool:
-    """Whether no epoch follows."""
-    return 0 <= trainer.max_epochs <= trainer.state.epoch or stops_now(trainer)
+    """Whether no epoch follows, nor the end of one that is begun."""
+    begun = trainer.state.batch > 0 and not trainer.interrupted
+    return _has_all_epochs(trainer) or (stops_now(trainer) and not begun)
+
+
+def is_complete(trainer: Trainer) -> bool:
+    """Whether the run has all its epochs or steps."""
+    return _has_all_epochs(trainer) or _has_all_steps(trainer)
 
 
 def stops_now(trainer: Trainer) -> bool:
     """Whether training ends here, between two batches."""
-    full = trainer.max_steps >= 0 and trainer.state.step >= trainer.max_steps
-    return full or _stops_early(trainer) or trainer.interrupted
+    return _has_all_steps(trainer) or _stops_early(trainer) or trainer.interrupted
+
+
+def _has_all_epochs(trainer: Trainer) -> bool:
+    return 0 <= trainer.max_epochs <= trainer.state.epoch
+
+
+def _has_all_steps(trainer: Trainer) -> bool:
+    return 0 <= trainer.max_steps <= trainer.state.step
 
 
 def _stops_early(trainer: Trainer) -> bool:

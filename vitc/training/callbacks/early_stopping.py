@@ -88,7 +88,7 @@ class EarlyStopping(Callback):
         reason = self._reason(float(metrics[self.monitor]))
         if reason is None:
             return
-        trainer.should_stop, self.stopped_epoch = True, trainer.current_epoch
+        trainer.state.stop, self.stopped_epoch = "end", trainer.current_epoch
         self.stopping_reason_message = reason
         if self.verbose:
             print(f"epoch {trainer.current_epoch}: {reason}")

@@ -141,8 +141,8 @@ class ModelCheckpoint(Callback):
         if stage == "fit":
             self._forget()
             if not trainer.fast_dev_run:
-                folders.check_directory(self._directory(trainer))
-                folders.settle(self._directory(trainer))
+                folders.check_directory(self.folder(trainer))
+                folders.settle(self.folder(trainer))
 
     def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._time = time.monotonic()
@@ -332,7 +332,8 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- where
 
-    def _directory(self, trainer: Trainer) -> Path:
+    def folder(self, trainer: Trainer) -> Path:
+        """Where its checkpoints are."""
         if self.dirpath is None:
             return Path(trainer.log_dir) / "checkpoints"
         return self.dirpath
@@ -345,7 +346,7 @@ class ModelCheckpoint(Callback):
 
     def _claim(self, trainer: Trainer, name: str, names: ExitStack) -> folders.Claim:
         """Where to write: the first of `name`, `name-v1`, ... that nothing has which stays."""
-        self._folder = self._directory(trainer)
+        self._folder = self.folder(trainer)
         for version in count():
             path = self._folder / f"{name}{f'-v{version}' if version else ''}.ckpt"
             if str(path) not in self.best_k_models:
@@ -407,7 +408,7 @@ class ModelCheckpoint(Callback):
         state, self._loaded = self._loaded, None
         if state is None:
             return
-        folder = self._folder = self._directory(trainer)
+        folder = self._folder = self.folder(trainer)
         wrote = partial(self._wrote, trainer)
         scores = {folder / name: score for name, score in state["best_k_models"].items()}
         self.best_k_models = {str(path): score for path, score in scores.items() if wrote(path)}

@@ -56,7 +56,8 @@ class Timer(Callback):
 
     def _check(self, trainer: Trainer) -> None:
         left = self.time_remaining()
-        trainer.should_stop |= left is not None and left <= 0
+        if left is not None and left <= 0:
+            trainer.state.stop = "end"
 
     def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._start("train")
