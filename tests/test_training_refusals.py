@@ -34,6 +34,7 @@ def foreign(optimizer: Any) -> Any:
     return SGD(Small().parameters(), lr=0.1)
 
 
+BY_STEP = {"scheduler": vitc.optim.cosine(), "interval": "step"}
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Small, {}, "expected a vitc.LightningModule, got type"),
     (None, dict(train_dataloaders="photos"), "the train loader is a str"),
@@ -49,6 +50,10 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ),
     (configured(foreign), {}, "no parameter of the module"),
     (configured(lambda o: {"optimizer": o, "lr_schedular": None}), {}, "'lr_scheduler'"),
+    *[
+        (configured(lambda o, x=x: ([o], [{**BY_STEP, **x}])), {}, "asked before every step")
+        for x in ({"interval": "epoch"}, {"frequency": 2}, {"reduce_on_plateau": True})
+    ],
     (configured(lambda o: ([o], [StepLR(foreign(o), 1)])), {}, "of another optimizer"),
     (logging("a", vitc.metrics.Accuracy), {}, "got type"),
     (logging("a", 1.0, batch_size="4"), {}, "batch_size is '4'"),
@@ -68,6 +73,16 @@ def test_fit_refuses(given: Any, options: dict[str, Any], words: str, tmp_path: 
     assert not run.training and not run.global_step
     run.fit(Small(), loader(Vitc))  # nothing of it is left
     assert run.global_step == 10
+
+
+def test_a_function_of_the_step_may_say_that_it_is_one(tmp_path: Path) -> None:
+    rates = []
+    for given in (BY_STEP, {"scheduler": BY_STEP["scheduler"]}, BY_STEP["scheduler"]):
+        run = trainer(Vitc, tmp_path)
+        run.fit(configured(lambda o, given=given: ([o], [given])), loader(Vitc))
+        (schedule,) = run.lr_scheduler_configs
+        rates.append((run.optimizer.param_groups[0]["lr"], schedule.interval))
+    assert rates[0] == rates[1] == rates[2] and rates[0][1] == "step"
 
 
 def test_limit_train_batches_0_is_named(tmp_path: Path) -> None:

@@ -23,30 +23,31 @@ class Scheduling:
 
     scheduler: a function of the step as in `vitc.optim`, which is asked before every optimizer
     step; or an object with torch's `step()`, which is called after every `frequency` epochs or
-    optimizer steps (interval: "epoch" or "step"), with the metric `monitor` if it takes one.
-    reduce_on_plateau: it takes one, whatever its step() looks like.
+    optimizer steps (interval: "epoch", the default, or "step"), with the metric `monitor` if it
+    takes one. reduce_on_plateau: it takes one, whatever its step() looks like.
     """
 
     def __init__(
         self,
         scheduler: Any,
-        interval: str = "epoch",
+        interval: str | None = None,
         frequency: int = 1,
         monitor: str | None = None,
         strict: bool = True,
         name: str | None = None,
         reduce_on_plateau: bool = False,
     ) -> None:
-        checks.one_of("interval", interval, ("epoch", "step"))
+        checks.one_of("interval", interval, (None, "epoch", "step"))
         checks.integer("frequency", frequency, 1)
         if not hasattr(scheduler, "step") and not callable(scheduler):
             raise TypeError(f"the schedule is a {type(scheduler).__name__}, expected a function")
-        self.scheduler, self.interval, self.frequency = scheduler, interval, frequency
+        self.scheduler, self.frequency = scheduler, frequency
         self.monitor, self.strict, self.name = monitor, strict, name
         self.is_function = not hasattr(scheduler, "step")
-        if self.is_function and (frequency != 1 or reduce_on_plateau):
+        self.interval = interval or ("step" if self.is_function else "epoch")
+        if self.is_function and (self.interval, frequency, reduce_on_plateau) != ("step", 1, False):
             raise ValueError(
-                "a schedule that is a function is asked before every step: frequency "
+                "a schedule that is a function is asked before every step: interval, frequency "
                 "and reduce_on_plateau are for objects with step()"
             )
         if not isinstance(monitor, str | None) or not isinstance(name, str | None):
@@ -58,11 +59,6 @@ class Scheduling:
             raise ValueError(
                 f'{self.kind} needs a metric: {{"scheduler": ..., "monitor": "val_loss"}}'
             )
-
-    @property
-    def moves(self) -> str:
-        """After what the rate moves: "step" or "epoch"."""
-        return "step" if self.is_function else self.interval
 
     @property
     def kind(self) -> str:

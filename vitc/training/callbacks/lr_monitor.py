@@ -63,7 +63,7 @@ class LearningRateMonitor(Callback):
         for config in trainer.lr_scheduler_configs:
             name = config.name or (f"{own}-{unnamed}" if unnamed else own)
             unnamed += config.name is None
-            if self.logging_interval or config.moves == interval:
+            if self.logging_interval or config.interval == interval:
                 rates |= self._of_groups(trainer.optimizer.param_groups, name)
         if not trainer.lr_scheduler_configs:
             rates = self._of_groups(trainer.optimizer.param_groups, own)
