@@ -22,6 +22,8 @@ transformers.logging.disable_progress_bar()
 OUTPUTS, GRADIENTS = 1e-5, 5e-5
 SIZE = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
 MLP = dict(**SIZE, intermediate_size=72)
+BIASED = dict(use_relative_position_bias=True)
+SHARED = dict(use_shared_relative_position_bias=True, use_absolute_position_embeddings=True)
 TEXT = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
 
 # A class, its config, and the architecture that it is of here.
@@ -32,6 +34,24 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DeiT": ("DeiTForImageClassification", "DeiTConfig", MLP),
     "DeiTModel": ("DeiTModel", "DeiTConfig", MLP),
     "DeiT with teacher": ("DeiTForImageClassificationWithTeacher", "DeiTConfig", MLP),
+    "BEiT": ("BeitForImageClassification", "BeitConfig", {**MLP, **BIASED}),
+    "BEiT, shared, of the token": (
+        "BeitForImageClassification",
+        "BeitConfig",
+        {**MLP, "use_shared_relative_position_bias": True, "use_mean_pooling": False},
+    ),
+    "BEiT, both, and positions": (
+        "BeitForImageClassification",
+        "BeitConfig",
+        {**MLP, **BIASED, **SHARED, "layer_scale_init_value": 0.0, "use_mask_token": True},
+    ),
+    "BeitModel": ("BeitModel", "BeitConfig", {**MLP, **BIASED, "num_channels": 1}),
+    "BEiT, masked": (
+        "BeitForMaskedImageModeling",
+        "BeitConfig",
+        {**MLP, **BIASED, "use_mask_token": True, "vocab_size": 11},
+    ),
+    "BEiT, not square": ("BeitModel", "BeitConfig", {**MLP, "image_size": [16, 40]}),
     "Dinov2": ("Dinov2ForImageClassification", "Dinov2Config", SIZE),
     "Dinov2Model": ("Dinov2Model", "Dinov2Config", {**SIZE, "use_swiglu_ffn": True}),
     "Dinov2 with registers": (
@@ -72,6 +92,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+# Whose pooled output is what a head would read.
+POOLED = ("BeitModel", "CLIPVisionModel", "SiglipVisionModel", "Dinov2Model",
+          "Dinov2WithRegistersModel")  # fmt: skip
+
+
 def theirs_of(case: str) -> Any:
     """A model of transformers with redrawn parameters."""
     name, config, options = MODELS[case]
@@ -100,7 +125,10 @@ def expected(model: Any, x: np.ndarray) -> torch.Tensor:
         return out.logits
     if "Projection" in name:
         return out.image_embeds
-    if name in ("CLIPVisionModel", "SiglipVisionModel", "Dinov2Model", "Dinov2WithRegistersModel"):
+    if name == "BeitForMaskedImageModeling":  # what its head for masked patches would read
+        with torch.no_grad():
+            return model.layernorm(model.beit(double(x)).last_hidden_state)[:, 0]
+    if name in POOLED:
         return out.pooler_output
     tokens = out.last_hidden_state
     return tokens.mean(1) if name == "IJepaModel" else tokens[:, 0]
@@ -147,6 +175,15 @@ WRITTEN = {
     "one channel": ("vit_tiny_patch16_224", dict(num_classes=5, in_chans=1, img_size=(32, 64))),
     "DeiT distilled": ("deit_tiny_distilled_patch16_224", dict(num_classes=5)),
     "one more token": ("vit_tiny_patch16_224", dict(num_classes=5, reg_tokens=1)),
+    "BEiT": ("beit_base_patch16_224", dict(num_classes=5)),
+    "BEiT of the token": (
+        "beitv2_base_patch16_224",
+        dict(num_classes=5, global_pool="token", use_shared_rel_pos_bias=True, init_values=None),
+    ),
+    "BEiT features": (
+        "beit_base_patch16_224",
+        dict(num_classes=0, use_rel_pos_bias=False, use_abs_pos_emb=True, in_chans=1),
+    ),
     "DINOv2": ("vit_small_patch14_dinov2", dict(num_classes=0)),
     "DINOv2 head": ("vit_small_patch14_dinov2", dict(num_classes=5)),
     "DINOv2 wide head": ("vit_small_patch14_dinov2", dict(num_classes=5, global_pool="token_avg")),
@@ -192,13 +229,23 @@ REFUSED = {
     "max": (dict(global_pool="max", fc_norm=False), "pool 'max'"),
     "fc_norm": (dict(global_pool="avg"), "norm_after_pooling True"),
     "gated": (dict(mlp_layer="SwiGLU"), "SwiGLU"),
+    "BEiT without biases": (dict(qkv_bias=False), "qkv_bias False"),
+    "BEiT, norm before the mean": (dict(use_fc_norm=False), "norm_after_pooling False"),
+    "BEiT, norm behind the token": (
+        dict(use_fc_norm=True, global_pool="token"),
+        "norm_after_pooling True",
+    ),
+    "BEiT, all tokens": (dict(global_pool="", num_classes=0), "pool ''"),
+    "BEiT, not square": (dict(img_size=(32, 64)), "beit_base"),
+    "BEiT, gated": (dict(swiglu_mlp=True), "SwiGLU"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_transformers_has_no_class_for_is_not_written(tmp_path: Path, case: str) -> None:
     arguments, words = REFUSED[case]
-    model = create_model("vit_tiny_patch16_224", depth=1, embed_dim=24, **arguments)
+    name = "beit_base_patch16_224" if "BEiT" in case else "vit_tiny_patch16_224"
+    model = create_model(name, **{**dict(depth=1, embed_dim=24, num_heads=3), **arguments})
     with pytest.raises(ValueError, match=f"transformers has no Vision Transformer.*{words}"):
         vitc.save_for_transformers(model, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
@@ -234,6 +281,24 @@ def test_configs_that_cannot_be_are_named_with_their_path(
             f"local-dir:{tmp_path}", pretrained=True, num_classes=7 if value == 3 else None
         )
         raise ValueError("config.json" if key == "architectures" else "nothing was said")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("image_size", [16, 40], "sides exchanged"),
+        ("use_mean_pooling", "yes", "use_mean_pooling is 'yes'"),
+        ("hidden_act", "silu", "BEiT has 'gelu'"),
+    ],
+)
+def test_a_beit_that_is_not_made_here_is_refused(
+    tmp_path: Path, key: str, value: Any, words: str
+) -> None:
+    theirs_of("BEiT").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=rf"config\.json.*{words}"):
+        create_model(f"local-dir:{tmp_path}")
 
 
 def test_a_fine_tuned_model_of_the_hub_is_adapted(tmp_path: Path) -> None:

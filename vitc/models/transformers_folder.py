@@ -13,10 +13,13 @@ from vitc import checks
 from vitc.arrays import Array
 from vitc.errors import listed, shown
 from vitc.files import replacing
+from vitc.models.architectures import ARCHITECTURES
+from vitc.models.rel_pos_config import BeitConfig
 from vitc.models.vision_transformer import VisionTransformer
 from vitc.models.weights import save_file
 from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES
 from vitc.models.weights.transformers_layout import (
+    BEIT,
     CLIP,
     DINOV2,
     VIT,
@@ -98,6 +101,31 @@ def _siglip(c: Mapping[str, Any], task: str) -> dict[str, Any]:
     return dict(class_token=False, global_pool="map")
 
 
+def _beit(c: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Before its pre-training is over it has its norm before the head for masked patches."""
+    if _ACTIVATIONS[c["hidden_act"]] != "gelu":
+        raise ValueError(f"hidden_act is {shown(c['hidden_act'])}, BEiT has 'gelu' in this version")
+    flags = ("use_relative_position_bias", "use_shared_relative_position_bias")
+    biased = any(c[name] for name in flags)
+    sides = checks.pair("image_size", _side(c["image_size"]))
+    if biased and sides[0] != sides[1]:
+        raise ValueError(
+            f"image_size is {shown(c['image_size'])}: transformers resamples the biases by distance"
+            " of images that are not square with their sides exchanged, which is not done here"
+        )
+    mean = checks.flag("use_mean_pooling", c["use_mean_pooling"])
+    return dict(
+        use_abs_pos_emb=c["use_absolute_position_embeddings"],
+        use_rel_pos_bias=c[flags[0]],
+        use_shared_rel_pos_bias=c[flags[1]],
+        init_values=c["layer_scale_init_value"],
+        global_pool="avg" if mean and not task.endswith("MaskedImageModeling") else "token",
+    )
+
+
+_BEIT = {**_VIT, "use_absolute_position_embeddings": False, "use_relative_position_bias": False,
+         "use_shared_relative_position_bias": False, "layer_scale_init_value": 0.1,
+         "use_mean_pooling": True}  # fmt: skip
 _CLIP = {**_VIT, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "patch_size": 32,
          "projection_dim": 512}  # fmt: skip
 _SIGLIP = {**_VIT, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6,
@@ -107,6 +135,7 @@ KINDS = {
     "vit_mae": Kind("vit_base_patch16_224", _VIT, _plain),
     "ijepa": Kind("vit_huge_patch14_gap_224", _VIT, _mean),
     "deit": Kind("deit_base_patch16_224", _VIT, _deit),
+    "beit": Kind("beit_base_patch16_224", _BEIT, _beit),
     "dinov2": Kind("vit_base_patch14_dinov2", _DINOV2, _dinov2),
     "dinov2_with_registers": Kind(
         "vit_base_patch14_reg4_dinov2", {**_DINOV2, "num_register_tokens": 4}, _dinov2
@@ -149,7 +178,8 @@ def described(
         global_pool="token", class_token=True, fc_norm=None, final_norm=True, init_values=None,
         reg_tokens=0, no_embed_class=False, pre_norm=False,
     )  # fmt: skip
-    arguments = {k: v for k, v in arguments.items() if v is not None}
+    known = ARCHITECTURES[kind.architecture].model.config_type.arguments()
+    arguments = {k: v for k, v in arguments.items() if v is not None and k in known}
     arguments |= kind.arguments(c, task)
     name = kind.architecture
     if task.endswith("WithTeacher"):
@@ -244,6 +274,11 @@ def _target(model: VisionTransformer) -> Target:
         scale_attn_norm=False, scale_mlp_norm=False, proj_bias=True, embed_norm_layer=None,
         pos_embed="learn", final_norm=True, norm_after_pooling=False, pool_include_prefix=False,
     )  # fmt: skip
+    if isinstance(c, BeitConfig):  # whose mean has a norm, and whose positions are biases as a rule
+        mean = c.global_pool == "avg"
+        usual |= dict(
+            block_fn="BeitBlock", pos_embed=c.pos_embed, norm_after_pooling=mean, qkv_bias=True
+        )
     for name, value in usual.items():
         if (own := getattr(c, name)) != value:
             raise ValueError(f"transformers has no Vision Transformer with {name} {shown(own)}")
@@ -259,6 +294,11 @@ def _target(model: VisionTransformer) -> Target:
 def _targets(model: VisionTransformer) -> Iterator[tuple[bool, Target]]:
     """The families in turn, and whether the model is of one."""
     c = model.config
+    if isinstance(c, BeitConfig):
+        square = c.image[0] == c.image[1] and c.patch[0] == c.patch[1]
+        pooled = c.global_pool in ("token", "avg")
+        yield square and pooled and not c.swiglu_mlp, Target("beit", "Beit", BEIT, "beit.")
+        return
     bare = not (c.pre_norm or c.init_values or c.no_embed_class) and c.mlp_layer == "Mlp"
     plain = bare and not c.reg_tokens
     token = c.class_token and c.global_pool == "token" and not model.distilled
@@ -370,6 +410,15 @@ def _config(
         patch_size=c.patch[0] if c.patch[0] == c.patch[1] else list(c.patch),
         num_channels=c.in_chans, qkv_bias=c.qkv_bias,
     )  # fmt: skip
+    if isinstance(c, BeitConfig):
+        del config["qkv_bias"]  # of q and v it always has one
+        config |= dict(
+            use_absolute_position_embeddings=c.use_abs_pos_emb,
+            use_relative_position_bias=c.use_rel_pos_bias,
+            use_shared_relative_position_bias=c.use_shared_rel_pos_bias,
+            use_mean_pooling=c.global_pool == "avg",
+            layer_scale_init_value=c.init_values or 0.0,
+        )
     if target.name.startswith("Dinov2"):
         config |= dict(mlp_ratio=_dino_ratio(model), use_swiglu_ffn=c.mlp_layer != "Mlp")
         config |= dict(num_register_tokens=c.reg_tokens) if c.reg_tokens else {}

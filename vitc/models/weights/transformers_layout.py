@@ -93,6 +93,24 @@ CLIP = Layout(
     },
     "encoder.layers",
 )
+_TABLE = "relative_position_bias.relative_position_bias_table"
+BEIT = Layout(
+    {
+        **_OUTER,
+        "fc_norm": ("pooler.layernorm",),
+        "rel_pos_bias.relative_position_bias_table": (
+            f"encoder.{_TABLE}",
+            "shared_position_bias.relative_position_bias_table",
+        ),
+    },
+    {
+        **VIT.block,
+        "gamma_1": ("lambda_1",),
+        "gamma_2": ("lambda_2",),
+        "attn.relative_position_bias_table": (f"attention.attention.{_TABLE}", _TABLE),
+    },
+    "encoder.layer",
+)
 # What the parts of a joined layer are called, in their order.
 _JOINED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "mlp.fc1": ("mlp.gate", "mlp.up")}
 _HEADS = {
@@ -101,9 +119,11 @@ _HEADS = {
     "visual_projection": "head",
     "distillation_classifier": "head_dist",
 }
-_UNUSED = r"pooler\..*|embeddings\.position_ids|(.*\.)?(text_model|text_projection)\..*|logit_\w+"
+_UNUSED = (
+    r"pooler\.dense\..*|embeddings\.position_ids|(.*\.)?(text_model|text_projection)\..*|logit_\w+"
+)
 SIGNS = {
-    r"(.*\.)?embeddings\.patch_embeddings\.projection\.weight": (VIT, DINOV2),
+    r"(.*\.)?embeddings\.patch_embeddings\.projection\.weight": (VIT, DINOV2, BEIT),
     r"(.*\.)?embeddings\.patch_embedding\.weight": (CLIP,),
 }
 
@@ -152,10 +172,14 @@ def _named(key: str, outer: Mapping[str, str], inner: Mapping[str, str]) -> str:
 
 
 def _joined(state: dict[str, Array]) -> dict[str, Array]:
-    """With q, k and v in one layer, and the gate before what it gates."""
+    """With q, k and v in one layer, and the gate before what it gates. Of BEiT k has no bias."""
     out = dict(state)
+    for key in [k for k in state if k.endswith(".attn.q.bias")]:
+        if key.replace("attn.q", "attn.k") not in state:
+            start = key.removesuffix("q.bias")
+            out |= {f"{start}{part}_bias": out.pop(f"{start}{part}.bias") for part in "qv"}
     for joined, parts in _JOINED.items():
-        for key in [k for k in state if f".{parts[0]}." in k]:
+        for key in [k for k in out if f".{parts[0]}." in k]:
             values = [out.pop(key.replace(parts[0], part)) for part in parts]
             out[key.replace(parts[0], joined)] = np.concatenate(values)
     return out
@@ -212,6 +236,8 @@ def _apart(state: Mapping[str, Array], layout: Layout) -> dict[str, Array]:
             kind = key.rpartition(".")[2]
             both = [value, state[f"attn_pool.kv.{kind}"]]
             out[f"attn_pool.in_proj_{kind}"] = np.concatenate(both)
+        elif match := re.fullmatch(r"(.*\.attn\.[qv])_bias", key):
+            out[f"{match[1]}.bias"] = value
         elif not key.startswith("attn_pool.kv."):
             out[key] = value
     if layout is CLIP:
