@@ -1,7 +1,7 @@
 """timm's class Eva beside what test_architectures.py proves of every name: rotary positions at
 other sizes, what changes a model, and the way of its values through files and narrow numbers.
 
-The oracle is timm in float64, with outputs within 1e-5 relative.
+The oracle is timm in float64, with outputs within 1e-5 and gradients within 5e-5 relative.
 """
 
 from pathlib import Path
@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import vitc
-from oracle import double, images, pair, redrawn, reduced, relative, timm
+import vitc.functional as F
+from oracle import double, gradient_errors, images, pair, redrawn, reduced, relative, timm
 from vitc import _vitc
 from vitc.models import create_model, save_for_timm
 from vitc.models.model import Model
 from vitc.program import Builder
 from vitc.tape import no_grad
 
-OUTPUTS = 1e-5
+OUTPUTS, GRADIENTS = 1e-5, 5e-5
 NAMES = [
     "eva02_base_patch16_clip_224",
     "vit_pe_core_base_patch16_224",
@@ -103,6 +104,55 @@ def test_bad_arguments_are_refused() -> None:
         create_model("vit_small_patch16_rope_mixed_224", rope_rotate_half=True)
     with pytest.raises(TypeError, match="'reg_tokens'.*'num_reg_tokens'"):
         create_model("vit_small_patch16_dinov3", reg_tokens=2)
+
+
+# ------------------------------------------------------------------------------- shared heads
+
+SAPIENS2 = "vit_large_patch16_sapiens2"
+GROUPED = dict(embed_dim=96, num_heads=6, depth=2, img_size=(64, 48), num_classes=5)
+
+
+@pytest.mark.parametrize("counts", [3, (6, 2), (1, 3)])
+def test_heads_that_share_keys_and_values_are_timms(counts: Any) -> None:
+    ours, theirs = pair(SAPIENS2, **GROUPED, num_kv_heads=counts)
+    assert_equal(ours, theirs, (64, 48))
+    assert_equal(ours, theirs, (32, 80))
+    x = images(2, ours)
+    F.cross_entropy(ours(x), [1, 3]).backward()
+    torch.nn.functional.cross_entropy(theirs(double(x)), torch.tensor([1, 3])).backward()
+    errors = gradient_errors(ours, theirs)
+    assert max(errors.values()) <= GRADIENTS, errors
+
+
+def test_fewer_blocks_have_fewer_numbers_of_shared_heads() -> None:
+    ours, theirs = pair(SAPIENS2, **{**GROUPED, "depth": 4, "num_kv_heads": (6, 3, 2, 6)})
+    for model in (ours, theirs):
+        model.blocks = model.blocks[:3]
+    assert ours.config.num_kv_heads == (6, 3, 2)
+    assert_equal(ours, theirs, (64, 48))
+    for model in (ours, theirs):
+        model.prune_intermediate_layers(1)
+    assert_equal(ours, theirs, (64, 48))
+
+
+def test_numbers_of_shared_heads_that_cannot_be_are_refused() -> None:
+    for counts, error, words in (
+        ((6, 6, 6), ValueError, "num_kv_heads has 3 numbers, the depth is 2"),
+        (4, ValueError, "num_heads 6 is not a multiple of num_kv_heads 4"),
+        (0, ValueError, "num_kv_heads is 0"),
+        ((6, 2.0), TypeError, "num_kv_heads is 2.0"),
+        (True, TypeError, "num_kv_heads is True"),
+    ):
+        with pytest.raises(error, match=words):
+            create_model(SAPIENS2, **GROUPED, num_kv_heads=counts)
+    for options in (dict(qkv_fused=True), dict(attn_type="eva")):
+        with pytest.raises(ValueError, match="num_kv_heads needs attn_type='rope' and qkv_fused"):
+            create_model(SAPIENS2, **GROUPED, num_kv_heads=3, **options)
+    with pytest.raises(ValueError, match="do not go with use_post_norm"):
+        create_model(
+            "eva02_enormous_patch14_clip_224", depth=1, embed_dim=32, num_heads=2,
+            attn_only_layer_scale=True,
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- changes

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oracle import timm
-from oracle.registry import FILE, MODULES, UNKNOWN, described, written
+from oracle.registry import FILE, MODULES, described, written
 from vitc.models import (
     create_model,
     get_arch_name,
@@ -27,13 +27,9 @@ NAMES = [f"{name}.{tag}" for name, row in THEIRS["models"].items() for tag in ro
 
 
 def timms(*filters: Any, **options: Any) -> list[str]:
-    """What timm lists of the modules, without what vitc does not know."""
-    unknown = {name for pattern in UNKNOWN for name in timm.list_models(pattern)}
+    """What timm lists of the modules."""
     return [
-        name
-        for module in MODULES
-        for name in timm.list_models(*filters, module=module, **options)
-        if name.split(".")[0] not in unknown
+        name for module in MODULES for name in timm.list_models(*filters, module=module, **options)
     ]
 
 

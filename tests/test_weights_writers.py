@@ -165,6 +165,14 @@ def dinov3(state: State, bias: float) -> State:
     }
 
 
+def sapiens2(state: State) -> State:
+    out = renamed(state, ("reg_token", "storage_tokens"), (r"patch_embed\.proj",
+                  "patch_embed.projection"), (r"([qkv])_proj", r"w\1"), ("gamma_1",
+                  "attn.gamma.weight"), ("mlp.fc1", "ffn.w12"), ("mlp.fc2", "ffn.w3"),
+                  (r"\.norm(\d)", r".ln\1"), (r"^norm", "ln1"))  # fmt: skip
+    return out | {"mask_token": torch.zeros(1, 8), "rope_embed.periods": torch.ones(4)}
+
+
 def eva02(state: State) -> State:
     out = renamed(state, ("mlp.norm", "mlp.ffn_ln"), ("attn.norm", "attn.inner_attn_ln"),
                   ("fc1_g", "w1"), ("fc1_x", "w2"), ("fc2", "w3"),
@@ -219,6 +227,7 @@ CASES: dict[str, tuple[str, Callable[[State], Any]]] = {
     "DINOv3": ("vit_small_patch16_dinov3", lambda s: dinov3(s, 0)),
     "DINOv3 with biases": ("vit_small_patch16_dinov3_qkvb", lambda s: dinov3(s, 1)),
     "DINOv3, gated": ("vit_small_plus_patch16_dinov3_qkvb", lambda s: dinov3(s, 1)),
+    "Sapiens2": ("vit_large_patch16_sapiens2", sapiens2),
     "EVA-02": ("eva02_base_patch16_clip_224", eva02),
     "EVA-02, pretrained": ("eva02_base_patch14_224", eva02_pretrained),
 }
@@ -236,8 +245,9 @@ SIZES: dict[str, dict[str, Any]] = {
 def test_a_file_is_read_as_timm_reads_it(tmp_path: Path, case: str, size: str) -> None:
     name, write = CASES[case]
     classes = dict(num_classes=7 if case in HEADS else 0)
-    arguments = {**SMALL, **SIZES[size]}
-    state = redrawn(create_model(name, **SMALL, **classes).shapes, "float32")
+    small = {**SMALL, **(dict(num_kv_heads=(2, 1)) if case == "Sapiens2" else {})}
+    arguments = {**small, **SIZES[size]}
+    state = redrawn(create_model(name, **small, **classes).shapes, "float32")
     foreign = write({k: torch.tensor(v) for k, v in state.items()})
     torch.save(foreign, tmp_path / "m.pth")
     overlay = dict(input_size=(3, 64, 64), **classes)
@@ -249,7 +259,7 @@ def test_a_file_is_read_as_timm_reads_it(tmp_path: Path, case: str, size: str) -
             name, True, pretrained_cfg_overlay={**overlay, "file": tmp_path / "m.pth"},
             **arguments, **classes,
         )  # fmt: skip
-    if "Perception" in case and arguments["img_size"] != SMALL["img_size"]:
+    if "Perception" in case and arguments["img_size"] != small["img_size"]:
         assert ours.pos_embed.shape[1] == ours.num_positions  # timm takes the size it has
         return
     expected = filtered(name, arguments | classes, overlay, torch.load(tmp_path / "m.pth"))

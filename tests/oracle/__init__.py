@@ -81,7 +81,8 @@ def reduced(name: str) -> dict[str, Any]:
     own = ARCHITECTURES[name].arguments
     heads = 1 if own["num_heads"] % 2 else 2
     patch = own.get("patch_size", 16)
-    return dict(
+    grouped = dict(num_kv_heads=(heads, 1)) if "num_kv_heads" in own else {}
+    return grouped | dict(
         depth=2,
         num_heads=heads,
         embed_dim=16 * heads,

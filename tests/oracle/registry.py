@@ -30,9 +30,6 @@ MODULES = {
     "beit": beit,
     "vision_transformer_relpos": vision_transformer_relpos,
 }
-# Patterns of names that vitc does not know: attention of grouped queries.
-UNKNOWN = ["*sapiens2*"]
-
 STATISTICS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -54,8 +51,9 @@ USUAL = {
     "origin_url": None,
     "paper_ids": None,
 }
-# Of an entry point, what says nothing about the layers of the model.
-LEFT_OUT = {"feature_cfg", "pretrained_strict"}
+# Of an entry point, what says nothing about the layers of the model; coordinates that are rescaled
+# at random, in training only, are not done here.
+LEFT_OUT = {"feature_cfg", "pretrained_strict", "rope_rescale_coords"}
 
 
 class _Caught(Exception):
@@ -124,7 +122,7 @@ def _tag(name: str, tag: str) -> dict[str, Any]:
 def described() -> dict[str, Any]:
     models: dict[str, Any] = {}
     for module_name, module in MODULES.items():
-        for name in timm.list_models(module=module_name, exclude_filters=UNKNOWN):
+        for name in timm.list_models(module=module_name):
             cls, arguments = architecture(name, module)
             models[name] = {"model": cls, "arguments": arguments, "tags": tags(name)}
     deprecated = {

@@ -1,6 +1,6 @@
 """timm's class Eva: EVA (Fang et al. 2023), EVA-02 (Fang et al. 2024), DINOv3 (Siméoni et al.
-2025), the Perception Encoder (Bolya et al. 2025), and Vision Transformers with rotary positions
-(Heo et al. 2024)."""
+2025), the Perception Encoder (Bolya et al. 2025), Sapiens2, and Vision Transformers with rotary
+positions (Heo et al. 2024)."""
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
@@ -48,6 +48,12 @@ class Eva(VisionTransformer):
         if prune_head:
             c = replace(c, num_classes=0, global_pool="", use_fc_norm=False)
         return c
+
+    def _shortened(self, depth: int, **changes: Any) -> Config:
+        counts = self.config.num_kv_heads
+        if isinstance(counts, tuple):  # one for each block
+            changes["num_kv_heads"] = counts[:depth]
+        return super()._shortened(depth, **changes)
 
     def _remaining(self, depth: int) -> Mapping[str, Any]:
         old = dict(super()._remaining(depth))

@@ -84,35 +84,55 @@ def turning(b: Builder, c: EvaConfig) -> Turning | None:
 # ------------------------------------------------------------------------------------- attention
 
 
-def attention_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
+def attention_entries(name: str, i: int, c: EvaConfig) -> Iterator[Entry]:
     dim, of_k = c.embed_dim, c.qkv_bias and c.attn_type == "rope"
     if c.qkv_fused:
         for part in ("q", "v") if c.qkv_bias and not of_k else ():
             yield Entry(f"{name}.{part}_bias", (dim,), constant(0))
         yield from linear_entries(f"{name}.qkv", dim, 3 * dim, of_k)
     else:
-        for part, bias in (("q", c.qkv_bias), ("k", of_k), ("v", c.qkv_bias)):
-            yield from linear_entries(f"{name}.{part}_proj", dim, dim, bias)
+        of_heads = c.kv_heads(i) * c.head_dim
+        yield from linear_entries(f"{name}.q_proj", dim, dim, c.qkv_bias)
+        yield from linear_entries(f"{name}.k_proj", dim, of_heads, of_k)
+        yield from linear_entries(f"{name}.v_proj", dim, of_heads, c.qkv_bias)
     yield from head_norm_entries(name, c)
     if c.scale_attn_norm:
         yield from norm_entries(f"{name}.norm", dim, c)
     yield from linear_entries(f"{name}.proj", dim, dim)
 
 
-def queries_keys_values(b: Builder, x: Value, name: str, c: EvaConfig) -> Value:
-    """(N, D) -> (N, 3D)."""
+def repeated(b: Builder, x: Value, count: int, c: EvaConfig) -> Value:
+    """(N, count heads) -> (N, D): each of these heads as often as others share it, beside itself
+    (Ainslie et al. 2023)."""
+    times = c.num_heads // count
+    if times == 1:
+        return x
+    heads = [b.columns(x, i * c.head_dim, c.head_dim) for i in range(count)]
+    parts = [head for head in heads for _ in range(times)]
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [b.concat(*pair) for pair in pairs] + parts[len(parts) // 2 * 2 :]
+    return parts[0]
+
+
+def queries_keys_values(b: Builder, x: Value, name: str, i: int, c: EvaConfig) -> Value:
+    """(N, D) -> (N, 3D), the queries and keys of each head normalised."""
     if not c.qkv_fused:
         q, k, v = (b.linear(x, f"{name}.{part}_proj") for part in "qkv")
+        if c.qk_norm:
+            q, k = norm(b, q, f"{name}.q_norm", c), norm(b, k, f"{name}.k_norm", c)
+        k, v = (repeated(b, y, c.kv_heads(i), c) for y in (k, v))
         return b.concat(b.concat(q, k), v)
     qkv = b.linear(x, f"{name}.qkv")
-    return b.qv_bias(qkv, name) if c.qkv_bias and c.attn_type == "eva" else qkv
+    qkv = b.qv_bias(qkv, name) if c.qkv_bias and c.attn_type == "eva" else qkv
+    return head_norms(b, qkv, name, c)
 
 
 def attention(
     b: Builder, x: Value, name: str, i: int, c: EvaConfig, turning: Turning | None
 ) -> Value:
     """(N, D) -> (N, D): multi-head self-attention of block i."""
-    qkv = head_norms(b, queries_keys_values(b, x, name, c), name, c)
+    qkv = queries_keys_values(b, x, name, i, c)
     if turning:
         qkv = b.rope(qkv, turning(i), c.num_heads, halves=c.rope_rotate_half)
     x = b.attention(qkv, c.num_heads, **dropped(name, c))
@@ -123,8 +143,20 @@ def attention(
 # ------------------------------------------------------------------------------------- blocks
 
 
+def scaled_branches(c: EvaConfig) -> str:
+    """Which branches of a block have a layer scale."""
+    if c.init_values is None:
+        return ""
+    return "1" if c.attn_only_layer_scale else "12"
+
+
+def block_number(name: str) -> int:
+    """Of "blocks.3." the 3."""
+    return int(name.split(".")[-2])
+
+
 def gamma_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
-    for number in "12" if c.init_values is not None else "":
+    for number in scaled_branches(c):
         yield Entry(f"{name}gamma_{number}", (c.embed_dim,), constant(c.init_values or 0))
 
 
@@ -138,22 +170,22 @@ def branch(b: Builder, y: Value, i: int, name: str, number: str, c: Config, scal
 def block_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
     yield from gamma_entries(name, c)
     yield from norm_entries(f"{name}norm1", c.embed_dim, c)
-    yield from attention_entries(f"{name}attn", c)
+    yield from attention_entries(f"{name}attn", block_number(name), c)
     yield from norm_entries(f"{name}norm2", c.embed_dim, c)
     yield from mlp_entries(f"{name}mlp", c)
 
 
 def block(b: Builder, x: Value, i: int, name: str, c: EvaConfig, shared: Turning | None) -> Value:
     """x + attn(norm1(x)), then x + mlp(norm2(x)): (N, D) -> (N, D)."""
-    scaled = c.init_values is not None
+    scaled = scaled_branches(c)
     y = attention(b, norm(b, x, f"{name}norm1", c), f"{name}attn", i, c, shared)
-    x = b.add(x, branch(b, y, i, name, "1", c, scaled))
+    x = b.add(x, branch(b, y, i, name, "1", c, "1" in scaled))
     y = mlp(b, norm(b, x, f"{name}norm2", c), f"{name}mlp", c)
-    return b.add(x, branch(b, y, i, name, "2", c, scaled))
+    return b.add(x, branch(b, y, i, name, "2", c, "2" in scaled))
 
 
 def post_norm_entries(name: str, c: EvaConfig) -> Iterator[Entry]:
-    yield from attention_entries(f"{name}attn", c)
+    yield from attention_entries(f"{name}attn", block_number(name), c)
     yield from norm_entries(f"{name}norm1", c.embed_dim, c)
     yield from mlp_entries(f"{name}mlp", c)
     yield from norm_entries(f"{name}norm2", c.embed_dim, c)

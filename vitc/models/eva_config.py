@@ -11,7 +11,13 @@ ROPE_TYPES = ("cat", "dinov3", "mixed")
 ATTENTION_TYPES = ("eva", "rope")
 FLAGS = (
     *("qkv_fused", "swiglu_mlp", "scale_mlp", "scale_attn_inner", "use_abs_pos_emb"),
-    *("use_rot_pos_emb", "rope_rotate_half", "use_post_norm", "use_pre_transformer_norm"),
+    *(
+        "attn_only_layer_scale",
+        "use_rot_pos_emb",
+        "rope_rotate_half",
+        "use_post_norm",
+        "use_pre_transformer_norm",
+    ),
 )
 
 
@@ -36,6 +42,8 @@ class EvaConfig(Config):
     swiglu_align_to: int = 0  # its hidden columns are rounded up to a multiple; 0: they are not
     scale_mlp: bool = False  # a norm before mlp.fc2
     scale_attn_inner: bool = False  # a norm before attn.proj
+    num_kv_heads: int | tuple[int, ...] | None = None  # that share keys and values, also by block
+    attn_only_layer_scale: bool = False  # the branch of the mlp has none
     attn_type: str = "eva"  # "eva": k has no bias; "rope": it has one where q and v have
     num_reg_tokens: int = 0
     use_abs_pos_emb: bool = True  # a table of positions, added to the tokens
@@ -73,6 +81,7 @@ class EvaConfig(Config):
         for name, value in self._derived().items():
             object.__setattr__(self, name, value)
         super().__post_init__()
+        self._check_kv_heads()
         self._check_rope()
 
     def _derived(self) -> dict[str, Any]:
@@ -89,6 +98,32 @@ class EvaConfig(Config):
             act_layer="silu" if self.swiglu_mlp else "gelu",
             block_fn="EvaBlockPostNorm" if self.use_post_norm else "EvaBlock",
         )
+
+    def _check_kv_heads(self) -> None:
+        given = self.num_kv_heads
+        if isinstance(given, list | tuple):
+            if len(given) != self.depth:
+                raise ValueError(
+                    f"num_kv_heads has {len(given)} numbers, the depth is {self.depth}"
+                )
+            counts = tuple(checks.integer("num_kv_heads", n, 1) for n in given)
+            object.__setattr__(self, "num_kv_heads", counts)
+        else:
+            checks.optional(checks.integer, "num_kv_heads", given, 1)
+        if wrong := [n for n in map(self.kv_heads, range(self.depth)) if self.num_heads % n]:
+            raise ValueError(
+                f"num_heads {self.num_heads} is not a multiple of num_kv_heads {wrong[0]}"
+            )
+        shared = any(self.kv_heads(i) != self.num_heads for i in range(self.depth))
+        if shared and (self.qkv_fused or self.attn_type != "rope"):
+            raise ValueError("num_kv_heads needs attn_type='rope' and qkv_fused=False")
+        if self.use_post_norm and (given is not None or self.attn_only_layer_scale):
+            raise ValueError("num_kv_heads and attn_only_layer_scale do not go with use_post_norm")
+
+    def kv_heads(self, block: int) -> int:
+        """How many heads of keys and values a block has."""
+        given = self.num_kv_heads
+        return (given[block] if isinstance(given, tuple) else given) or self.num_heads
 
     def _check_rope(self) -> None:
         checks.one_of("rope_type", self.rope_type, ROPE_TYPES)

@@ -673,11 +673,11 @@ class VisionTransformer(Model):
         """What the parameters start as with the first blocks only."""
         return self._parameters
 
-    def _shortened(self, depth: int) -> Config:
-        """With the first blocks only, whose drop path stays what it was."""
+    def _shortened(self, depth: int, **changes: Any) -> Config:
+        """With the first blocks only, whose drop path stays what it was, and other changes."""
         c = self.config
         rate = c.drop_path_rate * (depth - 1) / max(c.depth - 1, 1)
-        return replace(c, depth=depth, drop_path_rate=rate)
+        return replace(c, depth=depth, drop_path_rate=rate, **changes)
 
     def _headless(self, c: Config) -> Config:
         return replace(c, num_classes=0, global_pool="", fc_norm=False)

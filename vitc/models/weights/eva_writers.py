@@ -1,4 +1,4 @@
-"""Layouts of the writers of timm's Eva models: the Perception Encoder and DINOv3.
+"""Layouts of the writers of timm's Eva models: the Perception Encoder, DINOv3 and Sapiens2.
 
 What is done to them is what timm's checkpoint_filter_fn of that class does.
 """
@@ -80,6 +80,24 @@ def dinov3(state: State) -> dict[str, Array]:
         else:
             out[substituted(key, _DINOV3)] = value
     return out
+
+
+# ------------------------------------------------------------------------------- Sapiens2
+
+_SAPIENS2 = (
+    (r"storage_tokens$", "reg_token"),
+    (r"patch_embed\.projection\.", "patch_embed.proj."),
+    (r"\.attn\.w([qkv])\.", r".attn.\1_proj."),
+    (r"\.attn\.gamma\.weight$", ".gamma_1"),
+    (r"\.ffn\.", ".mlp."),
+    (r"\.ln([12])\.", r".norm\1."),
+    (r"^ln1\.", "norm."),
+)
+
+
+def sapiens2(state: State) -> dict[str, Array]:
+    """It shares names with DINOv3, and has its own for the layers of a block."""
+    return {substituted(key, _SAPIENS2): value for key, value in state.items()}
 
 
 def without_zero_biases(state: dict[str, Array], names: Collection[str]) -> dict[str, Array]:

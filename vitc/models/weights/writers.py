@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.models.weights.eva_writers import dinov3, perception_encoder
+from vitc.models.weights.eva_writers import dinov3, perception_encoder, sapiens2
 from vitc.models.weights.transformers_layout import SIGNS, from_transformers
 
 State = Mapping[str, Array]
@@ -168,6 +168,7 @@ WRITERS = (
         r"(module\.)?(visual\.attn_pool\.probe|conv1\.weight)",
         perception_encoder,
     ),
+    Writer("Sapiens2", r"(.*\.)?blocks\.0\.attn\.wq\.weight", sapiens2),
     Writer("DINOv3", r"(.*\.)?storage_tokens", dinov3),
     Writer("OpenAI's CLIP and OpenCLIP", r"(module\.)?visual\.class_embedding", _clip),
     Writer("OpenCLIP", r"(module\.)?visual\.trunk\.patch_embed\.proj\.weight", _clip_trunk),
