@@ -28,7 +28,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("scheduler", "utils"),
     ("training",),
     ("callbacks", "loggers"),
-    ("distillation", "quantization"),
+    ("distillation", "evaluation", "quantization"),
     ("export",),
     ("onnx",),
     ("serve",),
