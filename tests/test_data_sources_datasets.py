@@ -13,7 +13,7 @@ import oracle  # noqa: F401  makes torchvision importable
 from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torchvision.datasets import ImageFolder as TorchvisionFolder
 
-from vitc.data import ArrayDataset, CSVDataset, ImageFolder, ImageList, NpzDataset
+from vitc.data import ArrayDataset, CSVDataset, ImageFolder, ImageList, NpzDataset, Subset
 from vitc.data.sources.npz import NpzFile
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
@@ -144,6 +144,16 @@ def test_manifests_give_names_sorted_and_paths_beside_them(folder: Path) -> None
     assert data.targets == [1, 0, 1]
     assert data.samples[0] == (str(folder / "b/2.png"), 1)
     assert np.array_equal(np.asarray(data[1][0]), GREY + np.uint8(1))
+
+
+def test_further_columns_are_facts_of_each_sample(folder: Path) -> None:
+    path = manifest(folder, "image,label,site,lot\nb/2.png,a, north ,7\nb/1.jpg,b,,8\n")
+    data = CSVDataset(path, fact_columns=["site", "lot"])
+    assert data.facts == {"site": ["north", ""], "lot": ["7", "8"]}
+    assert Subset(data, [1]).facts == {"site": [""], "lot": ["8"]}
+    assert CSVDataset(path).facts == {}
+    with pytest.raises(ValueError, match="no column 'side'; did you mean 'site'"):
+        CSVDataset(path, fact_columns=["side"])
 
 
 def test_numbers_are_labels_themselves(folder: Path) -> None:

@@ -89,6 +89,21 @@ def test_units_are_groups_or_images() -> None:
     assert part.groups == ("q", "q") and part.ids == ("0", "2") and len(part.units) == 1
 
 
+def test_one_of_two_classes_is_the_positive() -> None:
+    p = drawn(classes=2)
+    swapped = p.with_positive("class 0")
+    assert swapped.classes == ("class 1", "class 0") and p.with_positive("class 1") is p
+    names = ("auroc", "accuracy", "average_precision")
+    one, other = (figures(q.labels, q.probabilities, names) for q in (p, swapped))
+    assert one[:2] == pytest.approx(other[:2])
+    expected = theirs.average_precision_score(1 - p.labels, p.probabilities[:, 0])
+    assert other[2] == pytest.approx(expected) != one[2]
+    with pytest.raises(ValueError, match="'class 2', expected class 0, class 1"):
+        p.with_positive("class 2")
+    with pytest.raises(ValueError, match="3 classes"):
+        drawn().with_positive("class 0")
+
+
 # ------------------------------------------------------------------------------------- figures
 
 
@@ -223,6 +238,13 @@ def test_a_perfect_score_has_an_interval() -> None:
     )
 
 
+def test_a_model_that_says_one_thing_has_no_interval_of_no_width() -> None:
+    """Balanced accuracy is 1/2 on every resample, which is no evidence for 1/2."""
+    p = Predictions(np.tile([0.7, 0.3], (30, 1)), np.array([0, 0, 1] * 10), ["a", "b"])
+    found = intervals(p, resamples=100)["balanced_accuracy"]
+    assert found.value == 0.5 and math.isnan(found.low)
+
+
 def test_what_most_resamples_leave_undefined_has_no_interval() -> None:
     p = drawn(n=40, classes=2)
     y = np.zeros(40, np.int64)
@@ -313,7 +335,7 @@ def test_two_models_are_compared_on_the_same_resamples() -> None:
     assert found.mcnemar == mcnemar(*found.flips)
     assert found.delong == delong(first.labels, first.probabilities[:, 1], worse[:, 1])
     same = compare(first, first, resamples=100).differences["log_loss"]
-    assert same == (0, 0, 0)
+    assert same.value == 0 and math.isnan(same.low)
 
 
 def test_groups_have_no_test_that_takes_images_as_independent() -> None:

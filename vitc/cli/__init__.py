@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "Train a Vision Transformer from scratch on photographs of solar cells, in minutes.",
     "fit": "Train a classifier on a folder of images.",
     "validate": "Evaluate a model on labelled images.",
+    "evaluate": "Evaluate a model with intervals, by group, with leaks and mistakes, as a report.",
     "predict": "Predict the classes of image files.",
     "quantize": "Quantise a model, or compare what its precisions cost and bring.",
     "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, "

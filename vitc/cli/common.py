@@ -11,7 +11,7 @@ import numpy as np
 from vitc import data
 from vitc.arrays import Array
 from vitc.data.sources.datasets import IMG_EXTENSIONS
-from vitc.errors import listed
+from vitc.errors import listed, shown
 from vitc.export.stored import Stored, open_model
 from vitc.functional import softmax
 from vitc.models.vision_transformer import VisionTransformer
@@ -54,14 +54,29 @@ def apply_run_options(options: argparse.Namespace) -> None:
         set_num_threads(options.threads)
 
 
-def labelled_images(path: str | Path, transform: Any, mode: str, split: str | None = None) -> Any:
+def labelled_images(
+    path: str | Path,
+    transform: Any,
+    mode: str,
+    split: str | None = None,
+    facts: Sequence[str] = (),
+) -> Any:
     """The data set at path: a CSV or TSV manifest, one split of an .npz file as MedMNIST's, or a
-    folder with one folder of images per class."""
+    folder with one folder of images per class. facts: further columns of a manifest."""
     path = Path(path)
     if path.suffix.lower() in MANIFESTS:
         group = "group" if "group" in columns(path) else None
         return data.CSVDataset(
-            path, transform=transform, mode=mode, split=split, group_column=group
+            path,
+            transform=transform,
+            mode=mode,
+            split=split,
+            group_column=group,
+            fact_columns=facts,
+        )
+    if facts:
+        raise ValueError(
+            f"{path}: only a CSV or TSV manifest has columns such as {shown(facts[0])}"
         )
     if path.suffix.lower() == ".npz":
         if split is None:

@@ -17,7 +17,14 @@ from vitc.evaluation.calibration import cross_scaled, fit_temperature, reliabili
 from vitc.evaluation.comparison import Comparison, Test, compare, delong, mcnemar
 from vitc.evaluation.conformal import Coverage, coverage, measured, sets, threshold
 from vitc.evaluation.figures import FIGURES, Figure, confusion
-from vitc.evaluation.intervals import Interval, bootstrap, by_group, intervals, share_bounds
+from vitc.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    by_group,
+    check_resamples,
+    intervals,
+    share_bounds,
+)
 from vitc.evaluation.leakage import Pair, duplicates, perceptual_hash, shared_groups
 from vitc.evaluation.mistakes import (
     LabelIssue,
@@ -43,6 +50,7 @@ __all__ = [
     "Test",
     "bootstrap",
     "by_group",
+    "check_resamples",
     "compare",
     "confusion",
     "coverage",

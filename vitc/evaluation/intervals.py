@@ -43,11 +43,16 @@ def bootstrap(
     return names, resampled(predictions.units, values, resamples, seed)
 
 
+def check_resamples(resamples: int) -> int:
+    """The number, at least 100; `ValueError` otherwise."""
+    return checks.integer("resamples", resamples, 100)
+
+
 def resampled(
     units: Sequence[Array], values: Callable[[Array], Array], resamples: int, seed: int = 0
 ) -> Array:
     """values(indices of images) of resamples of the units, (resamples, ...)."""
-    checks.integer("resamples", resamples, 100)
+    check_resamples(resamples)
     generator = np.random.default_rng(seed)
     found = []
     for _ in range(resamples):
@@ -58,9 +63,10 @@ def resampled(
 
 def percentiles(values: Array, level: float = LEVEL) -> tuple[float, float]:
     """The bounds between which `level` of the resampled values are; NaN if fewer than 9 of 10
-    resamples have a value, as where a class has next to no image."""
+    resamples have a value, as where a class has next to no image, or if all are the same, which
+    says nothing about others."""
     defined = values[np.isfinite(values)]
-    if len(defined) < LEAST_DEFINED * len(values):
+    if len(defined) < LEAST_DEFINED * len(values) or defined.min() == defined.max():
         return np.nan, np.nan
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -71,9 +77,8 @@ def intervals(
 ) -> dict[str, Interval]:
     """Every figure of the task with its bootstrap interval (percentiles).
 
-    A share of 0 or 1 would have an interval of no width, for its resamples are all alike: its bound
-    is that of Clopper and Pearson (1934) with the number of units instead. Raises `ImportError` if
-    scikit-learn is missing.
+    Resamples of a share of 0 or 1 are all alike: its bounds are those of Clopper and Pearson (1934)
+    with the number of units instead.
     """
     checks.probability("level", level)
     names, drawn = bootstrap(predictions, resamples, seed)

@@ -45,7 +45,7 @@ def all_plots(study: Mapping[str, Any]) -> list[tuple[str, str]]:
         ]
     if study["calibration"]:
         plots.append(("Reliability", lambda axis: _reliability(axis, study["calibration"])))
-    if study.get("selective"):
+    if study["selective"]:
         plots.append(("Risk and coverage", lambda axis: _risk(axis, study["selective"])))
     return [(title, svg(draw)) for title, draw in plots]
 

@@ -131,6 +131,26 @@ class Predictions:
         order = np.argsort(inverse, kind="stable")
         return np.split(order, np.cumsum(np.bincount(inverse, minlength=len(names)))[:-1])
 
+    def with_positive(self, name: str) -> Self:
+        """The same with this class of two as the second, which F1, average precision and operating
+        points are of. Raises `ValueError` for another name, or unless there are two classes."""
+        if self.task != "binary":
+            raise ValueError(f"there are {len(self.classes)} classes: none of them is the positive")
+        if name not in self.classes:
+            raise ValueError(
+                f"the positive class is {shown(name)}, expected {listed(self.classes)}"
+            )
+        if name == self.classes[1]:
+            return self
+        return type(self)(
+            self.probabilities[:, ::-1],
+            1 - self.labels,
+            self.classes[::-1],
+            self.ids,
+            self.groups,
+            self.columns,
+        )
+
     def take(self, indices: Array) -> Self:
         """The predictions of some images, in this order; an image may come several times."""
         chosen = np.asarray(indices)

@@ -58,7 +58,6 @@ def study(
     """
     _check_columns(predictions, by)
     given = intervals(predictions, resamples=resamples, seed=seed)
-    one_class = predictions.task != "multilabel"
     content = {
         "task": predictions.task,
         "images": len(predictions),
@@ -81,16 +80,17 @@ def study(
         },
         "curves": _curves(predictions),
         "calibration": _calibration(predictions, held_out, seed),
+        "confusion": None,
+        "conformal": None,
+        "selective": None,
+        "mistakes": None,
     }
-    if one_class:
-        content["confusion"] = confusion(predictions.labels, predictions.probabilities).tolist()
-        content["conformal"] = _conformal(predictions, held_out, seed)
-        content["selective"] = _selective(predictions)
-        content["mistakes"] = {
-            "most_wrong": most_wrong(predictions),
-            "most_uncertain": most_uncertain(predictions),
-            "typical": typical(predictions),
-            "label_issues": [issue._asdict() for issue in likely_label_errors(predictions)[:100]],
+    if predictions.task != "multilabel":
+        content |= {
+            "confusion": confusion(predictions.labels, predictions.probabilities),
+            "conformal": _conformal(predictions, held_out, seed),
+            "selective": _selective(predictions),
+            "mistakes": _mistakes(predictions),
         }
     return dict(plain(content))
 
@@ -277,6 +277,15 @@ def _selective(predictions: Predictions) -> dict[str, Any]:
         "risk": _thinned(curve.risk),
         "area": curve.area,
         "coverage_at_risk": {f"{r:g}": selective.coverage_at(curve, r) for r in _RISKS},
+    }
+
+
+def _mistakes(predictions: Predictions) -> dict[str, Any]:
+    return {
+        "most_wrong": most_wrong(predictions),
+        "most_uncertain": most_uncertain(predictions),
+        "typical": typical(predictions),
+        "label_issues": [issue._asdict() for issue in likely_label_errors(predictions)],
     }
 
 

@@ -36,7 +36,9 @@ class CSVDataset(Files):
     group_column: what may not be torn apart, such as patient, slide or lot: `groups`, a name per
     sample. A group with rows in two splits of the file is refused. weight_column: `weights`, a
     number from 0 per sample, for a sampler. frame_column: which image of its file a row means, from
-    0, for DICOM and TIFF files with several. mode, decoding: the options of `Decoder`.
+    0, for DICOM and TIFF files with several. fact_columns: further names in the header, such as
+    site or device: `facts`, name -> a text per sample, which may be empty. mode, decoding: the
+    options of `Decoder`.
 
     Raises `ValueError` naming file and line for an unknown column, split or class, for an empty
     field and for what is not a number, and `FileNotFoundError` for an image that does not exist.
@@ -44,6 +46,7 @@ class CSVDataset(Files):
 
     groups: list[str]
     weights: Array
+    facts: dict[str, list[str]]
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class CSVDataset(Files):
         group_column: str | None = None,
         weight_column: str | None = None,
         frame_column: str | None = None,
+        fact_columns: Sequence[str] = (),
         target_transform: Step | None = None,
         mode: str | None = "RGB",
         **decoding: Unpack[Decoding],
@@ -78,6 +82,7 @@ class CSVDataset(Files):
             "frame": frame_column,
         }
         columns |= {f"share {column}": column for column in shares}
+        columns |= {f"fact {column}": column for column in fact_columns}
         optional = {split_column} if split is None else set()
         rows = list(_rows(self.path, {k: str(v) for k, v in columns.items() if v}, optional))
         if group_column is not None:
@@ -95,6 +100,7 @@ class CSVDataset(Files):
             self.groups = [row.group for row in chosen]
         if weight_column is not None:
             self.weights = np.array([row.weight for row in chosen])
+        self.facts = {name: [row.facts[i] for row in chosen] for i, name in enumerate(fact_columns)}
 
     def _of_split(self, rows: Sequence["_Row"]) -> str:
         if not rows:
@@ -143,6 +149,7 @@ class _Row(NamedTuple):
     group: str = ""
     weight: float = 1.0
     frame: int = 0
+    facts: tuple[str, ...] = ()
 
 
 def _rows(path: str, columns: dict[str, str], optional: set[str]) -> Iterator[_Row]:
@@ -168,7 +175,7 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
     values: dict[str, Any] = {}
     for name, column in columns.items():
         values[name] = (fields[column] or "").strip()
-        if not values[name]:
+        if not values[name] and not name.startswith("fact "):
             raise ValueError(f"{place}: column {shown(column)} is empty")
         if name == "weight":
             values[name] = _number(values[name], math.inf, f"{place}: column {shown(column)}")
@@ -179,7 +186,8 @@ def _row(fields: Mapping[str, Any], columns: Mapping[str, str], place: str, line
         for name, column in columns.items()
         if name.startswith("share ")
     ]
-    return _Row(line, shares=np.array(shares, np.float32), **values)
+    facts = tuple(values.pop(name) for name in columns if name.startswith("fact "))
+    return _Row(line, shares=np.array(shares, np.float32), facts=facts, **values)
 
 
 def _whole(text: str, place: str) -> int:

@@ -13,7 +13,7 @@ class Subset:
     """The samples of a dataset with these indices, in this order: torch's Subset.
 
     What the dataset knows of its samples is carried over: `classes` and `class_to_idx`, and for
-    each sample `targets`, `samples`, `groups` and `weights`.
+    each sample `targets`, `samples`, `groups`, `weights` and `facts`.
 
     Raises `IndexError` for an index outside of the dataset.
     """
@@ -24,6 +24,7 @@ class Subset:
     samples: Any
     groups: Any
     weights: Any
+    facts: Any
 
     def __init__(self, dataset: Any, indices: Iterable[int]) -> None:
         self.dataset, self.indices = dataset, [as_index(i) for i in indices]
@@ -36,6 +37,8 @@ class Subset:
         for name in ("targets", "samples", "groups", "weights"):
             if hasattr(dataset, name):
                 setattr(self, name, _picked(getattr(dataset, name), self.indices))
+        if hasattr(dataset, "facts"):
+            self.facts = {name: _picked(v, self.indices) for name, v in dataset.facts.items()}
 
     def __len__(self) -> int:
         return len(self.indices)
