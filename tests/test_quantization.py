@@ -243,7 +243,7 @@ def inject(model: Model, factor: float = 30.0) -> Model:
             place = 3 * channel % model.embed_dim
             weights[pair.norm_weight][place] *= factor
             weights[pair.norm_bias][place] *= factor
-            weights[pair.weight].reshape(len(weights[pair.weight]), -1)[:, place] /= factor
+            weights[pair.weights[0]].reshape(len(weights[pair.weights[0]]), -1)[:, place] /= factor
     return model
 
 
@@ -337,8 +337,8 @@ def test_precisions_are_checked() -> None:
         wide.precision = "bf16"
     with pytest.raises(ValueError, match="float32"):
         vitc.quantize(wide)
-    with pytest.raises(ValueError, match="'static'.*dynamic"):
-        vitc.quantize(model, mode="static")
+    with pytest.raises(ValueError, match="'int4'.*dynamic, static"):
+        vitc.quantize(model, mode="int4")
     with pytest.raises(ValueError, match="quantised already"):
         vitc.quantize(vitc.quantize(model))
 

@@ -150,6 +150,21 @@ def test_entropy_chooses_the_window_that_onnx_runtime_does(seed: int) -> None:
     assert right - left < len(counts)  # something was cut off
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_entropy_counts_what_is_cut_off_at_the_ends(seed: int) -> None:
+    """A made-up histogram with many values far out on one side."""
+    generator = np.random.default_rng(seed)
+    counts = generator.poisson(100 * np.exp(-((np.arange(-160, 160) / 60) ** 2)))
+    far = generator.integers(0, 30, 3)
+    counts[far if seed % 2 else -1 - far] += generator.integers(50, 5000)
+    edges = np.linspace(-8, 8, 321, dtype=np.float32)
+    collector = HistogramCollector("entropy", False, 320, 128, 99, "same")
+    bounds = np.float32(-8), np.float32(8)
+    expected = collector.get_entropy_threshold((counts, edges, *bounds, np.float32(8)), 128)
+    left, right = entropy_window(counts, 128)
+    assert (edges[left], edges[right]) == expected
+
+
 def test_entropy_cuts_outliers_off_and_keeps_0_in_the_middle() -> None:
     values = np.append(np.random.default_rng(0).normal(0, 1, 200_000), [40, -30]).astype(np.float32)
     low, high = entropy_range(counted(values))
