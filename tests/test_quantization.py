@@ -28,17 +28,20 @@ EXACT = """
 import numpy as np
 from vitc import _vitc
 
-def product(x, weight, bias=None):
+def product(x, weight):
+    "Both ways to quantise; they are the same here."
     rows = [("w", weight.shape, "int8"), ("s", weight.shape[:1]), ("b", weight.shape[:1])]
+    rows += [("x", (1,)), ("z", (1,))]
     params = _vitc.Params(rows)
     params.write(0, weight)
-    params.write(1, np.ones(len(weight), np.float32))
-    params.write(2, np.zeros(len(weight), np.float32) if bias is None else bias)
+    for i, value in (1, 1), (3, 1):
+        params.write(i, np.full(rows[i][1], value, np.float32))
     shapes = [shape for _, shape, *_ in rows]
-    ops = [("linear_int8", [0], [0, 1, 2], {})]
-    program = _vitc.Program([x.shape[1:]], shapes, ops, [1])
-    run = _vitc.Run(_vitc.Plan(program, params), len(x), 2)
-    return run.forward([x])[0]
+    ops = [("linear_int8", [0], [0, 1, 2], {})], [("linear_int8_static", [0], [0, 1, 2, 3, 4], {})]
+    plans = [_vitc.Plan(_vitc.Program([x.shape[1:]], shapes, op, [1]), params) for op in ops]
+    dynamic, static = (_vitc.Run(plan, len(x), 2).forward([x])[0] for plan in plans)
+    assert np.array_equal(dynamic, static)
+    return static
 
 def exact(x, weight):
     "The row holds 0 and 255, so its scale is 1 and its zero point 0: quantised, it is itself."

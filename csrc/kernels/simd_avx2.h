@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef __m256 vf;
 enum { LANES = 8 };
@@ -42,6 +43,19 @@ static inline vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
 /* If v is NaN, so is the result (the bound is a number). */
 static inline vf vf_at_least(vf v, float bound) { return _mm256_max_ps(vf_set(bound), v); }
 static inline vf vf_at_most(vf v, float bound) { return _mm256_min_ps(vf_set(bound), v); }
+
+/* From `least` to `most`; NaN becomes `least`. */
+static inline vf vf_between(vf v, vf least, vf most) {
+    return _mm256_min_ps(_mm256_max_ps(v, least), most);
+}
+
+/* The first k lanes, rounded, plus `add`: from 0 to 255. */
+static inline void vf_store_bytes(uint8_t *p, vf v, int32_t add, int64_t k) {
+    const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(add));
+    const __m128i low = _mm256_castsi256_si128(whole), high = _mm256_extracti128_si256(whole, 1);
+    const __m128i words = _mm_packus_epi32(low, high), bytes = _mm_packus_epi16(words, words);
+    memcpy(p, &bytes, (size_t)k);
+}
 
 static inline vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 

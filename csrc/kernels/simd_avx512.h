@@ -39,6 +39,21 @@ static inline vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 static inline vf vf_at_least(vf v, float bound) { return _mm512_max_ps(vf_set(bound), v); }
 static inline vf vf_at_most(vf v, float bound) { return _mm512_min_ps(vf_set(bound), v); }
 
+/* From `least` to `most`; NaN becomes `least`. */
+static inline vf vf_between(vf v, vf least, vf most) {
+    return _mm512_min_ps(_mm512_max_ps(v, least), most);
+}
+
+/* The first k lanes, rounded, plus `add`: from 0 to 255. */
+static inline void vf_store_bytes(uint8_t *p, vf v, int32_t add, int64_t k) {
+    const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(add));
+    if (k == LANES) {
+        _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(whole));
+    } else {
+        _mm512_mask_cvtepi32_storeu_epi8(p, vf_lanes(k), whole);
+    }
+}
+
 static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 
 static inline vf vf_abs(vf v) { return _mm512_andnot_ps(vf_set(-0.0f), v); }

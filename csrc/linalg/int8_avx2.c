@@ -14,7 +14,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 
-enum { ROWS = 4, COLUMNS = 16, LANES = 8, VECTORS = COLUMNS / LANES };
+enum { ROWS = 4, COLUMNS = 16, LANES = 8, VECTORS = COLUMNS / LANES, SIZE = 4 };
 
 static int64_t pairs(const vt_matmul_shape *s) { return (s->k + 1) / 2; }
 static int64_t slices(const vt_matmul_shape *s) { return (s->n + COLUMNS - 1) / COLUMNS; }
@@ -64,13 +64,24 @@ static void multiply_tile(int32_t sum[ROWS][COLUMNS], const int16_t *const row[R
     memcpy(sum, total, sizeof total);
 }
 
-static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const void *b,
+/* Columns from j on of one row of c, which is of int32 or, scaled, of float. */
+static void write_row(void *c, const int32_t sum[COLUMNS], const vt_matmul_shape *s,
+                      const void *bias, int64_t j) {
+    const int64_t count = smaller(COLUMNS, s->n - j);
+    if (s->operands == VT_OPERANDS_INT8) {
+        memcpy(c, sum, (size_t)count * SIZE);
+        return;
+    }
+    const float *scale = (const float *)bias + j, *number = scale + s->n;
+    for (int64_t n = 0; n < count; n++) ((float *)c)[n] = scale[n] * (float)sum[n] + number[n];
+}
+
+static vt_status run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                      const void *bias, void *scratch, vt_error *error) {
     const vt_matmul_shape *s = &matmul->shape;
     const int64_t width = 2 * pairs(s);
     int16_t *wide = scratch;
-    int32_t *c = c_;
-    (void)bias, (void)error;
+    (void)error;
     widen_a(wide, a, s);
     for (int64_t j = 0; j < s->n; j += COLUMNS) {
         const int16_t *slice = (const int16_t *)b + j * width;
@@ -80,8 +91,7 @@ static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const voi
             int32_t sum[ROWS][COLUMNS];
             multiply_tile(sum, row, slice, pairs(s));
             for (int64_t r = 0; r < smaller(ROWS, s->m - i); r++) {
-                memcpy(c + (i + r) * s->ldc + j, sum[r],
-                       (size_t)smaller(COLUMNS, s->n - j) * sizeof **sum);
+                write_row((char *)c + ((i + r) * s->ldc + j) * SIZE, sum[r], s, bias, j);
             }
         }
     }
@@ -90,8 +100,8 @@ static vt_status run(const vt_matmul *matmul, void *c_, const void *a, const voi
 
 /* Only weights are worth the layout. */
 static bool takes(const vt_matmul_shape *shape) {
-    return shape->operands == VT_OPERANDS_INT8 && shape->pack_b &&
-           vt_isa_selected() != VT_ISA_REF && vt_isa_best() >= VT_ISA_AVX2;
+    const bool int8 = shape->operands == VT_OPERANDS_INT8 || shape->operands == VT_OPERANDS_SCALED;
+    return int8 && shape->pack_b && vt_isa_selected() != VT_ISA_REF && vt_isa_best() >= VT_ISA_AVX2;
 }
 
 static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {

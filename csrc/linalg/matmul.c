@@ -144,7 +144,7 @@ void *vt_matmul_c_row(const vt_matmul *matmul, void *c, int64_t row) {
 
 const void *vt_matmul_a_row(const vt_matmul *matmul, const void *a, int64_t row) {
     const vt_matmul_shape *s = &matmul->shape;
-    const size_t element[VT_OPERANDS_COUNT] = {vt_dtype_size(s->dtype), sizeof(uint16_t), 1};
+    const size_t element[VT_OPERANDS_COUNT] = {vt_dtype_size(s->dtype), sizeof(uint16_t), 1, 1};
     return (const char *)a + (size_t)(row * (s->a_transposed ? 1 : s->lda)) * element[s->operands];
 }
 

@@ -22,6 +22,8 @@ typedef enum vt_operands {
     VT_OPERANDS_BF16, /* bfloat16; bias, c and the sums are float32. vt_matmul_pack takes float32 */
     VT_OPERANDS_INT8, /* a uint8, b int8, c int32; no bias, no accumulate. Exact: nothing saturates
                        */
+    VT_OPERANDS_SCALED, /* a uint8, b int8, c float32 = scale[n] * the exact sum + bias[n]: `bias`,
+                         * without which there is none, holds the n scales and then the n numbers */
     VT_OPERANDS_COUNT
 } vt_operands;
 

@@ -29,9 +29,13 @@
         if (dnnl_try_status_ != dnnl_success) return dnnl_try_status_; \
     } while (0)
 
-enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, OPERANDS };
-static const int argument[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
-                                       DNNL_ARG_SCRATCHPAD};
+enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, SCALES, OPERANDS };
+static const int argument[OPERANDS] = {[SRC] = DNNL_ARG_SRC,
+                                       [WEIGHTS] = DNNL_ARG_WEIGHTS,
+                                       [BIAS] = DNNL_ARG_BIAS,
+                                       [DST] = DNNL_ARG_DST,
+                                       [SCRATCH] = DNNL_ARG_SCRATCHPAD,
+                                       [SCALES] = DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS};
 
 enum {
     /* Rows of the product that is asked which layout of b it likes. Part of the format, as the unit
@@ -54,7 +58,7 @@ typedef struct vt_onednn {
     dnnl_primitive_t reorder; /* plain b -> packed b; NULL if b is not packed */
     dnnl_memory_desc_t plain_b, packed_b;
     dnnl_memory_desc_t
-        operand[OPERANDS]; /* [WEIGHTS] is one of the two above; [BIAS] may be NULL */
+        operand[OPERANDS]; /* [WEIGHTS] is one of the two above; [BIAS], [SCALES] may be NULL */
     unsigned calls;
     call *call; /* (calls) */
 } vt_onednn;
@@ -121,6 +125,10 @@ static vt_status fail(const vt_matmul_shape *shape, const char *deed, dnnl_statu
 
 /* ---------------------------------------------------------------- descriptions */
 
+static bool is_scaled(const vt_matmul_shape *shape) {
+    return shape->operands == VT_OPERANDS_SCALED;
+}
+
 typedef struct types {
     dnnl_data_type_t a, b, c;
     dnnl_data_type_t given_b; /* what a packed b is made from */
@@ -131,6 +139,7 @@ static types types_of(const vt_matmul_shape *shape) {
         [VT_OPERANDS_REAL] = {dnnl_f32, dnnl_f32, dnnl_f32, dnnl_f32},
         [VT_OPERANDS_BF16] = {dnnl_bf16, dnnl_bf16, dnnl_f32, dnnl_f32},
         [VT_OPERANDS_INT8] = {dnnl_u8, dnnl_s8, dnnl_s32, dnnl_s8},
+        [VT_OPERANDS_SCALED] = {dnnl_u8, dnnl_s8, dnnl_f32, dnnl_s8},
     };
     return of[shape->operands];
 }
@@ -150,14 +159,26 @@ static dnnl_status_t describe_operands(vt_onednn *o) {
     DNNL_TRY(describe(&o->operand[SRC], t.a, s->m, s->k, s->lda, s->a_transposed));
     DNNL_TRY(describe(&o->plain_b, b, s->k, s->n, s->ldb, s->b_transposed));
     DNNL_TRY(describe(&o->operand[DST], t.c, s->m, s->n, s->ldc, false));
-    return s->bias ? describe(&o->operand[BIAS], t.c, 1, s->n, s->n, false) : dnnl_success;
+    if (s->bias) DNNL_TRY(describe(&o->operand[BIAS], t.c, 1, s->n, s->n, false));
+    if (!is_scaled(s)) return dnnl_success;
+    const dnnl_dims_t columns = {s->n};
+    return dnnl_memory_desc_create_with_tag(&o->operand[SCALES], 1, columns, dnnl_f32, dnnl_a);
 }
 
-static dnnl_status_t fill_attributes(dnnl_primitive_attr_t attributes, bool accumulate) {
+/* Beyond the plain product: into c, and scales of its columns. */
+typedef struct extras {
+    bool accumulate, scaled;
+} extras;
+
+static dnnl_status_t fill_attributes(dnnl_primitive_attr_t attributes, extras with) {
     DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user));
     /* An environment variable could have relaxed it to bfloat16. */
     DNNL_TRY(dnnl_primitive_attr_set_fpmath_mode(attributes, dnnl_fpmath_mode_strict));
-    if (!accumulate) return dnnl_success;
+    enum { BY_COLUMN = 1 << 1 };
+    if (with.scaled) {
+        DNNL_TRY(dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, BY_COLUMN));
+    }
+    if (!with.accumulate) return dnnl_success;
     dnnl_post_ops_t ops = NULL;
     DNNL_TRY(dnnl_post_ops_create(&ops));
     dnnl_status_t status = dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
@@ -166,9 +187,9 @@ static dnnl_status_t fill_attributes(dnnl_primitive_attr_t attributes, bool accu
     return status;
 }
 
-static dnnl_status_t make_attributes(dnnl_primitive_attr_t *attributes, bool accumulate) {
+static dnnl_status_t make_attributes(dnnl_primitive_attr_t *attributes, extras with) {
     DNNL_TRY(dnnl_primitive_attr_create(attributes));
-    const dnnl_status_t status = fill_attributes(*attributes, accumulate);
+    const dnnl_status_t status = fill_attributes(*attributes, with);
     if (status != dnnl_success) dnnl_primitive_attr_destroy(*attributes);
     return status;
 }
@@ -180,10 +201,10 @@ static bool is_reference(const_dnnl_primitive_desc_t plan, const char **name) {
 
 /* dnnl_unimplemented also if there is only the reference implementation. */
 static dnnl_status_t plan_product(dnnl_primitive_desc_t *plan,
-                                  const dnnl_memory_desc_t operand[OPERANDS], bool accumulate) {
+                                  const dnnl_memory_desc_t operand[OPERANDS], extras with) {
     dnnl_primitive_attr_t attributes = NULL;
     *plan = NULL;
-    DNNL_TRY(make_attributes(&attributes, accumulate));
+    DNNL_TRY(make_attributes(&attributes, with));
     const dnnl_status_t status = dnnl_matmul_primitive_desc_create(
         plan, engine, operand[SRC], operand[WEIGHTS], operand[BIAS], operand[DST], attributes);
     dnnl_primitive_attr_destroy(attributes);
@@ -195,7 +216,7 @@ static dnnl_status_t plan_product(dnnl_primitive_desc_t *plan,
 
 static dnnl_status_t plan_reorder(dnnl_primitive_desc_t *plan, const vt_onednn *o) {
     dnnl_primitive_attr_t attributes = NULL;
-    DNNL_TRY(make_attributes(&attributes, false));
+    DNNL_TRY(make_attributes(&attributes, (extras){0}));
     const dnnl_status_t status = dnnl_reorder_primitive_desc_create(
         plan, o->plain_b, engine, o->packed_b, engine, attributes);
     dnnl_primitive_attr_destroy(attributes);
@@ -259,7 +280,8 @@ static dnnl_status_t find_packed_layout(vt_onednn *o) {
     dnnl_memory_desc_t probe[OPERANDS] = {NULL};
     dnnl_primitive_desc_t plan = NULL;
     dnnl_status_t status = describe_probe(probe, &o->shape);
-    if (status == dnnl_success) status = plan_product(&plan, probe, false);
+    if (status == dnnl_success)
+        status = plan_product(&plan, probe, (extras){false, is_scaled(&o->shape)});
     if (status == dnnl_success) {
         status = choose_layout(o, plan);
         dnnl_primitive_desc_destroy(plan);
@@ -291,7 +313,8 @@ static dnnl_status_t adopt(vt_onednn *o, const_dnnl_primitive_desc_t plan) {
 static dnnl_status_t create_product(vt_onednn *o, dnnl_memory_desc_t b) {
     dnnl_primitive_desc_t plan = NULL;
     o->operand[WEIGHTS] = b;
-    DNNL_TRY(plan_product(&plan, o->operand, o->shape.accumulate));
+    const extras with = {o->shape.accumulate, is_scaled(&o->shape)};
+    DNNL_TRY(plan_product(&plan, o->operand, with));
     const dnnl_status_t status = adopt(o, plan);
     dnnl_primitive_desc_destroy(plan);
     return status;
@@ -414,9 +437,14 @@ static call *claim_call(const vt_onednn *o) {
 static vt_status run_product(const vt_matmul *matmul, void *c, const void *a, const void *b,
                              const void *bias, void *scratch, vt_error *error) {
     const vt_onednn *o = matmul->onednn;
-    void *const data[OPERANDS] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b,
-                                  (void *)(uintptr_t)bias, c,
-                                  matmul->scratch_bytes == 0 ? nothing : scratch};
+    const float *numbers = bias;
+    if (is_scaled(&o->shape)) numbers += o->shape.n; /* behind the scales */
+    void *const data[OPERANDS] = {[SRC] = (void *)(uintptr_t)a,
+                                  [WEIGHTS] = (void *)(uintptr_t)b,
+                                  [BIAS] = (void *)(uintptr_t)numbers,
+                                  [DST] = c,
+                                  [SCRATCH] = matmul->scratch_bytes == 0 ? nothing : scratch,
+                                  [SCALES] = (void *)(uintptr_t)bias};
     call spare = {0}; /* for the case that more threads run this product than there are calls */
     call *claimed = claim_call(o);
     call *used = claimed != NULL ? claimed : &spare;
@@ -464,8 +492,8 @@ static void take_over(vt_matmul *matmul, vt_onednn *o) {
     matmul->implementation = implementation(o);
     /* "gemm:jit" for AVX2 sums up the last two or three rows of m % 6, and one row alone, in
      * another order. Sums of int8 are exact. */
-    matmul->rows_unlike =
-        o->shape.operands != VT_OPERANDS_INT8 && strncmp(matmul->implementation, "brg:", 4) != 0;
+    const bool exact = o->shape.operands == VT_OPERANDS_INT8 || is_scaled(&o->shape);
+    matmul->rows_unlike = !exact && strncmp(matmul->implementation, "brg:", 4) != 0;
     matmul->scratch_bytes = vt_align(dnnl_memory_desc_get_size(o->operand[SCRATCH]));
     if (o->reorder != NULL) {
         matmul->packed_bytes = vt_align(dnnl_memory_desc_get_size(o->packed_b));
@@ -475,7 +503,7 @@ static void take_over(vt_matmul *matmul, vt_onednn *o) {
 /* Exactly and fast: oneDNN multiplies int8 without VNNI too, on an instruction that saturates. */
 static bool multiplies(vt_operands operands) {
     enum { HAS_VNNI = 0x40, HAS_BF16 = 0x80 }; /* bits of dnnl_cpu_isa_t */
-    static const int needed[VT_OPERANDS_COUNT] = {0, HAS_BF16, HAS_VNNI};
+    static const int needed[VT_OPERANDS_COUNT] = {0, HAS_BF16, HAS_VNNI, HAS_VNNI};
     if (operands == VT_OPERANDS_REAL) return true;
     vt_error error; /* why it does not start is reported when a product is opened */
     return start(&error) == VT_OK && ((int)dnnl_get_effective_cpu_isa() & needed[operands]) != 0;

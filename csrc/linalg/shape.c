@@ -4,7 +4,7 @@
 #include "linalg/engine.h"
 
 const char *vt_matmul_text(char text[VT_SHAPE_TEXT], const vt_matmul_shape *s) {
-    static const char *const small[VT_OPERANDS_COUNT] = {NULL, "bfloat16", "int8"};
+    static const char *const small[VT_OPERANDS_COUNT] = {NULL, "bfloat16", "int8", "scaled int8"};
     const char *name =
         s->operands == VT_OPERANDS_REAL ? vt_dtype_name(s->dtype) : small[s->operands];
     snprintf(text, VT_SHAPE_TEXT, "%s a (%lld, %lld) times b (%lld, %lld)%s%s%s%s", name,
@@ -38,6 +38,9 @@ vt_status vt_matmul_check(const vt_matmul_shape *s, vt_error *error) {
     }
     if (s->operands == VT_OPERANDS_INT8 && (s->bias || s->accumulate)) {
         return vt_fail(error, VT_VALUE, "an int8 matrix product has neither bias nor accumulation");
+    }
+    if (s->operands == VT_OPERANDS_SCALED && (!s->bias || s->accumulate)) {
+        return vt_fail(error, VT_VALUE, "a scaled product has a bias and no accumulation");
     }
     VT_TRY(check_leading("a", s->lda, s->a_transposed ? s->m : s->k, error));
     VT_TRY(check_leading("b", s->ldb, s->b_transposed ? s->k : s->n, error));

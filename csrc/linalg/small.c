@@ -12,13 +12,13 @@ static inline int64_t index_of(int64_t row, int64_t column, int64_t leading, boo
 
 /* ---------------------------------------------------------------- int8 */
 
-static vt_status run_int8(const vt_matmul *matmul, void *c_, const void *a_, const void *b_,
+static vt_status run_int8(const vt_matmul *matmul, void *c, const void *a_, const void *b_,
                           const void *bias, void *scratch, vt_error *error) {
     const vt_matmul_shape *s = &matmul->shape;
     const uint8_t *a = a_;
     const int8_t *b = b_;
-    int32_t *c = c_;
-    (void)bias, (void)scratch, (void)error;
+    const float *scale = s->operands == VT_OPERANDS_SCALED ? bias : NULL;
+    (void)scratch, (void)error;
     for (int64_t i = 0; i < s->m; i++) {
         for (int64_t j = 0; j < s->n; j++) {
             int32_t sum = 0;
@@ -26,13 +26,19 @@ static vt_status run_int8(const vt_matmul *matmul, void *c_, const void *a_, con
                 sum += (int32_t)a[index_of(i, p, s->lda, s->a_transposed)] *
                        (int32_t)b[index_of(p, j, s->ldb, s->b_transposed)];
             }
-            c[i * s->ldc + j] = sum;
+            if (scale == NULL) {
+                ((int32_t *)c)[i * s->ldc + j] = sum;
+            } else {
+                ((float *)c)[i * s->ldc + j] = scale[j] * (float)sum + scale[s->n + j];
+            }
         }
     }
     return VT_OK;
 }
 
-static bool takes_int8(const vt_matmul_shape *shape) { return shape->operands == VT_OPERANDS_INT8; }
+static bool takes_int8(const vt_matmul_shape *shape) {
+    return shape->operands == VT_OPERANDS_INT8 || shape->operands == VT_OPERANDS_SCALED;
+}
 
 static vt_status open_int8(vt_matmul *matmul, bool *opened, vt_error *error) {
     (void)matmul, (void)error;

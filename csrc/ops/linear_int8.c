@@ -36,12 +36,12 @@ static double flops(const vt_signature *s) {
     return 2.0 * (double)s->input[0].dim[0] * (double)in_features(s) * (double)out_features(s);
 }
 
-/* ---------------------------------------------------------------- scratch and packing */
+/* ---------------------------------------------------------------- products and scratch */
 
 /* In front of the product's scratch: a strip of x as uint8, its scales, its zero points. */
 typedef struct quantised {
     uint8_t *q;
-    void *scale;
+    float *scale; /* NaN for a row that is not finite */
     int32_t *zero;
 } quantised;
 
@@ -50,95 +50,140 @@ static size_t layout(quantised *x, char *start, const vt_products *products,
     const int64_t strip = products->strips.tile;
     const size_t values = vt_align((size_t)(strip * in_features(s)));
     const size_t each = vt_align((size_t)strip * sizeof(int32_t));
-    *x = (quantised){(uint8_t *)(void *)start, start + values,
+    *x = (quantised){(uint8_t *)(void *)start, (float *)(void *)(start + values),
                      (int32_t *)(void *)(start + values + each)};
     return values + 2 * each;
 }
 
-static size_t sums_bytes(const vt_signature *s) {
-    return vt_align((size_t)out_features(s) * sizeof(int32_t));
+/* What is packed in front of the weight: a number per output channel, or two. */
+static size_t numbers_bytes(const vt_signature *s, int64_t each) {
+    return vt_align((size_t)(each * out_features(s)) * sizeof(int32_t));
 }
 
-static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
-                      vt_error *error) {
+static vt_status open_product(vt_products *products, const vt_signature *s,
+                              vt_arithmetic arithmetic, vt_operands operands, vt_error *error) {
     if (arithmetic.dtype != VT_F32) {
         return vt_fail(error, VT_VALUE, "quantised layers compute in float32, not in %s",
                        vt_dtype_name(arithmetic.dtype));
     }
+    const bool scaled = operands == VT_OPERANDS_SCALED;
     const vt_matmul_shape shape = {.dtype = VT_F32,
-                                   .operands = VT_OPERANDS_INT8,
+                                   .operands = operands,
                                    .n = out_features(s),
                                    .k = in_features(s),
                                    .lda = in_features(s),
                                    .ldb = in_features(s),
                                    .ldc = out_features(s),
                                    .b_transposed = true,
+                                   .bias = scaled,
                                    .pack_b = true};
     VT_TRY(vt_products_open(products, FORWARD, VT_IN_FORWARD, shape, products->strips, error));
     quantised unused;
     char nowhere[1];
     products->scratch_bytes += layout(&unused, nowhere, products, s);
     products->pack_bytes[VT_PACK_FORWARD] =
-        vt_tiles_packed_bytes(&products->tiles[FORWARD]) + sums_bytes(s);
+        vt_tiles_packed_bytes(&products->tiles[FORWARD]) + numbers_bytes(s, scaled ? 2 : 1);
     return VT_OK;
 }
 
-/* sums[m] = sum_k W[m,k], and then W as the product likes it */
-static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
-    const int64_t k = in_features(t->signature);
-    const int8_t *weight = t->param[WEIGHT];
-    int32_t *sums = packed;
-    for (int64_t m = 0; m < out_features(t->signature); m++) {
-        sums[m] = 0;
-        for (int64_t i = 0; i < k; i++) sums[m] += weight[m * k + i];
-    }
+/* W as the product likes it, behind `before` bytes of the packed layout. */
+static vt_status pack_weight(const vt_tile *t, void *packed, size_t before, vt_error *error) {
     const vt_tiles *product = &t->products->tiles[FORWARD];
     if (vt_tiles_packed_bytes(product) == 0) return VT_OK;
-    return vt_tiles_pack(product, (char *)packed + sums_bytes(t->signature), weight, error);
+    return vt_tiles_pack(product, (char *)packed + before, t->param[WEIGHT], error);
 }
 
-/* ---------------------------------------------------------------- forward */
-
-typedef void (*quantiser)(const vt_tile *t, quantised *x);
-
-static void by_row(const vt_tile *t, quantised *x) {
-    t->kernels->quantize_rows(x->q, x->scale, x->zero, t->in[0], t->rows,
-                              in_features(t->signature));
+static const void *packed_weight(const vt_tile *t, size_t before) {
+    return vt_tiles_packed_bytes(&t->products->tiles[FORWARD]) == 0
+               ? t->param[WEIGHT]
+               : (const char *)t->packed[VT_PACK_FORWARD] + before;
 }
 
-/* A zero point as the table has it, a float that may be anything. */
-static int32_t zero_point(float value) {
-    return (int32_t)(value > 0 ? (value < 255 ? value + 0.5f : 255) : 0);
+static int32_t weight_sum(const vt_tile *t, int64_t m) {
+    const int64_t k = in_features(t->signature);
+    const int8_t *weight = (const int8_t *)t->param[WEIGHT] + m * k;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < k; i++) sum += weight[i];
+    return sum;
 }
 
-static void by_constants(const vt_tile *t, quantised *x) {
-    const float *step = t->param[INPUT_SCALE], *zero = t->param[INPUT_ZERO];
-    t->kernels->quantize_fixed(x->q, x->scale, t->in[0], (double)*step, zero_point(*zero), t->rows,
-                               in_features(t->signature));
-    for (int64_t r = 0; r < t->rows; r++) x->zero[r] = zero_point(*zero);
+/* ---------------------------------------------------------------- dynamic */
+
+static vt_status open(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
+                      vt_error *error) {
+    return open_product(products, s, arithmetic, VT_OPERANDS_INT8, error);
 }
 
-static vt_status multiply(const vt_tile *t, quantiser quantise, vt_error *error) {
+/* sums[m] = sum_k W[m,k], and then W */
+static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
+    int32_t *sums = packed;
+    for (int64_t m = 0; m < out_features(t->signature); m++) sums[m] = weight_sum(t, m);
+    return pack_weight(t, packed, numbers_bytes(t->signature, 1), error);
+}
+
+static vt_status forward(const vt_tile *t, vt_error *error) {
     const vt_signature *s = t->signature;
-    const vt_tiles *product = &t->products->tiles[FORWARD];
     const int32_t *sums = t->packed[VT_PACK_FORWARD];
-    const void *weight = vt_tiles_packed_bytes(product) == 0
-                             ? t->param[WEIGHT]
-                             : (const char *)t->packed[VT_PACK_FORWARD] + sums_bytes(s);
     quantised x;
     const size_t own = layout(&x, t->scratch, t->products, s);
-    quantise(t, &x);
-    VT_TRY(
-        vt_tiles_run(product, t->rows, t->out, x.q, weight, NULL, (char *)t->scratch + own, error));
+    t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
+    VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
+                        packed_weight(t, numbers_bytes(s, 1)), NULL, (char *)t->scratch + own,
+                        error));
     t->kernels->dequantize_rows(t->out, t->out, x.scale, x.zero, t->param[SCALE], sums,
                                 t->param[BIAS], t->rows, out_features(s));
     return VT_OK;
 }
 
-static vt_status forward(const vt_tile *t, vt_error *error) { return multiply(t, by_row, error); }
+/* ---------------------------------------------------------------- static */
+
+static vt_status open_static(vt_products *products, const vt_signature *s, vt_arithmetic arithmetic,
+                             vt_error *error) {
+    return open_product(products, s, arithmetic, VT_OPERANDS_SCALED, error);
+}
+
+/* The zero point of a table, where it is a float that may be anything. */
+static int32_t zero_point(const vt_tile *t) {
+    const float zero = *(const float *)t->param[INPUT_ZERO];
+    return (int32_t)(zero > 0 ? (zero < 255 ? zero + 0.5f : 255) : 0);
+}
+
+/* The formula with all constants in two numbers per channel, y = scale[m] * sum + number[m]: the M
+ * scales, the M numbers, and then W. */
+static vt_status pack_static(const vt_tile *t, void *packed, vt_error *error) {
+    const int64_t channels = out_features(t->signature);
+    const float *step = t->param[INPUT_SCALE], *weight_scale = t->param[SCALE];
+    const float *bias = t->param[BIAS];
+    float *scale = packed, *number = scale + channels;
+    for (int64_t m = 0; m < channels; m++) {
+        scale[m] = *step * weight_scale[m];
+        const double least = (double)scale[m] * zero_point(t) * weight_sum(t, m);
+        number[m] = (float)((bias == NULL ? 0 : (double)bias[m]) - least);
+    }
+    return pack_weight(t, packed, numbers_bytes(t->signature, 2), error);
+}
+
+/* A row of x that is not finite makes a row of NaN. */
+static void spoil_rows(const vt_tile *t, const quantised *x) {
+    const int64_t cols = out_features(t->signature);
+    for (int64_t r = 0; r < t->rows; r++) {
+        if (x->scale[r] == x->scale[r]) continue;
+        for (int64_t c = 0; c < cols; c++) ((float *)t->out)[r * cols + c] = x->scale[r];
+    }
+}
 
 static vt_status forward_static(const vt_tile *t, vt_error *error) {
-    return multiply(t, by_constants, error);
+    const vt_signature *s = t->signature;
+    quantised x;
+    const size_t own = layout(&x, t->scratch, t->products, s);
+    t->kernels->quantize_fixed(x.q, x.scale, t->in[0],
+                               (double)*(const float *)t->param[INPUT_SCALE], zero_point(t),
+                               t->rows, in_features(s));
+    VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
+                        packed_weight(t, numbers_bytes(s, 2)), t->packed[VT_PACK_FORWARD],
+                        (char *)t->scratch + own, error));
+    spoil_rows(t, &x);
+    return VT_OK;
 }
 
 const vt_op vt_op_linear_int8 = {
@@ -161,8 +206,8 @@ const vt_op vt_op_linear_int8_static = {
                {"input_scale"},
                {"input_zero_point"}},
     .infer = infer_static,
-    .open = open,
-    .pack = pack,
+    .open = open_static,
+    .pack = pack_static,
     .flops = flops,
     .forward = forward_static,
 };

@@ -62,21 +62,36 @@ static void check_int8(int64_t m, int64_t n, int64_t k, bool pack, int kind) {
     for (int64_t i = 0; i < m * k; i++) a[i] = (uint8_t)(kind == RANDOM ? whole(0, 255) : 255);
     for (int64_t i = 0; i < n * k; i++)
         b[i] = (int8_t)(kind == RANDOM ? whole(-127, 127) : 127 * kind);
-    const vt_matmul_shape shape = shape_of(VT_OPERANDS_INT8, m, n, k, pack);
+    float *numbers = take((size_t)(2 * n) * sizeof *numbers);
+    float *y = take((size_t)(m * n) * sizeof *y);
+    for (int64_t j = 0; j < n; j++) {
+        numbers[j] = (float)exp2((double)whole(-12, 12)), numbers[n + j] = (float)whole(-9, 9);
+    }
+    vt_matmul_shape shape = shape_of(VT_OPERANDS_INT8, m, n, k, pack);
     run_product(&shape, c, a, b, NULL);
-    int64_t wrong = 0;
+    shape.operands = VT_OPERANDS_SCALED, shape.bias = true;
+    run_product(&shape, y, a, b, numbers);
+    int64_t wrong = 0, far = 0;
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
             int32_t sum = 0;
             for (int64_t p = 0; p < k; p++) sum += a[i * k + p] * b[j * k + p];
             wrong += c[i * n + j] != sum;
+            /* A scale is a power of two, so only the sum, beyond 2^24, and the result round. */
+            const double scaled = (double)numbers[j] * (double)(float)sum;
+            const double expected = scaled + (double)numbers[n + j];
+            far += fabs((double)y[i * n + j] - expected) > 1e-7 * (fabs(scaled) + 9);
         }
     }
     vt_check(wrong == 0, "int8 %lld x %lld x %lld, kind %d: %lld wrong", (long long)m, (long long)n,
              (long long)k, kind, (long long)wrong);
+    vt_check(far == 0, "scaled int8 %lld x %lld x %lld, kind %d: %lld wrong", (long long)m,
+             (long long)n, (long long)k, kind, (long long)far);
     vt_free(a);
     vt_free(b);
     vt_free(c);
+    vt_free(numbers);
+    vt_free(y);
 }
 
 static void test_int8(void) {
@@ -305,6 +320,10 @@ static void test_refusals(void) {
     s = shape_of(VT_OPERANDS_INT8, 2, 3, 4, true);
     s.accumulate = true;
     vt_check(vt_matmul_open(&matmul, &s, &error) == VT_VALUE, "int8 added to c");
+    s = shape_of(VT_OPERANDS_SCALED, 2, 3, 4, true);
+    vt_check(vt_matmul_open(&matmul, &s, &error) == VT_VALUE, "scaled int8 without scales");
+    s.bias = s.accumulate = true;
+    vt_check(vt_matmul_open(&matmul, &s, &error) == VT_VALUE, "scaled int8 added to c");
     s = shape_of(VT_OPERANDS_BF16, 2, 3, 4, true);
     s.dtype = VT_F64;
     vt_check(vt_matmul_open(&matmul, &s, &error) == VT_VALUE, "bfloat16 of float64");

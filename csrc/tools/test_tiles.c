@@ -30,7 +30,7 @@ static void fill(char *to, int64_t elements, vt_dtype dtype, vt_operands operand
     for (int64_t i = 0; i < elements; i++) {
         const uint32_t word = draw(&seed);
         const double value = (double)word / 8388608.0 - 1.0;
-        if (operands == VT_OPERANDS_INT8) {
+        if (operands == VT_OPERANDS_INT8 || operands == VT_OPERANDS_SCALED) {
             ((uint8_t *)to)[i] = (uint8_t)word;
         } else if (operands == VT_OPERANDS_BF16) {
             ((uint16_t *)(void *)to)[i] = (uint16_t)(0x3F00 | (word & 0x80FF));
@@ -43,12 +43,12 @@ static void fill(char *to, int64_t elements, vt_dtype dtype, vt_operands operand
 }
 
 static problem make(vt_matmul_shape shape, int64_t rows, int64_t unit) {
-    problem p = {shape,         rows, unit, array(rows * shape.k), array(shape.k * shape.n),
-                 array(shape.n)};
+    problem p = {
+        shape, rows, unit, array(rows * shape.k), array(shape.k * shape.n), array(2 * shape.n)};
     const bool packs_floats = shape.pack_b && shape.operands == VT_OPERANDS_BF16;
     fill(p.a, rows * shape.k, shape.dtype, shape.operands, 1);
     fill(p.b, shape.k * shape.n, shape.dtype, packs_floats ? VT_OPERANDS_REAL : shape.operands, 2);
-    fill(p.bias, shape.n, shape.dtype, VT_OPERANDS_REAL, 3);
+    fill(p.bias, 2 * shape.n, shape.dtype, VT_OPERANDS_REAL, 3);
     return p;
 }
 
@@ -68,7 +68,7 @@ static void copy_columns(char *to, const problem *p, int64_t first, int64_t coun
 
 /* c (rows, n), tile by tile, or with tiles made for `tile` rows and unit by unit. */
 static void multiply(const problem *p, int64_t tile, bool by_unit, char *c) {
-    static const size_t elements[VT_OPERANDS_COUNT] = {0, 2, 1};
+    static const size_t elements[VT_OPERANDS_COUNT] = {0, 2, 1, 1};
     const vt_dtype dtype = p->shape.dtype;
     const bool real = p->shape.operands == VT_OPERANDS_REAL;
     const size_t element = real ? vt_dtype_size(dtype) : elements[p->shape.operands];
@@ -123,7 +123,7 @@ static void test_heights(vt_matmul_shape shape, int64_t rows, int64_t unit) {
 /* Layers of odd and of common sizes; a transposed is a panel of the gradient of a weight. */
 static void test_layers(vt_dtype dtype, vt_operands operands) {
     static const int64_t sizes[][2] = {{1, 1}, {7, 27}, {60, 160}, {192, 192}, {64, 768}};
-    const bool exact = operands == VT_OPERANDS_INT8;
+    const bool small = operands == VT_OPERANDS_INT8 || operands == VT_OPERANDS_SCALED;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const int64_t n = sizes[i][0], k = sizes[i][1];
         vt_matmul_shape shape = {.dtype = dtype,
@@ -134,12 +134,12 @@ static void test_layers(vt_dtype dtype, vt_operands operands) {
                                  .ldb = k,
                                  .ldc = n,
                                  .b_transposed = true,
-                                 .bias = !exact,
+                                 .bias = operands != VT_OPERANDS_INT8,
                                  .pack_b = true};
         test_heights(shape, 197, 50);
         test_heights(shape, 65, 33);
         test_heights(shape, 5, 1);
-        if (exact) continue;
+        if (small) continue;
         shape.a_transposed = true;
         shape.b_transposed = shape.bias = shape.pack_b = false;
         shape.ldb = n;
@@ -154,6 +154,7 @@ static void run_all(void *context, vt_worker worker) {
     test_layers(VT_F64, VT_OPERANDS_REAL);
     test_layers(VT_F32, VT_OPERANDS_BF16);
     test_layers(VT_F32, VT_OPERANDS_INT8);
+    test_layers(VT_F32, VT_OPERANDS_SCALED);
 }
 
 int main(void) {
