@@ -1,4 +1,4 @@
-"""Evaluate a model as an auditor would, and write the report.
+"""Evaluate a model with intervals, by group, with leaks and mistakes, as a report.
 
 vitc evaluate lightning_logs/version_0/checkpoints/last.ckpt photos.csv --split test
 vitc evaluate last.ckpt photos.csv --split test --train-split train --by site --by device

@@ -9,7 +9,7 @@ import argparse
 
 from vitc import export
 from vitc.cli import common
-from vitc.export.onnx_file import OPSETS
+from vitc.export import onnx_options
 from vitc.export.stored import Stored
 from vitc.export.triton_config import OPTIONS, Settings
 from vitc.export.triton_repository import BACKENDS, needs_of
@@ -20,13 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     onnx = formats.add_parser("onnx", help="one file for ONNX Runtime, OpenVINO, TensorRT")
     common.add_model_options(onnx)
     onnx.add_argument("file", metavar="FILE")
-    onnx.add_argument(
-        "--opset",
-        type=int,
-        default=17,
-        metavar="N",
-        help=f"{OPSETS[0]} to {OPSETS[-1]} (default: 17)",
-    )
+    _add_onnx_options(onnx)
     onnx.set_defaults(write=_onnx)
     program = formats.add_parser("program", help="one file for C without Python")
     common.add_model_options(program)
@@ -36,6 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_options(triton)
     _add_serving(triton)
     triton.set_defaults(write=_triton)
+
+
+def _add_onnx_options(parser: argparse.ArgumentParser) -> None:
+    add, default = parser.add_argument, onnx_options.Options()
+    for name, option in onnx_options.OPTIONS.items():
+        word, value = f"--{name.replace('_', '-')}", getattr(default, name)
+        if option.choices:
+            add(word, choices=option.choices, default=value, help=option.help)
+        elif option.metavar:
+            kind = int if isinstance(value, int) else _number_or_name
+            add(word, type=kind, default=value, metavar=option.metavar, help=option.help)
+        else:
+            add(word, action="store_true", help=option.help)
+    add("--input-name", default="input", metavar="NAME", help="default: input")
+    add(
+        "--output-name",
+        action="append",
+        metavar="NAME",
+        help="default: output; again for that of --features",
+    )
+
+
+def _number_or_name(word: str) -> int | str:
+    return int(word) if word.isdecimal() else word
 
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +89,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _onnx(options: argparse.Namespace, source: Stored) -> str:
-    file = export.onnx(source.model, options.file, opset=options.opset, labels=source.labels)
+    file = export.onnx(
+        source.model,
+        options.file,
+        labels=source.labels,
+        input_names=[options.input_name],
+        output_names=options.output_name,
+        **{name: getattr(options, name) for name in onnx_options.OPTIONS},
+    )
     size = file.stat().st_size / 1e6
     return f"{file}: {_said(source)}, opset {options.opset}, {size:.1f} MB"
 

@@ -18,6 +18,7 @@ from vitc.program import Op
 _LAYER_NORMALIZATION = 17  # the first opset that has it
 _AXES_AS_INPUT = 18  # of reductions
 _GELU = 20
+_ATTENTION = 23  # and RMSNormalization
 
 Inner = Callable[[Graph, Op, str], str]  # with the name of the input
 
@@ -75,16 +76,74 @@ def linear(g: Graph, op: Op) -> str:
     patches = g.together(op.inputs[0])
     if patches:
         return convolution(g, op, patches)
-    weight, bias = op.params
-    matrix = g.weight(weight).reshape(len(g.weight(weight)), -1).T
-    matrix_name = g.constant(f"{g.weight_name(weight)}.T", matrix)
-    return product(g, g.value(op.inputs[0]), matrix_name, g.parameter(bias) if bias >= 0 else "")
+    name = g.weight_name(op.params[0]).removesuffix("weight")
+    return product(g, op, name.removesuffix("."), lambda values: values)
 
 
-def product(g: Graph, x: str, matrix: str, bias: str) -> str:
-    """x @ matrix + bias: (B, N, K) with matrix (K, M) and bias (M,), if it is not ""."""
-    y = g.node("MatMul", x, matrix)
-    return g.node("Add", y, bias) if bias else y
+def product(g: Graph, op: Op, layer: str, part: Callable[[Array], Array]) -> str:
+    """A linear layer of any kind, x @ W^T + b: (B, N, M). layer: its name; part: what is taken of
+    its weight, scale and bias, along their first axis."""
+    x, row = g.value(op.inputs[0]), op.params[0]
+    matrix = part(g.weight(row).reshape(len(g.weight(row)), -1)).T
+    kernel = g.constant(f"{layer}.weight.T", matrix)
+    y = _PRODUCTS[op.kind](g, op, x, kernel, layer, part)
+    bias = op.params[1 if op.kind == "linear" else 2]
+    return g.node("Add", y, g.constant(f"{layer}.bias", part(g.weight(bias)))) if bias >= 0 else y
+
+
+Part = Callable[[Array], Array]
+
+
+def plain_product(g: Graph, op: Op, x: str, kernel: str, layer: str, part: Part) -> str:
+    return g.node("MatMul", x, kernel)
+
+
+def dynamic_product(g: Graph, op: Op, x: str, kernel: str, layer: str, part: Part) -> str:
+    """int8 weights, and activations whose range is found at run time, one for the whole batch."""
+    scale = g.constant(f"{layer}.weight_scale", part(g.weight(op.params[1])))
+    q, step, zero = g.once(
+        ("dynamic", x), lambda: g.nodes_of("DynamicQuantizeLinear", x, outputs=("", "", ""))
+    )
+    y = g.cast(g.node("MatMulInteger", q, kernel, zero), np.float32)
+    return g.node("Mul", y, g.node("Mul", step, scale))
+
+
+def static_product(g: Graph, op: Op, x: str, kernel: str, layer: str, part: Part) -> str:
+    """int8 weights and 8-bit activations of one range, as pairs of QuantizeLinear and
+    DequantizeLinear, which runtimes turn into an integer product."""
+    scale, zero = step_of(g, op)
+
+    def pair() -> str:
+        ends = (
+            g.constant(f"{layer}.input_scale", scale),
+            g.constant(f"{layer}.input_zero_point", zero),
+        )
+        return g.node("DequantizeLinear", g.node("QuantizeLinear", x, *ends), *ends)
+
+    steps = part(g.weight(op.params[1]))
+    ends = (
+        g.constant(f"{layer}.weight_scale", steps),
+        g.constant(f"{layer}.weight_zero_point", np.zeros(steps.shape, np.int8)),
+    )
+    weights = g.node("DequantizeLinear", kernel, *ends, axis=1)
+    return g.node("MatMul", g.once(("static", x, str(op.params[3])), pair), weights)
+
+
+def step_of(g: Graph, op: Op) -> tuple[Array, Array]:
+    """Scale and zero point of what a static layer reads, in the profile of the file: uint8 as the
+    model has it, or int8 around 0."""
+    scale, zero = (g.weight(row).reshape(()) for row in op.params[3:5])
+    if g.options.profile == "cpu":
+        return scale, zero.astype(np.uint8)
+    largest = max(float(zero), 255 - float(zero)) * float(scale)
+    return np.array(largest / 127, np.float32), np.array(0, np.int8)
+
+
+_PRODUCTS: dict[str, Callable[[Graph, Op, str, str, str, Part], str]] = {
+    "linear": plain_product,
+    "linear_int8": dynamic_product,
+    "linear_int8_static": static_product,
+}
 
 
 def in_pieces(inner: Inner) -> Emitter:
@@ -103,21 +162,34 @@ def in_pieces(inner: Inner) -> Emitter:
 def norm(g: Graph, op: Op, x: str) -> str:
     """(..., D) -> (..., D): one operator, or, before there was one, nine that do the same."""
     eps = op.attributes["eps"]
-    weight, bias = map(g.parameter, op.params)
     if g.opset >= _LAYER_NORMALIZATION:
+        weight, bias = map(g.parameter, op.params)
         return g.node("LayerNormalization", x, weight, bias, axis=-1, epsilon=eps, stash_type=1)
-    centred = g.node("Sub", x, mean(g, x, axis=-1))
-    variance = mean(g, g.node("Pow", centred, g.number(2)), axis=-1)
-    deviation = g.node("Sqrt", g.node("Add", variance, g.number(eps)))
-    return g.node("Add", g.node("Mul", g.node("Div", centred, deviation), weight), bias)
+
+    def written(x: str) -> str:  # squares are too large for half precision
+        weight, bias = map(g.parameter, op.params)
+        centred = g.node("Sub", x, mean(g, x, axis=-1))
+        variance = mean(g, g.node("Pow", centred, g.number(2)), axis=-1)
+        deviation = g.node("Sqrt", g.node("Add", variance, g.number(eps)))
+        return g.node("Add", g.node("Mul", g.node("Div", centred, deviation), weight), bias)
+
+    return g.wide(x, written)
 
 
 @in_pieces
 def rms_norm(g: Graph, op: Op, x: str) -> str:
     """(..., D) -> (..., D)."""
-    square = mean(g, g.node("Pow", x, g.number(2)), axis=-1)
-    root = g.node("Sqrt", g.node("Add", square, g.number(op.attributes["eps"])))
-    return g.node("Mul", g.node("Div", x, root), g.parameter(op.params[0]))
+    eps = op.attributes["eps"]
+    if g.opset >= _ATTENTION:
+        weight = g.parameter(op.params[0])
+        return g.node("RMSNormalization", x, weight, axis=-1, epsilon=eps, stash_type=1)
+
+    def written(x: str) -> str:
+        square = mean(g, g.node("Pow", x, g.number(2)), axis=-1)
+        root = g.node("Sqrt", g.node("Add", square, g.number(eps)))
+        return g.node("Mul", g.node("Div", x, root), g.parameter(op.params[0]))
+
+    return g.wide(x, written)
 
 
 def reduce(g: Graph, kind: str, x: str, axis: int) -> str:
@@ -198,6 +270,8 @@ def attention(g: Graph, op: Op) -> str:
     """(N, 3D) -> (N, D), or (N, M D) with M maps per head."""
     count, maps = op.attributes["heads"], map_count(op)
     q, k, v = queries_keys_values(g, op)
+    if maps == 1 and g.opset >= _ATTENTION and g.options.target != "openvino":
+        return whole_attention(g, op, q, k, v)
     probs, values = probabilities(g, op, q, k), heads(g, v, count, op.shape[-1] // maps)
     if maps == 1:
         x = g.node("MatMul", probs, values)  # (B, H, N, d)
@@ -206,6 +280,27 @@ def attention(g: Graph, op: Op) -> str:
     x = g.node("MatMul", g.reshape(probs, 0, count, maps * tokens, tokens), values)
     x = g.reshape(x, 0, count, maps, tokens, size)
     return g.reshape(g.node("Transpose", x, perm=[0, 3, 1, 2, 4]), 0, tokens, op.shape[-1])
+
+
+def whole_attention(g: Graph, op: Op, q: str, k: str, v: str) -> str:
+    """The same in one operator. q holds the factor already, unless the target wants it inside."""
+    count, dim = op.attributes["heads"], op.shape[-1]
+    mask, causal = [], bool(op.attributes.get("causal"))
+    if op.kind == "masked_attention":
+        tokens = g.shape(op.inputs[0])[0]
+        sets = g.shape(op.inputs[1])[0] // tokens
+        mask = [g.reshape(g.value(op.inputs[1]), 0, sets, tokens, tokens)]
+    elif op.kind == "biased_attention":
+        tokens = op.shape[0]
+        mask = [g.reshape(bias(g, op), 1, count, tokens, tokens)]
+    factor = 1.0 if folded(g) else (count / dim) ** 0.5
+    sizes = dict(q_num_heads=count, kv_num_heads=count, scale=factor, is_causal=int(causal))
+    return g.node("Attention", q, k, v, *mask, **sizes)
+
+
+def folded(g: Graph) -> bool:
+    """Whether 1 / sqrt(d) is in the weights of q, not at the scores."""
+    return g.options.target != "ort"
 
 
 def cross_attention(g: Graph, op: Op) -> str:
@@ -302,31 +397,31 @@ def attention_probs(g: Graph, op: Op) -> str:
 
 
 def queries_keys_values(g: Graph, op: Op) -> list[str]:
-    """q / sqrt(d), k and v, each (B, N, D).
+    """q / sqrt(d) where that is folded, k and v, each (B, N, D).
 
     The layer in front of the attention is written as three, the factor in the weights of the first.
     """
     dim = g.shape(op.inputs[0])[-1] // 3
-    factors = ((op.attributes["heads"] * map_count(op) / dim) ** 0.5, 1.0, 1.0)
+    factor = (op.attributes["heads"] * map_count(op) / dim) ** 0.5 if folded(g) else 1.0
     packed = g.together(op.inputs[0])
     if packed:
-        return [third(g, packed, i, factor) for i, factor in enumerate(factors)]
+        return [third(g, packed, i, 1.0 if i else factor) for i in range(3)]
     x = g.value(op.inputs[0])
     q, k, v = (g.rows(x, i * dim, (i + 1) * dim, axis=2) for i in range(3))
-    return [g.node("Mul", q, g.number(factors[0])), k, v]
+    return [g.node("Mul", q, g.number(factor)) if folded(g) else q, k, v]
 
 
 def third(g: Graph, packed: Op, i: int, factor: float) -> str:
-    """The rows i D to (i + 1) D of a linear layer's result, times factor: (B, N, D)."""
+    """The rows i D to (i + 1) D of a linear layer's result, times factor: (B, N, D). Of a layer in
+    8 bits its scales take the factor."""
 
-    def part(row: int) -> Array:
-        return np.split(g.weight(row), 3)[i] * np.float32(factor)
+    def part(values: Array) -> Array:
+        own: Array = np.split(values, 3)[i]
+        whole = factor == 1 or own.dtype == np.int8
+        return own if whole else own * np.float32(factor)
 
-    weight, bias = packed.params
-    layer = g.weight_name(weight).removesuffix("weight") + "qkv"[i]
-    matrix = g.constant(f"{layer}.weight.T", part(weight).T)
-    shift = g.constant(f"{layer}.bias", part(bias)) if bias >= 0 else ""
-    return product(g, g.value(packed.inputs[0]), matrix, shift)
+    layer = g.weight_name(packed.params[0]).removesuffix("weight") + "qkv"[i]
+    return product(g, packed, layer, part)
 
 
 def heads(g: Graph, x: str, count: int, dim: int, perm: tuple[int, ...] = (0, 2, 1, 3)) -> str:
@@ -339,6 +434,8 @@ def probabilities(g: Graph, op: Op, q: str, k: str) -> str:
     count, dim = op.attributes["heads"] * map_count(op), g.shape(op.inputs[0])[-1] // 3
     keys = heads(g, k, count, dim, perm=(0, 2, 3, 1))  # (B, H M, d, N)
     scores = g.node("MatMul", heads(g, q, count, dim), keys)
+    if not folded(g):
+        scores = g.node("Div", scores, g.number((dim / count) ** 0.5))
     return g.node("Softmax", masked(g, op, scores), axis=-1)
 
 
@@ -473,6 +570,8 @@ EMITTERS: dict[str, Emitter] = {
     "tokens": tokens,
     "parameter": parameter,
     "linear": linear,
+    "linear_int8": linear,
+    "linear_int8_static": linear,
     "norm": norm,
     "rms_norm": rms_norm,
     "activation": activation,
