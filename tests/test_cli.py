@@ -17,6 +17,7 @@ from PIL import Image
 from vitc.cli import COMMANDS, main
 from vitc.cli import fit as fit_command
 from vitc.cli import tune as tune_command
+from vitc.cli.splits import find_splits
 from vitc.tape import clock
 
 SMALL = ["--model", "test_vit", "--img-size", "32", "--epochs", "2", "--batch-size", "8"]
@@ -43,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def checkpoint_of(output: Path) -> Path:
-    (found,) = (output / "lightning_logs" / "version_0" / "checkpoints").glob("*.ckpt")
+    (found,) = (output / "lightning_logs" / "version_0" / "checkpoints").glob("epoch*.ckpt")
     return found
 
 
@@ -51,21 +52,24 @@ def test_fit_validate_and_predict(photos: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "run"
     assert main(["fit", str(photos), *SMALL, "--output", str(output), "--lr", "2e-3"]) == 0
     out, err = capsys.readouterr()
-    assert "32 images to train on, 8 to validate: bright, dark" in out
+    assert "32 images to train on, 8 to validate: " in out and "  bright  16 and 4" in out
     assert "memory: " in out and "epoch 2/2: " in err
     checkpoint = checkpoint_of(output)
     assert f"vitc predict {checkpoint} IMAGE..." in out
 
     assert main(["validate", str(checkpoint), str(photos)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "40 images" and [line.split()[0] for line in lines[1:4]] == [
+    assert lines[0] == "40 images; 32 that the model was trained on are left out"
+    assert [line.split()[0] for line in lines[1:4]] == [
         "accuracy",
         "balanced",
         "AUROC",
     ]
     accuracy = float(lines[1].split()[1])
     found = [int(line.split()[1]) for line in lines[4:]]
-    assert accuracy == pytest.approx(100 * sum(found) / 40, abs=0.06) and accuracy > 90
+    assert accuracy == pytest.approx(100 * sum(found) / 8, abs=0.06) and accuracy > 90
+    assert main(["validate", str(checkpoint), str(photos), "--all"]) == 0
+    assert capsys.readouterr().out.startswith("40 images\n")
 
     table = tmp_path / "p.csv"
     image = str(photos / "dark" / "3.jpg")
@@ -120,6 +124,7 @@ def test_grey_images_and_folders_of_their_own(photos: Path, tmp_path: Path, caps
     assert main(["fit", str(both), *SMALL, "--grey", "--output", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
     assert "40 images to train on, 40 to validate" in out and "input 1 x 32 x 32" in out
+    assert "40 images are among those to train on and those set apart" in out
     assert main(["predict", str(checkpoint_of(tmp_path / "run")), str(photos / "dark/0.png")]) == 0
 
 
@@ -222,7 +227,8 @@ def test_classes_that_differ_are_named(photos: Path, tmp_path: Path, capsys) -> 
 
 
 def test_the_parts_of_a_split_do_not_share_their_transform(photos: Path) -> None:
-    train, val = fit_command._split(photos, "RGB", 0.25)
+    train, val, test, _ = find_splits(photos, "RGB", None, 0.25)
+    assert test is None
     assert train.dataset is not val.dataset
     assert not set(train.indices) & set(val.indices) and len(train) + len(val) == 40
 
@@ -296,12 +302,14 @@ def test_fit_takes_files_with_splits_and_passes_over_broken_images(
     )  # fmt: skip
     output = ["--output", str(tmp_path / "run"), "--grey", "--aa", "rand-m5"]
     assert main(["fit", str(arrays), *SMALL, *output, "--epochs", "1"]) == 0
-    assert "16 images to train on, 8 to validate: 0, 1" in capsys.readouterr().out
+    assert "16 images to train on, 8 to validate: the splits of" in capsys.readouterr().out
     checkpoint = str(checkpoint_of(tmp_path / "run"))
     assert main(["validate", checkpoint, str(arrays), "--split", "val"]) == 0
     assert "8 images" in capsys.readouterr().out
-    assert main(["validate", checkpoint, str(arrays)]) == 1
-    assert "which of its splits?" in capsys.readouterr().err
+    assert main(["validate", checkpoint, str(arrays)]) == 0
+    assert "8 images of " in capsys.readouterr().out
+    assert main(["validate", checkpoint, str(arrays), "--split", "train"]) == 1
+    assert "the model was trained on all 16 images" in capsys.readouterr().err
 
     rows = [f"{path}\t{path.parent.name}\n" for path in sorted(photos.rglob("*.*"))]
     table = tmp_path / "list.tsv"
@@ -317,7 +325,7 @@ def test_fit_takes_files_with_splits_and_passes_over_broken_images(
         assert main(["fit", str(table), *SMALL, *again, "--on-error", "skip"]) == 0
     text = "".join(str(warning.message) for warning in told)
     assert text.count("not an image") == 2 and "dark/3.jpg" in text and "bright/7.jpg" in text
-    assert "26 images to train on, 14 to validate: bright, dark" in capsys.readouterr().out
+    assert "26 images to train on, 14 to validate" in capsys.readouterr().out
 
 
 def test_groups_of_a_manifest_are_kept_together(photos: Path, tmp_path: Path, capsys) -> None:
@@ -327,7 +335,7 @@ def test_groups_of_a_manifest_are_kept_together(photos: Path, tmp_path: Path, ca
     ]
     table.write_text("\n".join(["image,label,group", *rows]))
     options = cli_options(["fit", str(table), "--val-fraction", "0.2"])
-    train, val = fit_command.datasets(options)
+    train, val, _, _ = find_splits(Path(options.data), "RGB", options.val, options.val_fraction)
     assert len(train) + len(val) == 40 and set(val.targets) == {0, 1}
     assert len(set(train.groups)) + len(set(val.groups)) == 5
     torn = [f"{row},{('train', 'val')[i % 2]}" for i, row in enumerate(rows)]

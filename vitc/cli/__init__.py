@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one line on stderr, 70 after an error of vitc itself, and 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser(arguments).parse_args(arguments)
+    options.words = ["vitc", *arguments]
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:

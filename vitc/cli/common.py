@@ -1,8 +1,9 @@
 """What several commands share: options, the user's images, and the model."""
 
 import argparse
+import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,21 @@ def labelled_images(
         if split is None:
             raise ValueError(f"{path}: which of its splits? Expected --split train, val or test")
         return data.NpzDataset(path, split, transform, mode=mode)
-    return data.ImageFolder(path, transform=transform, mode=mode)
+    return data.ImageFolder(path, transform=transform, mode=mode, skip_hidden=True)
 
 
 def columns(path: Path) -> list[str]:
     """The names in the header of a manifest."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return re.split("[,\t]", file.readline().strip())
+
+
+def values(path: Path, column: str) -> set[str]:
+    """The values of a column of a manifest, none if it has no such column."""
+    dialect = "excel-tab" if path.suffix.lower() == ".tsv" else "excel"
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.DictReader(file, dialect=dialect)
+        return {(row.get(column) or "").strip() for row in rows} - {""}
 
 
 def image_paths(given: Sequence[str]) -> list[Path]:
@@ -176,6 +185,19 @@ def probabilities(model: VisionTransformer, loader: Iterable[Any]) -> Array:
             images = batch[0] if isinstance(batch, tuple | list) else batch
             parts.append(softmax(model(images)))
     return np.concatenate(parts)
+
+
+def judged(model: VisionTransformer, loader: Iterable[Any]) -> tuple[Array, Array]:
+    """(probabilities (images, classes), labels (images,)) of all images that the loader gives."""
+    labels: list[Array] = []
+
+    def images() -> Iterator[Any]:
+        for batch, own in loader:
+            labels.append(np.asarray(own))
+            yield batch
+
+    found = probabilities(model, images())
+    return found, np.concatenate(labels)
 
 
 def percent(share: float) -> str:

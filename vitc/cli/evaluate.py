@@ -22,6 +22,7 @@ import numpy as np
 from vitc import __version__, data, explain
 from vitc.arrays import Array
 from vitc.cli import common
+from vitc.cli.splits import add_judging_options, to_judge
 from vitc.errors import shown
 from vitc.files import check_place
 
@@ -37,8 +38,7 @@ _FORMAT = "vitc evaluation 1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_options(parser)
     add = parser.add_argument
-    add("data", metavar="DATA", help="folder of class folders, a CSV or TSV manifest, or an .npz")
-    add("--split", metavar="NAME", help="only these images of a manifest or .npz file")
+    add_judging_options(parser)
     add("--train", metavar="DATA", help="the training images, to look for leaks (default: none)")
     add("--train-split", metavar="NAME", help="the split of --train, or of DATA, that was trained")
     add("--positive", metavar="CLASS", help="of two, the one to find (default: the second)")
@@ -76,21 +76,23 @@ def run(options: argparse.Namespace) -> None:
     evaluation.check_resamples(options.resamples)
     common.apply_run_options(options)
     model, names = common.trained_model(options)
-    images = _images(options, model)
+    second = None if options.compare is None else _second(options, names)
+    others = [] if second is None else [second]
+    images, said = to_judge(options, model, names, others, options.by)
     trained = _trained(options, model)
     labels = common.as_labels(images, names)
     found = _predictions(evaluation, options, model, names, images, labels)
-    leakage = None if trained is None else plain(_leaks(evaluation, images, trained))
     drawn = dict(resamples=options.resamples, seed=options.seed)
     content: dict[str, Any] = {
         "format": _FORMAT,
-        "subject": _subject(options, model, images, evaluation.VERSIONS),
+        "subject": _subject(options, model, images, said, evaluation.VERSIONS),
         "study": study(found, by=options.by, **drawn),
-        "leakage": leakage,
+        "leakage": None if trained is None else plain(_leaks(evaluation, images, trained)),
         "comparison": None,
     }
-    if options.compare:
-        other = _predictions(evaluation, *_second(options, names), names, images, labels)
+    if second is not None:
+        again, _ = to_judge(options, second, names, [model], options.by)
+        other = _predictions(evaluation, options, second, names, again, labels)
         compared = comparison(evaluation.compare(other, found, **drawn))
         content["comparison"] = {"other": options.compare, **compared}
     galleries = _galleries(model, images, found, content["study"])
@@ -143,16 +145,6 @@ def _number(figure: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------------------------- the images
 
 
-def _images(options: argparse.Namespace, model: Any) -> Any:
-    return common.labelled_images(
-        options.data,
-        common.evaluation_transform(model),
-        common.mode_of(model),
-        options.split,
-        options.by,
-    )
-
-
 def _trained(options: argparse.Namespace, model: Any) -> Any:
     """The training images, None if nothing says which these are."""
     if options.train is None and options.train_split is None:
@@ -181,13 +173,13 @@ def _leaks(evaluation: Any, images: Any, trained: Any) -> dict[str, Any]:
     }
 
 
-def _second(options: argparse.Namespace, names: list[str]) -> tuple[argparse.Namespace, Any]:
+def _second(options: argparse.Namespace, names: list[str]) -> Any:
     """The second model. Raises `ValueError` unless it has the classes of the first."""
     other = argparse.Namespace(**{**vars(options), "source": options.compare})
     model, classes = common.trained_model(other)
     if classes != names:
         raise ValueError(f"{options.compare} has other classes: they cannot be compared")
-    return other, model
+    return model
 
 
 def _predictions(
@@ -198,10 +190,8 @@ def _predictions(
     images: Any,
     labels: Array,
 ) -> Any:
-    """What a model says of the images, prepared as it wants them."""
-    loader = data.DataLoader(
-        _images(options, model), options.batch_size, num_workers=options.workers
-    )
+    """What a model says of the images."""
+    loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
     samples = getattr(images, "samples", None)
     found = evaluation.Predictions(
         common.probabilities(model, loader),
@@ -218,16 +208,15 @@ def _predictions(
 
 
 def _subject(
-    options: argparse.Namespace, model: Any, images: Any, versions: Mapping[str, str]
+    options: argparse.Namespace, model: Any, images: Any, said: str, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    where = f"{options.data}, split {options.split}" if options.split else str(options.data)
     prepared = data.resolve_data_config(model=model)
     facts = {
         "model": str(options.source),
         "architecture": f"{model.name}, {model.precision}"
         + (f", int8 {model.quantized}" if model.quantized else ""),
         "SHA-256 of the weights": weights_hash(model),
-        "data": where,
+        "data": f"{options.data}: {said}",
         "SHA-256 of the images and labels": data_hash(images),
         "preparation": ", ".join(f"{name} {value}" for name, value in prepared.items()),
         "training images": options.train or options.train_split or "not given",

@@ -1,25 +1,37 @@
 """Train a classifier on a folder of images.
 
-DATA is a folder with one folder of images per class, or with `train/` and `val/` of that kind, or a
-CSV or TSV manifest with the columns image and label (and split: train, val; and group, which stays
-together), or an .npz file as MedMNIST's. Without a validation set, a part of the images is set
-apart, in proportion from every class.
+DATA is a folder with one folder of images per class, or with `train/`, `val/` and `test/` of that
+kind, or a CSV or TSV manifest with the columns image and label (and split: train, val, test; and
+group, which stays together), or an .npz file as MedMNIST's. Without a validation set, a part of the
+training images is set apart, in proportion from every class. Which ones is kept with the model.
 
     vitc fit photos/ --model vit_tiny_patch16_224 --epochs 20
 """
 
 import argparse
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitc import data
 from vitc.cli import common
+from vitc.cli.splits import NAMES, Splits, class_counts, digests, find_splits, write_split
+from vitc.cli.validate import report
 from vitc.data.loader import ON_ERROR
 from vitc.errors import listed
+from vitc.models.weights.local_dir import CONFIG, read_config
 from vitc.runtime import seed_everything
-from vitc.training.callbacks import ModelCheckpoint
+from vitc.training.callbacks import EarlyStopping, ModelCheckpoint
 from vitc.training.tools.classifier import Classifier
 from vitc.training.trainer import Trainer
+
+MONITORS = {"val_loss": "min", "val_acc": "max", "val_balanced_accuracy": "max", "val_auroc": "max"}
+FIGURES = ("balanced_accuracy", "auroc")
+NO_OPTIONS = {"model": "", "num_classes": None, "img_size": None}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mixup", type=float, default=0.0, metavar="ALPHA", help="mix images (default: 0, off)")
     add("--cutmix", type=float, default=0.0, metavar="ALPHA", help="the same by rectangles")
     add("--output", default=".", metavar="DIR", help="where logs and checkpoints go")
+    add(
+        "--monitor",
+        choices=tuple(MONITORS),
+        help="by which the best epoch is chosen (default: val_auroc of two classes, else val_loss)",
+    )
+    add("--patience", type=int, metavar="N", help="stop after N epochs without a better one")
+    add(
+        "--class-weights",
+        choices=("balanced",),
+        help="weigh the loss of a class by how rare it is",
+    )
+    add("--balanced-sampling", action="store_true", help="draw rare classes more often")
     add("--resume", metavar="CHECKPOINT", help="resume from this checkpoint")
     add("--seed", type=int, default=0)
     add(
@@ -56,71 +80,176 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     common.apply_run_options(options)
     seed_everything(options.seed)
-    train, val = datasets(options)
+    mode = "L" if options.grey else "RGB"
+    splits = find_splits(Path(options.data), mode, options.val, options.val_fraction)
+    counts = class_counts(splits.train)
+    monitor = chosen_monitor(options.monitor, splits)
     module = Classifier(
         options.model,
-        class_names=train.classes,
+        class_names=splits.train.classes,
         lr=options.lr,
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
+        class_weights=class_weights(counts) if options.class_weights else None,
         checkpoint_path=options.weights,
+        figures=FIGURES,
         img_size=options.img_size,
         in_chans=1 if options.grey else 3,
         drop_path_rate=options.drop_path,
     )
-    set_transforms(module.model, train, val, options)
-    print(f"{len(train)} images to train on, {len(val)} to validate: {listed(train.classes)}")
-    keeper = ModelCheckpoint(monitor="val_acc", mode="max", filename="{epoch}-{val_acc:.3f}")
-    trainer = Trainer(max_epochs=options.epochs, callbacks=keeper, default_root_dir=options.output)
-    size, workers, mix = options.batch_size, options.workers, mixing(options, len(train.classes))
-    # An image substituted for another would count twice in the figures of validation.
-    unread = "raise" if options.on_error == "raise" else "skip"
-    train_loader = data.DataLoader(
-        train, size, True, num_workers=workers, collate_fn=mix, on_error=options.on_error
+    print(opening(splits, counts))
+    digested = {
+        name: digests(images, options.workers)
+        for name, images in splits._asdict().items()
+        if name in NAMES and images is not None
+    }
+    module.model.pretrained_cfg |= {"split": digested}
+    if twice := set(digested["train"]) & {d for n in ("val", "test") for d in digested.get(n, ())}:
+        print(f"warning: {len(twice)} images are among those to train on and those set apart")
+    set_transforms(module.model, splits, options)
+    keeper = ModelCheckpoint(
+        monitor=monitor,
+        mode=MONITORS[monitor],
+        filename=f"{{epoch}}-{{{monitor}:.3f}}",
+        save_last=True,
     )
-    val_loader = data.DataLoader(val, size, num_workers=workers, on_error=unread)
+    callbacks: list[Any] = [keeper]
+    if options.patience is not None:
+        callbacks.append(EarlyStopping(monitor, patience=options.patience, mode=MONITORS[monitor]))
+    trainer = Trainer(
+        max_epochs=options.epochs, callbacks=callbacks, default_root_dir=options.output
+    )
+    train, val, test = loaders(splits, options)
+    if options.resume:
+        check_same(options.resume, splits, digested)
     try:
-        trainer.fit(module, train_loader, val_loader, ckpt_path=options.resume)
+        trainer.fit(module, train, val, ckpt_path=options.resume)
     finally:
-        if trainer.interrupted:
-            print(f"or: vitc fit {options.data} ... --resume {keeper.last_model_path}")
-    best = keeper.best_model_path
-    print(
-        f"best: {common.percent(keeper.best_model_score or 0)} of the validation images are right\n"
-        f"  vitc validate {best} {options.data}\n"
-        f"  vitc predict {best} IMAGE...\n"
-        f"timm opens it with timm.create_model('local-dir:{best}', pretrained=True)"
-    )
+        if trainer.interrupted and keeper.last_model_path:
+            print(f"or: {resumed(options.words, keeper.last_model_path)}")
+    if not keeper.best_model_path:
+        print("nothing was trained")
+        return 0
+    write_split(Path(trainer.log_dir or options.output) / "split.csv", splits, digested)
+    best, _ = common.trained_model(argparse.Namespace(source=keeper.best_model_path, **NO_OPTIONS))
+    for name, loader, images in (("validation", val, splits.val), ("test", test, splits.test)):
+        if loader is not None:
+            found, labels = common.judged(best, loader)
+            print(f"{name}, {len(labels)} images:")
+            print(report(found, labels, images.classes))
+    print(closing(options, keeper.best_model_path, Path(trainer.log_dir or options.output)))
     return 0
 
 
-def datasets(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The training and validation images, without transforms. Raises `ValueError` if their classes
-    differ."""
-    path, mode = Path(options.data), "L" if options.grey else "RGB"
-    if options.val is not None:
-        train, val = (common.labelled_images(p, None, mode) for p in (path, options.val))
-    elif (path / "train").is_dir() and (path / "val").is_dir():
-        train, val = (common.labelled_images(path / part, None, mode) for part in ("train", "val"))
-    elif _has_splits(path):
-        train, val = (common.labelled_images(path, None, mode, part) for part in ("train", "val"))
-    else:
-        train, val = _split(path, mode, options.val_fraction)
-    if train.classes != val.classes:
-        raise ValueError(
-            f"the classes to train on are {listed(train.classes)}, those to validate "
-            f"{listed(val.classes)}"
-        )
-    return train, val
+def chosen_monitor(asked: str | None, splits: Splits) -> str:
+    """By which figure the best epoch is chosen: AUROC of two classes, else the loss."""
+    present = len(set(np.asarray(splits.val.targets).tolist()))
+    if asked is None:
+        return "val_auroc" if present == len(splits.val.classes) == 2 else "val_loss"
+    if asked == "val_auroc" and present < len(splits.val.classes):
+        raise ValueError("--monitor val_auroc needs images of every class to validate on")
+    return asked
 
 
-def set_transforms(model: Any, train: Any, val: Any, options: argparse.Namespace) -> None:
-    """Augmentation for training, the model's own preparation for validation."""
-    settings = data.resolve_data_config(model=model)
-    augmented = common.training_transform(settings, options)
-    for images, transform in ((train, augmented), (val, common.evaluation_transform(model))):
+def class_weights(counts: Mapping[str, int]) -> list[float]:
+    """One per class, as scikit-learn's "balanced": images / (classes x images of the class)."""
+    return [sum(counts.values()) / (len(counts) * count) for count in counts.values()]
+
+
+def opening(splits: Splits, counts: Mapping[str, int]) -> str:
+    """How many images of each class there are, and what was passed over."""
+    apart = class_counts(splits.val)
+    width = max(map(len, counts))
+    lines = [
+        f"{len(splits.train)} images to train on, {len(splits.val)} to validate"
+        + (f", {len(splits.test)} to test" if splits.test is not None else "")
+        + f": {splits.said}"
+    ]
+    lines += [f"  {name:{width}}  {n} and {apart[name]}" for name, n in counts.items()]
+    passed = Counter[str]()
+    for images in (splits.train, splits.val, splits.test):
         whole = images.dataset if isinstance(images, data.Subset) else images
-        whole.transform = transform
+        passed |= getattr(whole, "left_out", Counter())
+    if passed:
+        lines.append(f"passed over: {listed([f'{n} {name}' for name, n in passed.items()])}")
+    return "\n".join(lines)
+
+
+def loaders(splits: Splits, options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Of the images to train on, to validate on, and to test on or None."""
+    size, workers = options.batch_size, options.workers
+    mix = mixing(options, len(splits.train.classes))
+    # An image substituted for another would count twice in the figures of validation.
+    unread = "raise" if options.on_error == "raise" else "skip"
+    balanced = (
+        data.ClassBalancedSampler(splits.train.targets, seed=options.seed)
+        if options.balanced_sampling
+        else None
+    )
+    train = data.DataLoader(
+        splits.train,
+        size,
+        balanced is None,
+        sampler=balanced,
+        num_workers=workers,
+        collate_fn=mix,
+        on_error=options.on_error,
+    )
+    val, test = (
+        None
+        if images is None
+        else data.DataLoader(images, size, num_workers=workers, on_error=unread)
+        for images in (splits.val, splits.test)
+    )
+    return train, val, test
+
+
+def check_same(checkpoint: str, splits: Splits, digested: Mapping[str, list[str]]) -> None:
+    """Raises `ValueError` unless a checkpoint was trained on these images and classes."""
+    cfg = read_config(Path(checkpoint) / CONFIG).cfg
+    known = list(cfg.get("label_names") or ())
+    if known != splits.train.classes:
+        raise ValueError(
+            f"--resume {checkpoint} has the classes {listed(known)}, the images "
+            f"{listed(splits.train.classes)}"
+        )
+    before = cfg.get("split", {}).get("train")
+    if before is not None and sorted(before) != sorted(digested["train"]):
+        raise ValueError(f"--resume {checkpoint} was trained on other images than these")
+
+
+def resumed(words: Sequence[str], checkpoint: str) -> str:
+    """The same command, going on from a checkpoint."""
+    kept = list(words)
+    for i, word in enumerate(words):
+        if word == "--resume":
+            kept = [*words[:i], *words[i + 2 :]]
+        elif word.startswith("--resume="):
+            kept = [*words[:i], *words[i + 1 :]]
+    return shlex.join([*kept, "--resume", checkpoint])
+
+
+def closing(options: argparse.Namespace, best: str, folder: Path) -> str:
+    """The next commands, as they can be run."""
+    return "\n".join(
+        [
+            f"{folder / 'split.csv'} says which images were set apart",
+            f"  {shlex.join(['vitc', 'validate', best, options.data])}",
+            f"  {shlex.join(['vitc', 'evaluate', best, options.data])}",
+            f"  {shlex.join(['vitc', 'predict', best])} IMAGE...",
+            f"timm opens it with timm.create_model({'local-dir:' + best!r}, pretrained=True)",
+        ]
+    )
+
+
+def set_transforms(model: Any, splits: Splits, options: argparse.Namespace) -> None:
+    """Augmentation for training, the model's own preparation for all others."""
+    plain = common.evaluation_transform(model)
+    augmented = common.training_transform(data.resolve_data_config(model=model), options)
+    for images, transform in ((splits.train, augmented), (splits.val, plain), (splits.test, plain)):
+        whole = images.dataset if isinstance(images, data.Subset) else images
+        if whole is not None:
+            whole.transform = transform
 
 
 def mixing(options: argparse.Namespace, classes: int) -> data.FastCollateMixup | None:
@@ -133,23 +262,3 @@ def mixing(options: argparse.Namespace, classes: int) -> data.FastCollateMixup |
     return data.FastCollateMixup(
         options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes
     )
-
-
-def _split(path: Path, mode: str, fraction: float) -> tuple[Any, Any]:
-    """Two parts of the images at path. Each is a part of a separate data set, since they are to
-    have different transforms."""
-    wholes = [common.labelled_images(path, None, mode) for _ in range(2)]
-    train, val = (
-        data.train_test_split(
-            whole, fraction, whole.targets, seed=0, groups=getattr(whole, "groups", None)
-        )[part]
-        for part, whole in enumerate(wholes)
-    )
-    return train, val
-
-
-def _has_splits(path: Path) -> bool:
-    """Whether a file defines its own splits."""
-    if path.suffix.lower() in common.MANIFESTS:
-        return "split" in common.columns(path)
-    return path.suffix.lower() == ".npz"

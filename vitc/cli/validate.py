@@ -10,23 +10,23 @@ import numpy as np
 from vitc import data
 from vitc.arrays import Array
 from vitc.cli import common
+from vitc.cli.splits import add_judging_options, to_judge
 from vitc.training.tools.metrics import classification_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_options(parser)
-    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV manifest")
-    parser.add_argument("--split", metavar="NAME", help="only these rows of a CSV manifest")
+    add_judging_options(parser)
     common.add_run_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     common.apply_run_options(options)
     model, names = common.trained_model(options)
-    transform, mode = common.evaluation_transform(model), common.mode_of(model)
-    images = common.labelled_images(options.data, transform, mode, options.split)
+    images, said = to_judge(options, model, names)
     labels = common.as_labels(images, names)
     loader = data.DataLoader(images, options.batch_size, num_workers=options.workers)
+    print(said)
     print(report(common.probabilities(model, loader), labels, names))
 
 
@@ -34,7 +34,6 @@ def report(probabilities: Array, labels: Array, names: list[str]) -> str:
     """The figures, and per class how many images there are and how many are found."""
     figures = classification_metrics(probabilities, labels)
     lines = [
-        f"{len(labels)} images",
         f"accuracy           {common.percent(figures['accuracy'])}",
         f"balanced accuracy  {common.percent(figures['balanced_accuracy'])}",
         f"AUROC              {figures['auroc']:.3f}",

@@ -19,7 +19,7 @@ from vitc.models.weights.local_dir import CONFIG, WEIGHT_FILES, read_config
 # Arguments that timm reads from the name of an architecture only.
 _OF_A_NAME = ("block_fn", "mlp_layer", "norm_eps", "embed_norm_eps")
 # Where weights came from is not where these are.
-_ELSEWHERE = ("file", "hf_hub_filename", "hf_hub_id", "label_names", "source", "url")
+_ELSEWHERE = ("file", "hf_hub_filename", "hf_hub_id", "label_names", "source", "split", "url")
 
 
 def save_for_timm(
@@ -118,6 +118,13 @@ def labels_of(model: Model) -> list[str] | None:
     return [str(name) for name in names] if names and named else None
 
 
+def split_of(model: Model) -> dict[str, list[str]]:
+    """Which images a model was trained on and which were set apart, by the first 16 digits of their
+    SHA-256: {"train": [...], "val": [...]}; empty if nothing says so."""
+    found = getattr(model, "pretrained_cfg", {}).get("split")
+    return found if isinstance(found, dict) else {}
+
+
 def timm_config(
     model: VisionTransformer, label_names: Sequence[str] | None = None, architecture: str = ""
 ) -> dict[str, Any]:
@@ -129,7 +136,9 @@ def timm_config(
     cfg |= {"tag": None, "custom_load": False, "fixed_input_size": True}
     if label_names:
         cfg["label_names"] = list(label_names)
+    split = split_of(model)
     return {
+        **({"split": split} if split else {}),
         "architecture": architecture or model.name,
         "num_classes": model.num_classes,
         "num_features": model.num_features,

@@ -6,8 +6,9 @@ of a file when it is read.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import itemgetter
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -85,15 +86,19 @@ class ImageFolder(Files):
 
     class_order: "torchvision" takes the folders in root as classes, in the order of their names as
     strings (1, 10, 2); "timm" the innermost folders, in natural order (1, 2, 10). Files are in the
-    same order. They count by extension (`IMG_EXTENSIONS`), in upper or lower case.
+    same order. They count by extension (`IMG_EXTENSIONS`), in upper or lower case. skip_hidden:
+    pass over files and folders whose name begins with "." and `__MACOSX`, which both of them take.
+    left_out: how many files were passed over, by extension, and entries as "hidden".
     classes: names in the order of their labels, None for those found; the parts of one data set
     need the same. all_frames: every page of a TIFF file, not the first alone; each file is opened
     to count them. mode, decoding: the options of `Decoder`.
 
     Raises `FileNotFoundError` or `NotADirectoryError` naming the folder if it does not exist, has
-    no folders in it, or one of those has no images, and `ValueError` for a folder that is none of
-    classes.
+    no folders in it, or one of those has no images, `OSError` naming one that cannot be read, and
+    `ValueError` for a folder that is none of classes.
     """
+
+    left_out: Counter[str]
 
     def __init__(
         self,
@@ -104,6 +109,7 @@ class ImageFolder(Files):
         class_order: str = "torchvision",
         classes: Sequence[str] | None = None,
         all_frames: bool = False,
+        skip_hidden: bool = False,
         mode: str | None = "RGB",
         **decoding: Unpack[Decoding],
     ) -> None:
@@ -112,7 +118,10 @@ class ImageFolder(Files):
                 f"class_order is {shown(class_order)}; {nearest(class_order, _FINDERS)}"
             )
         self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
-        found, names = _FINDERS[class_order](self.root, _images_below)
+        skip = hidden if skip_hidden else _nothing
+        self.left_out = Counter()
+        search = partial(_images_below, self.left_out, skip)
+        found, names = _FINDERS[class_order](self.root, search, skip)
         samples, names = _labelled(found, names, classes)
         frames = None
         if all_frames:
@@ -142,7 +151,7 @@ class DicomFolder(Files):
         **decoding: Unpack[Decoding],
     ) -> None:
         self.root, decode = os.path.expanduser(root), Decoder(mode, **decoding)
-        found, names = _by_folder(self.root, _dicom_below)
+        found, names = _by_folder(self.root, _dicom_below, _nothing)
         files, names = _labelled(found, names, classes)
         each = list(zip(files, map(_about, [path for path, _ in files]), strict=True))
         samples = [sample for sample, about in each for _ in range(about.frames)]
@@ -155,18 +164,19 @@ class DicomFolder(Files):
 
 Found = list[tuple[str, str]]  # (path, class)
 Search = Callable[[str], list[str]]
+Skip = Callable[[str], bool]  # by the name of a file or folder
 
 
-def _by_folder(root: str, search: Search) -> tuple[Found, list[str]]:
+def _by_folder(root: str, search: Search, skip: Skip) -> tuple[Found, list[str]]:
     """Files and classes as torchvision orders them: a class is a folder in root."""
-    names = _class_folders(root)
+    names = _class_folders(root, skip)
     found = [(path, name) for name in names for path in search(os.path.join(root, name))]
     return found, names
 
 
-def _by_leaf(root: str, search: Search) -> tuple[Found, list[str]]:
+def _by_leaf(root: str, search: Search, skip: Skip) -> tuple[Found, list[str]]:
     """Files and classes as timm orders them: a class is the folder that a file is in."""
-    _class_folders(root)
+    _class_folders(root, skip)
     paths = sorted(search(root), key=natural)
     found = [(path, _leaf(path, root)) for path in paths]
     return found, sorted({name for _, name in found}, key=natural)
@@ -194,20 +204,37 @@ def _labelled(
     return [(path, labels[name]) for path, name in found], names
 
 
-def _class_folders(root: str) -> list[str]:
+def _class_folders(root: str, skip: Skip) -> list[str]:
     layout = "expected a folder with one folder of images per class"
     if not os.path.exists(root):
         raise FileNotFoundError(f"{root}: there is no such folder; {layout}")
     if not os.path.isdir(root):
         raise NotADirectoryError(f"{root}: this is a file; {layout}")
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    names = sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not skip(entry.name)
+    )
     if not names:
         raise FileNotFoundError(f"{root}: there are no folders in it; {layout}")
     return names
 
 
-def _images_below(folder: str) -> list[str]:
-    paths = [path for path in _files_below(folder) if path.lower().endswith(IMG_EXTENSIONS)]
+def hidden(name: str) -> bool:
+    """True for what no user has put there: hidden files, and what macOS packs beside them."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+def _images_below(left_out: Counter[str], skip: Skip, folder: str) -> list[str]:
+    paths = []
+    for path in _files_below(folder, skip, left_out):
+        extension = os.path.splitext(path)[1].lower()
+        if extension in IMG_EXTENSIONS:
+            paths.append(path)
+        else:
+            left_out[extension or "without extension"] += 1
     if not paths:
         expected = ", ".join(IMG_EXTENSIONS)
         raise FileNotFoundError(
@@ -217,7 +244,7 @@ def _images_below(folder: str) -> list[str]:
 
 
 def _dicom_below(folder: str) -> list[str]:
-    paths = [path for path in _files_below(folder) if _begins_as_dicom(path)]
+    paths = [path for path in _files_below(folder, _nothing, Counter()) if _begins_as_dicom(path)]
     if not paths:
         raise FileNotFoundError(
             f"{folder}: there are no DICOM files in it; expected DICM after 128 bytes of a file"
@@ -238,10 +265,25 @@ def _begins_as_dicom(path: str) -> bool:
         return dicom.is_dicom(file.read(132))
 
 
-def _files_below(folder: str) -> Iterator[str]:
-    """All files, folder by folder in the order of their paths."""
-    for place, _, names in sorted(os.walk(folder, followlinks=True), key=itemgetter(0)):
-        yield from (os.path.join(place, name) for name in sorted(names))
+def _files_below(folder: str, skip: Skip, left_out: Counter[str]) -> Iterator[str]:
+    """All files, folder by folder in the order of their paths. A link to a folder is followed,
+    unless it leads to one that it is in."""
+    above = tuple(map(str, Path(os.path.realpath(folder)).parents))
+    yield from sorted(_walk(folder, above, skip, left_out), key=os.path.split)
+
+
+def _walk(folder: str, above: tuple[str, ...], skip: Skip, left_out: Counter[str]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if skip(entry.name):
+                left_out["hidden"] += 1
+            elif entry.is_dir():
+                yield from _walk(entry.path, (*above, real), skip, left_out)
+            elif entry.is_file():
+                yield entry.path
 
 
 # ------------------------------------------------------------------------------- predictions

@@ -73,7 +73,17 @@ def config_of(content: Mapping[str, Any], path: str | PathLike[str]) -> ModelCon
     for name in ("num_classes", "label_names", "label_descriptions"):
         if name in content:
             cfg[name] = content[name]
+    cfg["split"] = _split(content.get("split"))
     return ModelConfig(architecture, _plain(cfg), _plain(arguments))
+
+
+def _split(found: Any) -> dict[str, list[str]] | None:
+    """What a model was trained on (see `split_of`), None for anything else."""
+    fits = isinstance(found, dict) and all(
+        isinstance(own, list) and all(isinstance(digest, str) for digest in own)
+        for own in found.values()
+    )
+    return found if fits else None
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

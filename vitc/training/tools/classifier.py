@@ -1,18 +1,31 @@
 """A ready module: an image classifier, what `vitc fit` trains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 import vitc.functional as F
+from vitc import checks
 from vitc.arrays import Array
+from vitc.metrics import AUROC, BalancedAccuracy, Metric
 from vitc.models.factory import create_model
 from vitc.models.sources import load_adapted
 from vitc.optim import AdamW, Schedule, cosine, param_groups_weight_decay
 from vitc.tape import Loss
 from vitc.training.module import Module
+
+
+def _auroc(classes: int) -> AUROC:
+    return AUROC("binary") if classes == 2 else AUROC("multiclass", num_classes=classes)
+
+
+# What more can be logged, by name: a metric for a number of classes.
+_FIGURES: dict[str, Callable[[int], Metric]] = {
+    "balanced_accuracy": lambda classes: BalancedAccuracy("multiclass", num_classes=classes),
+    "auroc": _auroc,
+}
 
 
 class Classifier(Module):
@@ -23,9 +36,11 @@ class Classifier(Module):
     num_classes: by default as many as class_names. lr: at the peak. warmup: share of all steps in
     which it rises. class_weights: one per class, for unbalanced data. data_config: how images are
     prepared where it is not as the architecture says (mean, std, crop_pct, interpolation). Labels
-    are whole numbers (batch,) or probabilities (batch, classes).
+    are whole numbers (batch,) or probabilities (batch, classes). figures: what else is logged of
+    validation images, of "balanced_accuracy" and "auroc".
 
-    Logs train_loss, val_loss and val_acc; `predict_step` gives probabilities (batch, classes).
+    Logs train_loss, val_loss, val_acc and the figures as val_NAME, and all of these as test_ in
+    `Trainer.test`; `predict_step` gives probabilities (batch, classes).
     """
 
     def __init__(
@@ -42,6 +57,7 @@ class Classifier(Module):
         class_weights: Sequence[float] | None = None,
         data_config: Mapping[str, Any] | None = None,
         checkpoint_path: str | PathLike[str] = "",
+        figures: Sequence[str] = (),
         **model_arguments: Any,
     ) -> None:
         super().__init__()
@@ -56,6 +72,12 @@ class Classifier(Module):
         if checkpoint_path:
             load_adapted(self.model, checkpoint_path)
         self.model.pretrained_cfg |= data_config or {}
+        for name in figures:
+            checks.one_of("figures", name, tuple(_FIGURES))
+        self._figures = {
+            stage: {f"{stage}_{name}": _FIGURES[name](classes) for name in figures}
+            for stage in ("val", "test")
+        }
         if class_names:
             self.model.pretrained_cfg["label_names"] = list(class_names)
 
@@ -76,11 +98,20 @@ class Classifier(Module):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        images, labels = batch
+        self._evaluate("val", *batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("test", *batch)
+
+    def _evaluate(self, stage: str, images: Any, labels: Any) -> None:
         logits = self(images)
-        self.log("val_loss", self._loss(logits, labels, 0.0), prog_bar=True)
+        self.log(f"{stage}_loss", self._loss(logits, labels, 0.0), prog_bar=True)
         hard = labels if np.ndim(labels) == 1 else np.argmax(labels, axis=1)
-        self.log("val_acc", float(np.mean(logits.argmax(dim=1) == hard)), prog_bar=True)
+        self.log(f"{stage}_acc", float(np.mean(logits.argmax(dim=1) == hard)), prog_bar=True)
+        for name, metric in self._figures[stage].items():
+            binary = isinstance(metric, AUROC) and metric.task == "binary"
+            metric.update(F.softmax(logits)[:, 1] if binary else F.softmax(logits), hard)
+            self.log(name, metric, prog_bar=True)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Array:
         images = batch[0] if isinstance(batch, tuple | list) else batch
