@@ -8,6 +8,8 @@ by `pytest -m long`, whose figures are in benchmarks/results/onnx_agreement.md.
 """
 
 import functools
+import inspect
+import io
 import json
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+import torch
 from numpy.random import randn
 from onnx.reference import ReferenceEvaluator
 
@@ -90,9 +93,9 @@ def reduced(name: str) -> Model:
     own = ARCHITECTURES[name].arguments
     patch, heads = own.get("patch_size", 16), 2 + own["num_heads"] % 2
     size = (4 * patch, 3 * patch)
-    return create(
-        name, depth=2, embed_dim=16 * heads, num_heads=heads, img_size=size, num_classes=10
-    )
+    grouped = dict(num_kv_heads=(heads, 1)) if "num_kv_heads" in own else {}
+    sizes = dict(depth=2, embed_dim=16 * heads, num_heads=heads, img_size=size, num_classes=10)
+    return create(name, **sizes, **grouped)
 
 
 @functools.cache
@@ -236,6 +239,7 @@ def test_properties_say_what_the_model_is(tmp_path: Path) -> None:
     assert json.loads(found.pop("mean")) == json.loads(found.pop("std")) == [0.5, 0.5, 0.5]
     assert found == {
         "architecture": "test_vit",
+        "precision": "fp32",
         "interpolation": "bicubic",
         "crop_pct": "0.95",
         "crop_mode": "center",
@@ -474,6 +478,18 @@ def test_the_call_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert difference(model, onnx_runtime(Path("vit_model.onnx")), 7) <= TOLERANCE
 
 
+def test_torchs_other_arguments_at_their_defaults(tmp_path: Path) -> None:
+    """All of its signature, whose defaults mean nothing here; and a file that is open."""
+    model = create("test_vit", img_size=32, depth=1)
+    given = inspect.signature(torch.onnx.export).parameters
+    own = ("model", "args", "f", "input_names", "output_names", "dynamic_axes", "opset_version")
+    defaults = {name: p.default for name, p in given.items() if name not in own}
+    file = vitc.onnx.export(model, randn(1, 3, 32, 32), tmp_path / "a.onnx", **defaults)
+    stream = io.BytesIO()
+    assert vitc.onnx.export(model, randn(1, 3, 32, 32), stream, training=None) is None
+    assert stream.getvalue() == file.read_bytes()
+
+
 def test_without_dynamic_axes_the_batch_is_that_of_the_images(tmp_path: Path) -> None:
     model = create("test_vit", img_size=32, depth=1)
     file = vitc.onnx.export(model, (randn(3, 3, 32, 32),), tmp_path / "m.onnx", input_names=["x"])
@@ -495,6 +511,10 @@ def test_without_dynamic_axes_the_batch_is_that_of_the_images(tmp_path: Path) ->
         (dict(dynamic_axes={"input": {0: "a"}, "output": {0: "b"}}), ValueError, "one axis"),
         (dict(dynamic_axis={}), TypeError, "'dynamic_axis'.*did you mean 'dynamic_axes'"),
         (dict(export_params=False), ValueError, "export_params is False"),
+        (dict(dynamic_shapes={"x": {0: "b"}}), ValueError, "dynamic_shapes is .*by dynamic_axes"),
+        (dict(kwargs={"masked": 1}), ValueError, "kwargs is"),
+        (dict(training=torch.onnx.TrainingMode.TRAINING), ValueError, "training is"),
+        (dict(f=3), TypeError, "f is 3, expected a path"),
         (dict(opset_version=12), ValueError, "opset is 12, expected 13 to 23"),
         (dict(args=randn(1, 3, 32, 31)), ValueError, r"\(1, 3, 32, 31\).*\(batch, 3, 32, 32\)"),
         (dict(args=randn(3, 32, 32)), ValueError, r"\(batch, 3, 32, 32\)"),
@@ -520,7 +540,7 @@ def test_bad_calls_leave_nothing(
 # ------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("opset", [12, 24, -1, True, "17", 17.0])
+@pytest.mark.parametrize("opset", [12, 24, -1, True, "17", 17.0, np.int64(24)])
 def test_an_unknown_opset_is_refused(opset: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"opset is .*, expected 13 to 23"):
         export.onnx(reduced("test_vit"), tmp_path / "m.onnx", opset=opset)

@@ -4,10 +4,13 @@
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,15 +22,25 @@ from vitc.program import Port
 from vitc.tape import no_grad
 from vitc.training.module import Module
 
-# torch's other options, which have one meaning here, and what that is; None: it does not matter.
-_FIXED: dict[str, Any] = {
-    "do_constant_folding": None,
-    "dynamo": None,
-    "export_params": True,
-    "external_data": None,
-    "keep_initializers_as_inputs": False,
-    "optimize": None,
-    "verbose": None,
+# torch's other options. Some change nothing in the file; the others have one meaning here, which is
+# the first of these values, and torch's defaults of that meaning.
+_FREE = ("artifacts_dir", "do_constant_folding", "dynamo", "external_data", "optimize", "verbose",
+         "verify")  # fmt: skip
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "autograd_inlining": (True,),
+    "custom_opsets": (None,),
+    "custom_translation_table": (None,),
+    "dump_exported_program": (False,),
+    "dynamic_shapes": (None,),
+    "export_modules_as_functions": (False,),
+    "export_params": (True,),
+    "fallback": (False,),
+    "keep_initializers_as_inputs": (False,),
+    "kwargs": (None, {}),
+    "operator_export_type": ("ONNX", None),
+    "profile": (False,),
+    "report": (False,),
+    "training": ("EVAL", None),
 }
 
 Axes = Mapping[str, Mapping[int, str] | Sequence[int]]
@@ -36,7 +49,7 @@ Axes = Mapping[str, Mapping[int, str] | Sequence[int]]
 def export(
     model: Model,
     args: Any,
-    f: str | PathLike[str],
+    f: str | PathLike[str] | BinaryIO,
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -44,8 +57,9 @@ def export(
     opset_version: int | None = 17,
     labels: Sequence[str] | None = None,
     **options: Any,
-) -> Path:
-    """Writes what a model does in evaluation mode to the ONNX file f; returns its path.
+) -> Path | None:
+    """Writes what a model does in evaluation mode to the ONNX file f; returns its path. f may also
+    be open for writing bytes.
 
     args: a batch of images (or the tuple of it), of which only the shape is looked at.
     dynamic_axes: {"input": {0: "batch_size"}, "output": {0: "batch_size"}} leaves the size of the
@@ -61,15 +75,31 @@ def export(
     name = _batch_name(dynamic_axes or {}, [*inputs, *outputs])
     batch = _batch_size(args, model.program().inputs) if isinstance(model, Model) else 1
     opset = 17 if opset_version is None else opset_version
-    return onnx(
+    write = partial(
+        onnx,
         model,
-        f,
         opset=opset,
         input_names=inputs,
         output_names=outputs,
         labels=labels,
         batch=name or batch,
     )
+    if isinstance(f, str | PathLike):
+        return write(f)
+    _write_to(f, write)
+    return None
+
+
+def _write_to(file: BinaryIO, write: Callable[[Path], Path]) -> None:
+    """Writes a file, and its bytes to an open one, which holds no second file for its arrays."""
+    if not callable(getattr(file, "write", None)):
+        raise TypeError(f"f is {shown(file)}, expected a path or a file that is open for writing")
+    with TemporaryDirectory(prefix="vitc") as folder:
+        path = write(Path(folder) / "model.onnx")
+        if len(list(path.parent.iterdir())) > 1:
+            raise ValueError("the weights take more than 2 GB and need a second file: give a path")
+        with path.open("rb") as written:
+            shutil.copyfileobj(written, file)
 
 
 def export_module(
@@ -81,7 +111,8 @@ def export_module(
         both = (*options.get("input_names", ("input",)), *options.get("output_names", ("output",)))
         options = {"dynamic_axes": {name: {0: "batch"} for name in both}, **options}
         sample = tuple(np.zeros((1, *port.outer), np.float32) for port in model.program().inputs)
-    return export(model, sample, path, **{"labels": module.hparams.get("class_names"), **options})
+    export(model, sample, path, **{"labels": module.hparams.get("class_names"), **options})
+    return Path(path)
 
 
 def _model_of_forward(module: Module, sample: Any) -> Model:
@@ -118,16 +149,17 @@ def _takes(model: Model, shapes: Sequence[tuple[int, ...]]) -> bool:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
-        if name not in _FIXED:
+        if name not in (*_FREE, *_FIXED):
             own = set(inspect.signature(export).parameters) - {"options"}
             raise TypeError(
                 f"export has no option {shown(name)} in this version; "
-                f"{nearest(name, own | {*_FIXED})}"
+                f"{nearest(name, own | {*_FREE, *_FIXED})}"
             )
-        if _FIXED[name] is not None and value != _FIXED[name]:
-            raise ValueError(
-                f"{name} is {shown(value)}, in this version it is always {_FIXED[name]}"
-            )
+        allowed = _FIXED.get(name, ())
+        plain = getattr(value, "name", value)  # of torch's enumerations
+        if allowed and not any(type(plain) is type(one) and plain == one for one in allowed):
+            hint = "; the batch is left open by dynamic_axes" if name == "dynamic_shapes" else ""
+            raise ValueError(f"{name} is {shown(value)}, here it is always {allowed[0]}{hint}")
 
 
 def _batch_size(args: Any, ports: Sequence[Port]) -> int:

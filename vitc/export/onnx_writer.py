@@ -42,7 +42,7 @@ def header(name: str, array: Array) -> Any:
 
 
 def light(proto: Any, arrays: Mapping[str, Array]) -> Any:
-    """A copy of the message for onnx's checker, in which large arrays are inputs, without values."""
+    """A copy of the message for onnx's checker: large arrays are inputs in it, without values."""
     from onnx import helper
 
     copy = type(proto)()
