@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def _graph(model: Model, options: Options) -> tuple[Any, dict[str, Array]]:
 
     program = model.program()
     _check_names(options, len(program.inputs), len(program.outputs) + options.features)
-    weights = model.state_dict()
+    weights: Mapping[str, Array] = model.state_dict()
     if options.smooth:
         weights = smoothed(weights, norm_pairs(program, model.params.names))
     g = Graph(program, weights, options)
