@@ -161,6 +161,9 @@ vt_dtype vt_params_dtype(const vt_params *params);
 size_t vt_params_bytes(const vt_params *params);
 size_t vt_params_all_bytes(const vt_params *params);
 
+/* Bytes of packed weights that plans of inference hold: one copy for all of them. */
+size_t vt_params_packed_bytes(vt_params *params);
+
 /* Rises with every write to the values; what was packed from an older version is made again. */
 uint64_t vt_params_version(const vt_params *params);
 
@@ -238,9 +241,9 @@ typedef struct vt_plan_options {
 } vt_plan_options;
 
 /* Which parameters want a gradient is read from `params` now; its shapes must be those that the
- * program was built with. Neither is kept. A plan of inference holds packed weights for all its
- * runs, and serves one table. */
-vt_status vt_plan_open(vt_plan **plan, const vt_program *program, const vt_params *params,
+ * program was built with. The program is not kept. A plan serves one table; it borrows that for
+ * packed weights, which plans of inference over one table share. */
+vt_status vt_plan_open(vt_plan **plan, const vt_program *program, vt_params *params,
                        vt_plan_options options, vt_error *error);
 void vt_plan_close(vt_plan *plan);
 
@@ -259,7 +262,7 @@ bool vt_plan_has_input_gradient(const vt_plan *plan, int index);
 /* What it costs. */
 typedef struct vt_costs {
     size_t image_bytes;  /* of the arena, per image */
-    size_t fixed_bytes;  /* packed weights: per run in training, else of the plan */
+    size_t fixed_bytes;  /* packed weights: per run in training, else shared within the table */
     size_t thread_bytes; /* scratch */
     double forward_flops, backward_flops; /* per image; a multiply-add is two */
 } vt_costs;

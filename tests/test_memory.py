@@ -5,11 +5,13 @@ The oracle is the counter of the core's only allocator, `_vitc.memory()`, compar
 
 import gc
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
 import vitc
+from oracle.static import static
 from vitc import _vitc
 from vitc import functional as F
 from vitc.models.model import Model
@@ -153,6 +155,73 @@ def test_memory_grows_with_the_tokens_not_with_their_square() -> None:
 
 
 # ---------------------------------------------------------------------------------------- failing
+
+
+def size_of(model: Model) -> int:
+    """Bytes of its weights that are packed: those of its linear layers."""
+    return sum(4 * model.state_dict()[name].size for name in model.linear_weights())
+
+
+WAYS = {
+    "float32": lambda model: model,
+    "dynamic": vitc.quantize,
+    "static": lambda model: static(model, reach=4),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_programs_of_one_model_share_their_packed_weights(way: str) -> None:
+    options = dict(dynamic_img_size=True, num_classes=7, img_size=32)
+    model = WAYS[way](vitc.create_model("test_vit", **options).eval())
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    assert model.params.packed_bytes == 0
+    calls = (model.forward_features, model.forward_intermediates, model.attention_maps)
+    with vitc.no_grad():
+        before = np.array(model(x))
+        once = model.params.packed_bytes
+        assert 0 < once < 1.1 * size_of(model) + 100_000
+        for call in (*calls, model):
+            call(x)
+        for size in (48, 64, 80, 96):
+            model(np.zeros((2, 3, size, size), np.float32))
+        assert model.params.packed_bytes == once
+        # All of them see new values.
+        features = np.array(model.forward_features(x))
+        model.load_state_dict(model.state_dict() | {"head.bias": np.ones(7, np.float32)})
+        name = "blocks.3.mlp.fc1.weight"
+        model.load_state_dict(model.state_dict() | {name: -model.state_dict()[name]})
+        again = np.array(model.forward_features(x))
+        assert np.abs(again - features).max() > 1e-3
+        fresh = deepcopy(model)
+        assert np.array_equal(fresh.forward_features(x), again)
+        assert np.array_equal(fresh(x), model(x)) and not np.array_equal(model(x), before)
+    model._pool._plans.clear()
+    gc.collect()
+    assert model.params.packed_bytes == 0
+
+
+def test_other_products_have_packed_weights_of_their_own() -> None:
+    """A program in another precision, or one that pairs a weight with another bias."""
+    entries = [("w", (64, 64)), ("b", (64,)), ("c", (64,))]
+    params, x = _vitc.Params(entries), np.ones((1, 3, 64), np.float32)
+    params.write(0, np.eye(64, dtype=np.float32) * np.float32(1.01))
+    params.write(2, np.ones(64, np.float32))
+    shapes = [shape for _, shape in entries]
+    made = [
+        _vitc.Program([(3, 64)], shapes, [("linear", (0,), (0, bias), {})], [1]) for bias in (1, 2)
+    ]
+    plans = [_vitc.Plan(program, params) for program in (*made, made[0])]
+    first, second, third = (_vitc.Run(plan, 1, 1).forward([x])[0] for plan in plans)
+    assert np.array_equal(first, third) and np.array_equal(second, first + 1)
+    held = params.packed_bytes
+    assert held == 2 * plans[0].fixed_bytes
+    if _vitc.config()["bf16"]:
+        plans.append(_vitc.Plan(made[0], params, bf16=True))
+        rounded = _vitc.Run(plans[-1], 1, 1).forward([x])[0]
+        assert params.packed_bytes > held and not np.array_equal(rounded, first)
+        assert np.array_equal(_vitc.Run(plans[0], 1, 1).forward([x])[0], first)
+    plans.clear()
+    assert params.packed_bytes == 0
 
 
 def fail_each_allocation(work: Callable[[], None]) -> int:

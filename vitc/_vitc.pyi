@@ -28,6 +28,7 @@ class Params:
     shapes: tuple[tuple[int, ...], ...]
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
+    packed_bytes: int  # packed weights that plans of inference hold, one copy for all of them
     def __new__(
         cls,
         entries: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],
@@ -80,7 +81,7 @@ class Plan:
     training: bool
     trained: tuple[bool, ...]  # whether each parameter required a gradient
     image_bytes: int  # of the arena, per image of the capacity
-    fixed_bytes: int  # packed weights and the like, once per run
+    fixed_bytes: int  # packed weights: once per run in training, else once per table
     thread_bytes: int  # scratch per thread
     forward_flops: int  # per image; a multiply-add is two
     backward_flops: int

@@ -132,6 +132,8 @@ size_t vt_matmul_scratch_bytes(const vt_matmul *matmul) { return matmul->scratch
 
 size_t vt_matmul_packed_bytes(const vt_matmul *matmul) { return matmul->packed_bytes; }
 
+const void *vt_matmul_packer(const vt_matmul *matmul) { return matmul->engine; }
+
 const char *vt_matmul_implementation(const vt_matmul *matmul) { return matmul->implementation; }
 
 bool vt_matmul_rows_alike(const vt_matmul *matmul) { return !matmul->rows_unlike; }

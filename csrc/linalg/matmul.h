@@ -57,6 +57,10 @@ size_t vt_matmul_scratch_bytes(const vt_matmul *matmul);
  * differ in m share one packed b. */
 size_t vt_matmul_packed_bytes(const vt_matmul *matmul);
 
+/* Who decides the packed layout: of products with the same packer, operands, n, k, ldb and
+ * b_transposed it is the same. */
+const void *vt_matmul_packer(const vt_matmul *matmul);
+
 /* Write the packed layout of the plain b. Only if vt_matmul_packed_bytes is not 0. */
 vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, vt_error *error);
 

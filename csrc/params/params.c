@@ -54,6 +54,7 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
     vt_params *params = block;
     vt_lock_open(&params->values);
     vt_lock_open(&params->gradients);
+    vt_lock_open(&params->packing);
     params->dtype = dtype;
     params->version = 1;
     vt_status status = vt_alloc_array(&block, (size_t)count, sizeof(vt_entry), error);
@@ -79,6 +80,7 @@ void vt_params_close(vt_params *params) {
     for (int i = 0; i < 2; i++) vt_free(params->sums[i]);
     vt_lock_close(&params->values);
     vt_lock_close(&params->gradients);
+    vt_lock_close(&params->packing);
     vt_free(params);
 }
 

@@ -15,6 +15,8 @@ typedef struct vt_entry {
     _Atomic bool has_gradient; /* false: the gradient's bytes mean nothing yet */
 } vt_entry;
 
+typedef struct vt_pack vt_pack; /* packs.h */
+
 struct vt_params {
     vt_dtype dtype;
     int count;
@@ -25,9 +27,13 @@ struct vt_params {
     _Atomic uint64_t version; /* rises with every write, so that packed copies are never stale */
     double *sums[2];          /* one per chunk of the entries: room for norms */
 
-    /* Whoever takes both takes `values` first. Only what is atomic may be read without. */
+    /* Whoever takes several takes `values` first and `packing` last. Only what is atomic may be
+     * read without. */
     vt_lock values;    /* shared while `data` is read; alone while it or a buffer is written */
     vt_lock gradients; /* alone for the gradients, their flags, and `sums` */
+    vt_lock packing;   /* alone for `packs` and all that is in them */
+
+    vt_pack *packs; /* those that some plan of inference holds */
 };
 
 /* Room for gradients, if there is none yet, for who has the gradients alone. */

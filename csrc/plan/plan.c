@@ -1,5 +1,7 @@
 #include "plan/plan.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "plan/schedule.h"
 
@@ -24,7 +26,30 @@ static vt_status note_trained(vt_plan *plan, const vt_params *params, vt_error *
     return VT_OK;
 }
 
-static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params *params,
+/* The packed weights, from the table: a step of packing writes into what it holds. */
+static vt_status hold_packs(vt_plan *plan, vt_params *params, vt_error *error) {
+    plan->params = params;
+    for (int i = 0; i < plan->step_count; i++) {
+        const vt_step *step = &plan->steps[i];
+        if (step->pass != VT_PACK) continue;
+        const vt_node *node = &plan->lowered->nodes[step->node];
+        const vt_products *products = &plan->products[step->node];
+        vt_buffer *buffer = &plan->buffers[step->packed[VT_PACK_FORWARD]];
+        vt_pack_key key = {.op = node->op, .bf16 = products->bf16, .bytes = buffer->bytes};
+        key.packer = vt_tiles_packer(&products->tiles[products->pack_slot[VT_PACK_FORWARD]]);
+        memcpy(key.params, node->params, sizeof key.params);
+        VT_TRY(vt_pack_hold(&buffer->pack, params, &key, error));
+    }
+    return VT_OK;
+}
+
+static void release_packs(vt_plan *plan) {
+    for (int b = 0; b < plan->buffer_count; b++) {
+        vt_pack_release(plan->params, plan->buffers[b].pack);
+    }
+}
+
+static vt_status fill(vt_plan *plan, const vt_program *program, vt_params *params,
                       vt_plan_options options, vt_error *error) {
     if (options.bf16 && plan->dtype != VT_F32) {
         return vt_fail(error, VT_VALUE, "products of bfloat16 are for parameters of float32");
@@ -39,16 +64,15 @@ static vt_status fill(vt_plan *plan, const vt_program *program, const vt_params 
     VT_TRY(note_trained(plan, params, error));
     VT_TRY(vt_plan_schedule(plan, options, error));
     VT_TRY(vt_plan_store(plan, error));
-    return plan->training ? VT_OK : vt_alloc(&plan->packed, plan->fixed_bytes, error);
+    return plan->training ? VT_OK : hold_packs(plan, params, error);
 }
 
-vt_status vt_plan_open(vt_plan **out, const vt_program *program, const vt_params *params,
+vt_status vt_plan_open(vt_plan **out, const vt_program *program, vt_params *params,
                        vt_plan_options options, vt_error *error) {
     *out = NULL;
     void *block;
     VT_TRY(vt_alloc(&block, sizeof(vt_plan), error));
     vt_plan *plan = block;
-    vt_lock_open(&plan->packing);
     plan->dtype = params->dtype;
     plan->training = options.training;
     plan->kernels = vt_kernels_get(params->dtype);
@@ -63,6 +87,7 @@ vt_status vt_plan_open(vt_plan **out, const vt_program *program, const vt_params
 
 void vt_plan_close(vt_plan *plan) {
     if (plan == NULL) return;
+    release_packs(plan);
     if (plan->products != NULL) {
         for (int n = 0; n < plan->lowered->node_count; n++) vt_products_close(&plan->products[n]);
     }
@@ -77,8 +102,6 @@ void vt_plan_close(vt_plan *plan) {
     vt_free(plan->input_gradients);
     vt_free(plan->trained);
     vt_free(plan->covered);
-    vt_free(plan->packed);
     vt_program_close(plan->lowered);
-    vt_lock_close(&plan->packing);
     vt_free(plan);
 }

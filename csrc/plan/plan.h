@@ -18,7 +18,7 @@
 #ifndef VT_PLAN_PLAN_H
 #define VT_PLAN_PLAN_H
 
-#include "params/params.h"
+#include "params/packs.h"
 #include "program/program.h"
 #include "plan/tiling.h"
 
@@ -52,7 +52,7 @@ typedef struct vt_phase {
 typedef enum vt_place {
     VT_ARENA, /* one slot per image */
     VT_LOCAL, /* one strip per thread: nobody but one lane of one phase sees it */
-    VT_FIXED  /* one per run */
+    VT_FIXED  /* one per run; packed weights of inference are one per table */
 } vt_place;
 
 typedef struct vt_buffer {
@@ -62,6 +62,7 @@ typedef struct vt_buffer {
     size_t bytes;       /* of one image, one strip or the whole; a multiple of 64 */
     size_t offset;      /* in bytes; in the arena, times the capacity */
     int root;           /* itself, or the buffer whose memory it takes over in place */
+    vt_pack *pack;      /* of the table, in place of an offset: packed weights of inference */
     int first_phase, last_phase;
 } vt_buffer;
 
@@ -91,11 +92,10 @@ struct vt_plan {
     size_t wide_bytes;                    /* a strip of a narrow buffer in the plan's dtype */
     double forward_flops, backward_flops; /* of one image */
 
-    /* Inference keeps its packed weights (the fixed buffers) here, for all runs of the plan;
-     * training, whose weights change, packs just before use into the run. */
-    void *packed;
-    uint64_t packed_version; /* of the params, 0: not yet */
-    vt_lock packing;         /* alone for the two above; taken by who shares the params' values */
+    /* Inference keeps its packed weights with the table; training, whose weights change, packs just
+     * before use into the run. */
+    vt_params *params;
+    uint64_t packed_version; /* that all its packs have, 0: none; for who has params->packing */
 };
 
 /* Bytes of an element of a buffer. */

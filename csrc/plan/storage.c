@@ -199,11 +199,22 @@ static void find_bytes(vt_plan *p) {
     }
 }
 
+/* Packed weights of inference stay, and have a place of their own. */
+static void add_packs(vt_plan *p) {
+    for (int b = 0; b < p->buffer_count; b++) {
+        if (p->buffers[b].place == VT_FIXED) p->fixed_bytes += p->buffers[b].bytes;
+    }
+}
+
 static vt_status find_all_offsets(storage *s, vt_error *error) {
     vt_plan *p = s->plan;
     VT_TRY(find_offsets(s, VT_ARENA, &p->image_bytes, error));
     VT_TRY(find_offsets(s, VT_LOCAL, &p->local_bytes, error));
-    VT_TRY(find_offsets(s, VT_FIXED, &p->fixed_bytes, error));
+    if (p->training) {
+        VT_TRY(find_offsets(s, VT_FIXED, &p->fixed_bytes, error));
+    } else {
+        add_packs(p);
+    }
     /* Only roots have got offsets; the others are where their root is. */
     for (int b = 0; b < p->buffer_count; b++) {
         p->buffers[b].offset = p->buffers[p->buffers[b].root].offset;
@@ -213,15 +224,6 @@ static vt_status find_all_offsets(storage *s, vt_error *error) {
             p->scratch_bytes = p->products[n].scratch_bytes;
     }
     return VT_OK;
-}
-
-/* Packed weights of inference stay: they all live from the first to the last phase. */
-static void keep_packed(vt_plan *p) {
-    for (int b = 0; b < p->buffer_count; b++) {
-        if (p->buffers[b].place != VT_FIXED || p->training) continue;
-        p->buffers[b].first_phase = 0;
-        p->buffers[b].last_phase = p->phase_count;
-    }
 }
 
 vt_status vt_plan_store(vt_plan *plan, vt_error *error) {
@@ -238,7 +240,6 @@ vt_status vt_plan_store(vt_plan *plan, vt_error *error) {
     find_places(&s);
     find_in_place(&s);
     find_bytes(plan);
-    keep_packed(plan);
     const vt_status status = find_all_offsets(&s, error);
     vt_free(block);
     return status;

@@ -248,6 +248,15 @@ static PyObject *params_nbytes(PyObject *self, void *unused) {
     return PyLong_FromSize_t(vt_params_all_bytes(params_of(self)));
 }
 
+static PyObject *params_packed_bytes(PyObject *self, void *unused) {
+    (void)unused;
+    size_t bytes;
+    Py_BEGIN_ALLOW_THREADS
+    bytes = vt_params_packed_bytes(params_of(self));
+    Py_END_ALLOW_THREADS
+    return PyLong_FromSize_t(bytes);
+}
+
 /* A tuple with an item for each entry. */
 static PyObject *collect(PyObject *self, PyObject *(*item)(const vt_params *params, int index)) {
     const int count = vt_params_count(params_of(self));
@@ -298,6 +307,8 @@ static PyGetSetDef params_getset[] = {
     {"version", params_version, NULL, "rises with every write", NULL},
     {"nbytes", params_nbytes, NULL, "bytes of the values and, once there are any, the gradients",
      NULL},
+    {"packed_bytes", params_packed_bytes, NULL,
+     "bytes of packed weights that plans of inference hold, one copy for all of them", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

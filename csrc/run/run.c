@@ -11,7 +11,7 @@
 /* The three blocks of a run, in the order arena, fixed, threads. */
 static void block_bytes(const vt_plan *plan, int64_t capacity, int threads, size_t bytes[3]) {
     bytes[0] = plan->image_bytes * (size_t)capacity;
-    bytes[1] = plan->training ? plan->fixed_bytes : 0; /* of inference, they are in the plan */
+    bytes[1] = plan->training ? plan->fixed_bytes : 0; /* of inference, they are in the table */
     bytes[2] = vt_plan_thread_bytes(plan) * (size_t)threads;
 }
 
@@ -104,10 +104,10 @@ static void *tile_pointer(const work *w, int buffer, bool whole) {
     return whole || !w->strips ? image : vt_at(image, element, w->row * b->cols);
 }
 
-static const char *fixed_pointer(const vt_run *run, int buffer) {
+static char *fixed_pointer(const vt_run *run, int buffer) {
     if (buffer == VT_NOTHING) return NULL;
-    const char *block = run->plan->training ? run->fixed : run->plan->packed;
-    return block + run->plan->buffers[buffer].offset;
+    const vt_buffer *b = &run->plan->buffers[buffer];
+    return b->pack != NULL ? b->pack->data : run->fixed + b->offset;
 }
 
 /* Gradients only where they are written: elsewhere another run may be writing them just now. */
@@ -182,6 +182,28 @@ static vt_status run_forward(const vt_tile *t, const work *w, const vt_step *ste
     return VT_OK;
 }
 
+static vt_status write_pack(const vt_tile *t, char *packed, int which, vt_error *error) {
+    const vt_op *op = t->signature->node->op;
+    if (op->pack != NULL) return op->pack(t, packed, error);
+    const vt_tiles *product = &t->products->tiles[t->products->pack_slot[which]];
+    return vt_tiles_pack(product, packed, t->param[0], error);
+}
+
+/* In training into the run; in inference into the table, unless another plan has done it. */
+static vt_status pack(const vt_tile *t, const vt_run *run, const vt_step *step, vt_error *error) {
+    const int which =
+        step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
+    const int buffer = step->packed[which];
+    vt_pack *shared = run->plan->buffers[buffer].pack;
+    char *packed = fixed_pointer(run, buffer);
+    if (shared == NULL) return write_pack(t, packed, which, error);
+    if (shared->version == run->version) return VT_OK;
+    shared->version = 0; /* half-written if packing fails: then it belongs to no version */
+    VT_TRY(write_pack(t, packed, which, error));
+    shared->version = run->version;
+    return VT_OK;
+}
+
 static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
     const vt_plan *plan = w->run->plan;
     const vt_node *node = &plan->lowered->nodes[step->node];
@@ -210,16 +232,7 @@ static vt_status run_step(const work *w, const vt_step *step, vt_error *error) {
             /* It goes through all images, and through all their units where backward left sums. */
             t.units = vt_ceil_div(t.products->strips.rows, t.products->strips.unit);
             return node->op->accumulate(&t, error);
-        case VT_PACK: {
-            const int which =
-                step->packed[VT_PACK_FORWARD] != VT_NOTHING ? VT_PACK_FORWARD : VT_PACK_BACKWARD;
-            /* In training into the run; in inference into the plan, which serves all its runs. */
-            char *packed = (w->run->plan->training ? w->run->fixed : (char *)plan->packed) +
-                           plan->buffers[step->packed[which]].offset;
-            if (node->op->pack != NULL) return node->op->pack(&t, packed, error);
-            return vt_tiles_pack(&t.products->tiles[t.products->pack_slot[which]], packed,
-                                 t.param[0], error);
-        }
+        case VT_PACK: return pack(&t, w->run, step, error);
     }
     return vt_fail(error, VT_INTERNAL, "step of an unknown kind %d", (int)step->pass);
 }
@@ -367,14 +380,13 @@ static void copy_out(const vt_run *run, void *to, int buffer, size_t bytes) {
 static vt_status run_packing(vt_run *run, vt_error *error) {
     vt_plan *plan = run->plan;
     if (plan->training) return run_phases(run, 0, 1, error);
-    vt_lock_alone(&plan->packing);
+    vt_lock_alone(&run->params->packing);
     vt_status status = VT_OK;
     if (plan->packed_version != run->version) {
-        plan->packed_version = 0; /* half-written if packing fails: then it belongs to no version */
         status = run_phases(run, 0, 1, error);
         if (status == VT_OK) plan->packed_version = run->version;
     }
-    vt_unlock(&plan->packing);
+    vt_unlock(&run->params->packing);
     return status;
 }
 

@@ -10,7 +10,7 @@ struct vt_run {
     int64_t capacity; /* images */
     int threads;
     char *arena;          /* capacity x plan->image_bytes */
-    char *fixed;          /* training: packed weights; NULL in inference */
+    char *fixed;          /* training: packed weights; empty in inference */
     char *threads_memory; /* threads x (local + scratch) */
 
     int64_t images;   /* of the forward pass that it holds */

@@ -1,8 +1,8 @@
 /* Callers on several threads at once, as Python threads are: to be run under ThreadSanitizer too,
  * in a build without OpenMP, whose runtime that tool does not know. VITC_ISA chooses the level.
  *
- * Each thread has its own run; the cache of products, the packed weights of a plan and the
- * gradients of the parameters are shared. */
+ * Each thread has its own run, or plan; the cache of products, the packed weights and the gradients
+ * of the parameters are shared. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,18 +59,36 @@ static vt_status forward(vt_run *run) {
 
 /* ---------------------------------------------------------------- inference */
 
-static void *infer(void *context) {
-    crowd *c = context;
+static void compare(crowd *c, vt_plan *plan, int rounds) {
     vt_run *run;
     float logits[BATCH * CLASSES];
-    pthread_barrier_wait(&c->start); /* the first ones pack the weights */
-    c->wrong += vt_run_open(&run, c->plan, c->params, BATCH, 2, NULL) != VT_OK;
-    for (int i = 0; i < ROUNDS; i++) {
+    c->wrong += vt_run_open(&run, plan, c->params, BATCH, 2, NULL) != VT_OK;
+    for (int i = 0; i < rounds; i++) {
         c->wrong += forward(run) != VT_OK;
         vt_run_output(run, 0, logits);
         c->wrong += memcmp(logits, c->expected, sizeof logits) != 0;
     }
     vt_run_close(run);
+}
+
+static void *infer(void *context) {
+    crowd *c = context;
+    pthread_barrier_wait(&c->start); /* the first ones pack the weights */
+    compare(c, c->plan, ROUNDS);
+    return NULL;
+}
+
+/* Plans that come and go share the packed weights of the table; once there is none, these go. */
+static void *infer_with_plans(void *context) {
+    crowd *c = context;
+    pthread_barrier_wait(&c->start);
+    for (int i = 0; i < ROUNDS; i++) {
+        vt_plan *own;
+        c->wrong += vt_plan_open(&own, c->program, c->params, (vt_plan_options){.fuse = true},
+                                 NULL) != VT_OK;
+        compare(c, own, 1);
+        vt_plan_close(own);
+    }
     return NULL;
 }
 
@@ -83,6 +101,14 @@ static void test_inference(void) {
     vt_run_close(run);
     close_crowd(&alone);
     run_crowd(&c, infer);
+    const size_t held = vt_params_packed_bytes(c.params);
+    run_crowd(&c, infer_with_plans);
+    VT_CHECK(held == vt_params_packed_bytes(c.params));
+    vt_plan_close(c.plan); /* from here on the threads' plans are the only ones */
+    c.plan = NULL;
+    VT_CHECK(vt_params_packed_bytes(c.params) == 0);
+    run_crowd(&c, infer_with_plans);
+    VT_CHECK(vt_params_packed_bytes(c.params) == 0);
     close_crowd(&c);
 }
 
