@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from operation_cases import CASES
 from sanitized import vitc_under
 from vitc import _vitc
 
@@ -55,6 +56,15 @@ def test_the_glue_under_sanitizers(tmp_path: Path) -> None:
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python leaks by design
     }
     assert says_enough(throw(3, 4000, options))
+    done = subprocess.run(
+        [sys.executable, HOSTILE.with_name("operation_cases.py")],
+        env={**os.environ, "OMP_WAIT_POLICY": "passive", **options},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert int(done.stdout) >= 2 * len(CASES)
 
 
 # ---------------------------------------------------------------------------------------- arrays
