@@ -1,15 +1,18 @@
-"""Ctrl-C at every place of a run, and a resume: everything ends as in the run left alone.
+"""Ctrl-C and SIGTERM at every place of a run, and a resume: everything ends as in the run left
+alone.
 
 The oracle is the run that nobody interrupted: weights, moments, the rows of metrics.csv, the best
-checkpoints, the state of early stopping and of the learning rate.
+checkpoints, the state of early stopping and of the learning rate. Here the process signals itself;
+`pytest -m long` has it done from outside, and resumes in another process (terminated.py), with the
+result in benchmarks/results/terminated.md.
 """
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,11 @@ from vitc.tape import clock
 from vitc.training.tools.classifier import Classifier
 
 BATCHES, VALIDATION, EPOCHS = 4, 3, 3
+STOPPING = {"patience": 1, "min_delta": 9.0}  # which ends a run after its second validation
 INTERVALS: dict[str, dict[str, Any]] = {
     "each epoch": {},
+    "each epoch, stopped early": {"stopping": STOPPING},
+    "every three batches, stopped early": {"val_check_interval": 3, "stopping": STOPPING},
     "every two batches": dict(val_check_interval=2),
     "every three batches of the run": dict(val_check_interval=3, check_val_every_n_epoch=None),
     "every second epoch": dict(check_val_every_n_epoch=2),
@@ -46,17 +52,17 @@ class Plateau(Classifier):
         }
 
 
-class CtrlC(vitc.Callback):
+class Signal(vitc.Callback):
     """At the n-th batch of a kind, counted from 0 over the whole run."""
 
-    def __init__(self, kind: str, at: int) -> None:
-        self.kind, self.left = kind, at
+    def __init__(self, number: int, kind: str, at: int) -> None:
+        self.number, self.kind, self.left = number, kind, at
 
     def _count(self, kind: str) -> None:
         if kind == self.kind:
             self.left -= 1
             if self.left == -1:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.number)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self._count("training")
@@ -65,12 +71,13 @@ class CtrlC(vitc.Callback):
         self._count("validation")
 
 
-def fit(folder: Path, options: dict[str, Any], *more: vitc.Callback, resume: bool = False):
-    clock.seed = 3
-    clock.begin(0)
+def fit(folder: Path, name: str, *more: vitc.Callback, resume: bool = False) -> Any:
+    """A run of one of `INTERVALS`; what it has logged, kept and learned is read by `ends`."""
+    clock.restart(3)
     module = Plateau("test_vit", 3, **ARGUMENTS, drop_path_rate=0.2)
     best = ModelCheckpoint(monitor="val_loss", save_top_k=2, every_n_train_steps=2)
-    stopping = EarlyStopping("val_loss", patience=100)
+    options = {"stopping": {"patience": 100}, **INTERVALS[name]}
+    stopping = EarlyStopping("val_loss", **options.pop("stopping"))
     run = trainer(
         folder,
         max_epochs=EPOCHS,
@@ -80,36 +87,64 @@ def fit(folder: Path, options: dict[str, Any], *more: vitc.Callback, resume: boo
         **options,
     )
     data = Batches(BATCHES), Batches(VALIDATION)
-    with suppress(KeyboardInterrupt):
-        run.fit(module, *data, ckpt_path="last" if resume else None)
-    return module, run, best, stopping
+    run.fit(module, *data, ckpt_path="last" if resume else None)
+    return run
 
 
-def ends(folder: Path, module, run, best, stopping) -> dict[str, Any]:
-    with (folder / "lightning_logs" / "version_0" / "metrics.csv").open() as file:
+def ends(run: Any) -> dict[str, Any]:
+    with (run.log_dir / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
+    best, stopping = run.checkpoint_callback, run.early_stopping_callback
     return {
-        "weights": digest(module),
+        "weights": digest(run.lightning_module),
         "rows": [{k: v for k, v in row.items() if v} for row in rows],
         "best": {Path(path).name: score for path, score in best.best_k_models.items()},
-        "waited": (stopping.wait_count, float(stopping.best_score)),
+        "waited": (stopping.wait_count, float(stopping.best_score), stopping.stopped_epoch),
         "rate": run.optimizer.param_groups[0]["lr"],
-        "metrics": run.callback_metrics,
+        "metrics": dict(run.callback_metrics),
+        "steps": run.global_step,
+        "place": (run.current_epoch, run.state.batch, run.should_stop),
     }
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("name", INTERVALS)
-def test_an_interrupted_run_ends_as_the_one_left_alone(tmp_path: Path, name: str) -> None:
-    options = INTERVALS[name]
-    whole = ends(tmp_path / "whole", *fit(tmp_path / "whole", options))
+def test_an_interrupted_run_ends_as_the_one_left_alone(
+    tmp_path: Path, name: str, number: signal.Signals
+) -> None:
+    whole = ends(fit(tmp_path / "whole", name))
     validated = sum("row" in row for row in whole["rows"])
-    places = [("training", i) for i in range(BATCHES * EPOCHS)]
+    places = [("training", i) for i in range(whole["steps"])]
     places += [("validation", i) for i in range(0, validated, 2)]
-    for kind, at in places:
+    for kind, at in places if number == signal.SIGINT else places[: 2 * BATCHES]:
         folder = tmp_path / f"{kind}{at}"
-        _, cut, *_ = fit(folder, options, CtrlC(kind, at))
-        assert cut.interrupted
-        assert ends(folder, *fit(folder, options, resume=True)) == whole, (kind, at)
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as raised:
+            fit(folder, name, Signal(number, kind, at))
+        is_term = isinstance(raised.value, SystemExit)
+        assert is_term == (number == signal.SIGTERM) and (not is_term or raised.value.code == 143)
+        assert ends(fit(folder, name, resume=True)) == whole, (kind, at)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", INTERVALS)
+def test_a_terminated_process_goes_on_in_another(tmp_path: Path, name: str) -> None:
+    def process(folder: str, at: int) -> subprocess.Popen[str]:
+        program = Path(__file__).with_name("terminated.py")
+        command = [sys.executable, str(program), str(tmp_path / folder), name, str(at)]
+        where = {**os.environ, "PYTHONPATH": str(program.parent)}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=where)
+
+    whole, _ = process("whole", -1).communicate(timeout=100)
+    steps = int(re.search(r"steps (\d+)", whole)[1])  # type: ignore[index]
+    for at in range(min(2 * BATCHES, steps)):
+        cut = process(str(at), at)
+        assert cut.stdout is not None and cut.stdout.readline() == f"batch {at}\n"
+        cut.send_signal(signal.SIGTERM)
+        told, _ = cut.communicate(timeout=100)
+        assert cut.returncode == 143 and "last.ckpt" in told
+        resumed, told = process(str(at), -1).communicate(timeout=100)
+        assert resumed.splitlines()[1:] == whole.splitlines(), at
 
 
 HANGING = """
