@@ -233,22 +233,6 @@ def test_the_parts_of_a_split_do_not_share_their_transform(photos: Path) -> None
     assert not set(train.indices) & set(val.indices) and len(train) + len(val) == 40
 
 
-def test_quantize_compares_precisions_and_writes_a_file(photos: Path, tmp_path, capsys) -> None:
-    assert main(["fit", str(photos), *SMALL, "--output", str(tmp_path / "run")]) == 0
-    checkpoint, small = str(checkpoint_of(tmp_path / "run")), str(tmp_path / "small.safetensors")
-    capsys.readouterr()
-    assert main(["quantize", checkpoint, str(photos), "--table", "--repeats", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["mode", "latency", "throughput", "size", "accuracy"]
-    assert lines[1].startswith("fp32") and lines[1].endswith("(+0.0)")
-    assert lines[-1].startswith("int8 dynamic") and " ms" in lines[-1] and "img/s" in lines[-1]
-    assert main(["quantize", "test_vit", "--table", "--repeats", "1", "--output", small]) == 0
-    out = capsys.readouterr().out
-    assert "of classes, cosine 0.99" in out and f"{small}: " in out
-    assert main(["quantize", "test_vit"]) == 1
-    assert "--table, --output FILE" in capsys.readouterr().err
-
-
 # ------------------------------------------------------------------------------- the demo
 
 

@@ -46,7 +46,7 @@ def photograph(generator: np.random.Generator, level: int) -> Image.Image:
 
 
 def make_inputs(folder: Path, per_class: int) -> None:
-    """`photos/` with a folder per class, `photos.csv` that lists it, and `image.jpg`."""
+    """`photos/` with a folder per class, `photos.csv` that lists it, `image.jpg`, `unlabelled/`."""
     generator = np.random.default_rng(0)
     rows = ["image,label,split,group,weight"]
     for name, level in (("crack", 60), ("good", 180)):
@@ -58,6 +58,9 @@ def make_inputs(folder: Path, per_class: int) -> None:
             rows.append(f"{path},{name},{split},{name} {split} {i // 2},{1 + i}")
     (folder / "photos.csv").write_text("\n".join(rows) + "\n")
     photograph(generator, 100).save(folder / "image.jpg")
+    (folder / "unlabelled").mkdir()
+    for i in range(40):
+        photograph(generator, 40 + 4 * i).save(folder / f"unlabelled/{i}.jpg")
 
 
 def make_archives(folder: Path) -> None:

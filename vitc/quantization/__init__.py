@@ -81,7 +81,7 @@ def quantize(
         raise ValueError("max_drop and validation belong together: one is given, the other not")
     names = _chosen(model, [exclude] if isinstance(exclude, str) else list(exclude))
     most = 0.0 if max_drop is None else checks.finite("max_drop", max_drop, 0)
-    if validation is not None and not callable(validation):
+    if not (validation is None or callable(validation) or isinstance(validation, Validation)):
         validation = Validation(model, validation)
     images, found = _learned(model, mode, calibration, method)
     if found is not None:

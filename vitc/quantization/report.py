@@ -119,7 +119,8 @@ def report(model: Model, changed: Model, images: Any, validation: Any = None) ->
 def _comparison(model: Model, changed: Model, images: Images, validation: Any) -> Comparison:
     if validation is None:
         return compare(_logits(model, images), _logits(changed, images))
-    labelled = Validation(model, validation)
+    given = isinstance(validation, Validation)
+    labelled = validation if given else Validation(model, validation)
     before, after = labelled.logits(model), labelled.logits(changed)
     return compare(before, after, labelled.labels)
 
