@@ -107,7 +107,7 @@ def test_the_search_finds_a_strength_for_each_block(calibrated) -> None:
             relative(quantize(m, "static", calibration=c)(unseen), exact)
             for m, c in ((model, plain), (even(model), blind), (model, found))
         ]
-    assert errors[2] < 1.05 * errors[1] and errors[2] < 0.3 * errors[0]
+    assert errors[2] < 1.1 * errors[1] and errors[2] < 0.3 * errors[0]
     assert errors[2] <= 0.03
 
 
@@ -137,25 +137,30 @@ def test_each_block_got_the_strength_of_the_least_error(calibrated, monkeypatch)
 
     monkeypatch.setattr(search, "_run", noted)
     found = calibrate(model, x, bias_correction=False)
-    assert len(tried) == (len(search.STRENGTHS) + 1) * model.config.depth
+    assert len(tried) == (len(search.STRENGTHS) + 2) * model.config.depth
     monkeypatch.undo()
     # The block alone in 8 bits with what was chosen, and with each strength.
     first = [
         p for p in norm_pairs(model.program(), model.params.names) if "blocks.0." in p.weights[0]
     ]
     names = [n for n in model.int8_weights() if n.startswith("blocks.0.")]
-    few = calibration_images(model, x).first(64)
-    seen = watch(model, model.int8_weights(), few, Method("minmax"))
-    tokens = search._run(search._before_blocks(model.program()), model, x[:: len(x) // 16][:16])
+    known, unseen = calibration_images(model, x).halves()
+    seen = watch(model, model.int8_weights(), known, Method("minmax"))
+    others = np.concatenate([*unseen.first(16).batches(16)])
+    assert all((x[1::2] == image).all(axis=(1, 2, 3)).any() for image in others)
+    tokens = search._run(search._before_blocks(model.program()), model, others)
     exact = blocks_of(model.program())[0]
     behind = search._run(exact, model, tokens)
     errors = []
-    for strength in (None, *search.STRENGTHS):
+    state = model.state_dict()
+    for strength in (None, "rule", *search.STRENGTHS):
         smooth = {}
         for pair in first if strength is not None else ():
-            smooth[pair.weights[0]] = factors(
-                model.state_dict(), pair, seen[pair.weights[0]].largest, strength
-            )
+            activation = seen[pair.weights[0]].largest
+            if strength == "rule":
+                activation = expected_activation(state, pair)
+            by = 0.5 if strength == "rule" else strength
+            smooth[pair.weights[0]] = factors(state, pair, activation, by)
         ranges = {n: search.smoothed_range(seen[n], smooth.get(n)) for n in names}
         twin = vitc.quantization.int8_model(
             model, names, ranges, Changed(model.state_dict(), first, smooth)
@@ -250,13 +255,14 @@ def test_a_static_model_is_near_and_saves_and_loads(calibrated, tmp_path: Path) 
 
 def test_a_dynamic_model_may_be_calibrated_too(calibrated) -> None:
     model, x, _ = calibrated
-    unseen = prepared(8, seed=2)
+    unseen = prepared(64, seed=2)
     with no_grad():
         exact = np.array(model(unseen))
-        blind = relative(quantize(model)(unseen), exact)
+        rough = vitc.quantization.int8_model(model, model.int8_weights())
+        without = relative(rough(unseen), exact)
         small = quantize(model, "dynamic", calibration=x)
         assert small.quantized == "dynamic"
-        assert relative(small(unseen), exact) <= 1.05 * blind
+        assert relative(small(unseen), exact) <= 0.5 * without
 
 
 def test_layers_stay_in_float_by_pattern(calibrated) -> None:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of images, a .npy file of prepared ones, or what --save-calibration wrote",
     )
     add("--save-calibration", metavar="FILE", help="keep what was learned of them, .json")
-    add("--method", choices=METHODS, help="how ranges are chosen (default: percentile)")
+    add("--method", choices=METHODS, help="how ranges are chosen (default: minmax)")
     add(
         "--exclude",
         metavar="PATTERN",
@@ -133,7 +133,7 @@ def _learned(
         return None, Calibration.load(options.calibration)
     images = calibration_images(model, options.calibration)
     mode = "static" if options.table else options.mode
-    found = calibrate(model, images, mode=mode, method=options.method or "percentile")
+    found = calibrate(model, images, mode=mode, method=options.method or "minmax")
     if options.save_calibration:
         found.save(options.save_calibration)
         print(f"{options.save_calibration}: learned from {found.images} images")

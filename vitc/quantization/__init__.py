@@ -64,7 +64,7 @@ def quantize(
 
     calibration: images as `vitc.quantization.calibrate` takes them, or what that returned, or the
     `.json` file that it was saved to. With mode "dynamic" it may be left out, and makes the
-    smoothing follow the data. method: of `calibrate`, by default "percentile".
+    smoothing follow the data. method: of `calibrate`, by default "minmax".
     exclude: names of layers that stay in float, such as "blocks.0.*" or "*.mlp.fc2" (fnmatch).
     max_drop: what the accuracy may lose, as a share (0.005 is half a point): the layers that change
     the logits most, each alone in 8 bits, stay in float until that holds on `validation`: a folder
@@ -124,7 +124,7 @@ def _learned(
             raise ValueError(f"method is {shown(method)}, but there are no images to apply it to")
         return None, given
     images = calibration_images(model, given)
-    return images, calibrate(model, images, mode=mode, method=method or "percentile")
+    return images, calibrate(model, images, mode=mode, method=method or "minmax")
 
 
 def _made(model: M, mode: str, calibration: Calibration | None, names: Sequence[str]) -> M:

@@ -22,7 +22,7 @@ def calibrate(
     images: Any,
     *,
     mode: str = "static",
-    method: str = "percentile",
+    method: str = "minmax",
     percentile: float = 99.99,
     momentum: float = MOMENTUM,
     samples: int = MOST,
@@ -40,9 +40,9 @@ def calibrate(
     leaves (100 - percentile) / 2 percent outside on each side. "entropy": the range with the least
     Kullback-Leibler divergence, as in TensorRT and ONNX Runtime. "mse": with the least squared
     error. All but "moving_average" do not depend on the order of the images, and none on batches.
-    smooth: evens out the channels behind each norm (SmoothQuant), with a strength for each block
-    that is tried out on 16 of the images. bias_correction: takes the mean error that is left, on 64
-    of the images, out through the biases.
+    smooth: evens out the channels behind each norm (SmoothQuant), by what 64 of the images reach
+    and with a strength for each block that is tried out on 16 others. bias_correction: takes the
+    mean error that is left, on 64 of the images, out through the biases.
 
     Raises `ValueError` for a model that is quantised or of float64, for less than 32 images (less
     than 300 are a warning), images that are not prepared for this model, and layers that read NaN
@@ -73,13 +73,16 @@ def check_float32(model: Model) -> None:
 
 
 def _smoothing(model: Model, mode: str, names: list[str], images: Images) -> dict[str, Any]:
+    """The search sees other images than those that the factors follow from: one that it had seen
+    would never lie outside of a channel's range."""
     pairs = [p for p in norm_pairs(model.program(), model.params.names) if {*p.weights} & {*names}]
     if not pairs:
         return {}
-    seen = watch(model, names, images.first(_FEW), Method("minmax"))
+    known, unseen = images.first(2 * _FEW).halves()
+    seen = watch(model, names, known, Method("minmax"))
     ranges = {name: found.range for name, found in seen.items()} if mode == "static" else None
     twin = int8_model(model, names, ranges)
-    return search_smoothing(model, twin, pairs, seen, images.first(_FEWEST))
+    return search_smoothing(model, twin, pairs, seen, unseen.first(_FEWEST))
 
 
 def _changed(model: Model, calibration: Calibration) -> Model:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,9 +41,15 @@ class Images:
 
     def first(self, count: int) -> "Images":
         """Some of them, spread over all."""
-        chosen = spread(self._count, count)
+        return self._chosen(spread(self._count, count))
+
+    def halves(self) -> tuple["Images", "Images"]:
+        """Every second one, and the others."""
+        return self._chosen(range(0, self._count, 2)), self._chosen(range(1, self._count, 2))
+
+    def _chosen(self, chosen: Sequence[int]) -> "Images":
         if isinstance(self._source, np.ndarray):
-            return Images(self._source[chosen], len(chosen))
+            return Images(self._source[list(chosen)], len(chosen))
         return Images(data.Subset(self._source, chosen), len(chosen))
 
 

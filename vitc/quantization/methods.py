@@ -41,7 +41,7 @@ class Moving:
 class Method(NamedTuple):
     """How to choose a range. name: one of `METHODS`. percentile, momentum: of those methods."""
 
-    name: str = "percentile"
+    name: str = "minmax"
     percentile: float = 99.99
     momentum: float = MOMENTUM
 

@@ -13,7 +13,7 @@ from vitc.quantization.convert import scale_of
 from vitc.quantization.images import Images
 from vitc.quantization.methods import Range
 from vitc.quantization.observe import Watch
-from vitc.quantization.smooth import Changed, Pair, factors
+from vitc.quantization.smooth import Changed, Pair, expected_activation, factors
 from vitc.quantization.weights import quantize_weight
 from vitc.tape import no_grad
 
@@ -30,10 +30,11 @@ def search_smoothing(
 ) -> dict[str, Array]:
     """By the names of weights, the factors of their inputs (`Calibration.smooth`).
 
-    For each block one strength is taken, or no smoothing: that with the least squared error of the
-    block's output, in 8 bits, from that in float32, both with the float32 tokens of `images`
-    before the block. model: in float32. twin: it in 8 bits; its weights and ranges are changed, and
-    are in the end those of the result. seen: what the layers of the pairs read.
+    For each block one strength is taken, or the rule that knows no data, or no smoothing: that with
+    the least squared error of the block's output, in 8 bits, from that in float32, both with the
+    float32 tokens of `images` before the block. model: in float32. twin: it in 8 bits; its weights
+    and ranges are changed, and are in the end those of the result. seen: what the layers of the
+    pairs read.
     """
     tokens = _run(_before_blocks(model.program()), model, np.concatenate([*images.batches(_BATCH)]))
     found: dict[str, Array] = {}
@@ -58,14 +59,10 @@ def _best(
 ) -> dict[str, Array]:
     """The factors of the best strength for the pairs of one block."""
     state = model.state_dict()
-    choices: list[dict[str, Array]] = [{}]
-    for strength in STRENGTHS:
-        choice: dict[str, Array] = {}
-        for pair in pairs:
-            watch = seen[pair.weights[0]]
-            found = factors(state, pair, watch.largest, strength)
-            choice |= dict.fromkeys(pair.weights, found)
-        choices.append(choice)
+    largest = {pair: seen[pair.weights[0]].largest for pair in pairs}
+    expected = {pair: expected_activation(state, pair) for pair in pairs}
+    choices = [{}, _choice(state, expected, 0.5)]
+    choices += [_choice(state, largest, strength) for strength in STRENGTHS]
     errors = []
     for choice in choices:
         _set(twin, Changed(state, pairs, choice), pairs, choice, seen)
@@ -73,6 +70,17 @@ def _best(
     best = choices[int(np.argmin(errors))]
     _set(twin, Changed(state, pairs, best), pairs, best, seen)
     return best
+
+
+def _choice(
+    state: Mapping[str, Array], activations: Mapping[Pair, Array], strength: float
+) -> dict[str, Array]:
+    """The factors of some pairs at one strength."""
+    choice: dict[str, Array] = {}
+    for pair, activation in activations.items():
+        found = factors(state, pair, activation, strength)
+        choice |= dict.fromkeys(pair.weights, found)
+    return choice
 
 
 def _set(
