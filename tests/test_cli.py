@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,10 @@ def checkpoint_of(output: Path) -> Path:
 
 def test_fit_validate_and_predict(photos: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "run"
-    assert main(["fit", str(photos), *SMALL, "--output", str(output), "--lr", "2e-3"]) == 0
+    with warnings.catch_warnings(action="error"):  # small data is no reason for one
+        assert main(["fit", str(photos), *SMALL, "--output", str(output), "--lr", "2e-3"]) == 0
+    rows = list(csv.DictReader((output / "lightning_logs/version_0/metrics.csv").open()))
+    assert [r["step"] for r in rows if r["train_loss_step"]] == ["3", "7"]
     out, err = capsys.readouterr()
     assert "32 images to train on, 8 to validate: " in out and "  bright  16 and 4" in out
     assert "memory: " in out and "epoch 2/2: " in err

@@ -116,10 +116,13 @@ def run(options: argparse.Namespace) -> int:
     callbacks: list[Any] = [keeper]
     if options.patience is not None:
         callbacks.append(EarlyStopping(monitor, patience=options.patience, mode=MONITORS[monitor]))
-    trainer = Trainer(
-        max_epochs=options.epochs, callbacks=callbacks, default_root_dir=options.output
-    )
     train, val, test = loaders(splits, options)
+    trainer = Trainer(
+        max_epochs=options.epochs,
+        callbacks=callbacks,
+        default_root_dir=options.output,
+        log_every_n_steps=min(50, len(train)),  # small data has rows of steps, too
+    )
     if options.resume:
         check_same(options.resume, splits, digested)
     try:
