@@ -186,4 +186,6 @@ def test_a_head_of_other_classes_is_left_out_if_asked_for(tmp_path: Path) -> Non
 
 def test_a_run_of_fewer_steps_than_rows_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="log_every_n_steps is 50, but the run has 2 steps"):
-        trainer(tmp_path, max_epochs=1).fit(Classifier("test_vit", 3, **ARGUMENTS), Batches(2))
+        trainer(tmp_path, max_epochs=1, log_every_n_steps=None).fit(
+            Classifier("test_vit", 3, **ARGUMENTS), Batches(2)
+        )

@@ -41,7 +41,8 @@ def classifier(**options) -> Classifier:
 
 
 def trainer(path: Path, **options) -> vitc.Trainer:
-    options = {"enable_progress_bar": False, "enable_model_summary": False, **options}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
+    options = {**quiet, **options}
     return vitc.Trainer(default_root_dir=path, **options)
 
 
