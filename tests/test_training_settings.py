@@ -49,7 +49,7 @@ TAKES = {
     "enable_progress_bar": FLAGS,
     "enable_model_summary": FLAGS,
     "gradient_clip_val": {"1.5", "1e9", "inf", "None"},
-    "deterministic": {*WRONG},  # always so
+    "deterministic": FLAGS,
     "inference_mode": FLAGS,
     "detect_anomaly": FLAGS,
     "default_root_dir": {"text", "a number as text", "a time", "None"},
@@ -81,7 +81,20 @@ def test_a_wrong_value_is_refused_by_name(name: str) -> None:
 
 def test_every_argument_has_a_check() -> None:
     of_run = {"accelerator", "strategy", "devices", "num_nodes", "precision", "threads"}
-    assert {*settings._TRAINER} == {*ARGUMENTS} - of_run - {"deterministic"}
+    assert {*settings._TRAINER} == {*ARGUMENTS} - of_run
+
+
+def test_what_is_said_of_a_number_of_batches() -> None:
+    share = "expected a number of batches, 0 or more, or a share from 0.0 to 1.0"
+    assert made("limit_val_batches", 1.5) == f"limit_val_batches is 1.5, {share}"
+    interval = "expected a number of batches, 1 or more, or a share above 0.0 and up to 1.0"
+    for value in ("'1'", 0, 0.0, True):
+        given = "1" if value == "'1'" else value
+        assert made("val_check_interval", given) == f"val_check_interval is {value}, {interval}"
+    assert str(made("precision", "x")).endswith(
+        "; known: 16, 16-mixed, 32, 32-true, 64, 64-true, bf16, bf16-mixed"
+    )
+    assert made("deterministic", "warn") is None and made("limit_val_batches", 0.0) is None
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vitc.training.trainer import Trainer
 
 Check = Callable[[str, Any], Any]
+PARTS = ("train", "val", "test", "predict")
 
 # Lightning's spellings -> what the models compute in.
 _PRECISIONS: dict[Any, str] = {
@@ -63,20 +65,27 @@ def _flag(name: str, value: Any) -> bool | None:
     return value
 
 
-def _share(name: str, value: Any) -> int | float | None:
-    """How many batches: all, n of them, or a share."""
-    if isinstance(value, float):
-        return float(checks.probability(name, value))
-    return checks.optional(checks.integer, name, value, 0)
+def _batches(least: int) -> Check:
+    """A number of batches (int), at least so many, or a share of them (float)."""
+    share = "from 0.0 to 1.0" if least == 0 else "above 0.0 and up to 1.0"
+    expected = f"a number of batches, {least} or more, or a share {share}"
+
+    def check(name: str, value: Any) -> int | float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, Integral | float):
+            raise TypeError(f"{name} is {shown(value)}, expected {expected}")
+        if isinstance(value, float) and 0 <= value <= 1 and (value > 0 or least == 0):
+            return float(value)
+        if isinstance(value, float) or value < least:
+            raise ValueError(f"{name} is {shown(value)}, expected {expected}")
+        return int(value)
+
+    return check
 
 
-def _interval(name: str, value: Any) -> int | float | None:
-    """After how many batches, or which share of an epoch."""
-    if isinstance(value, float):
-        if not 0 < value <= 1:
-            raise ValueError(f"{name} is {shown(value)}, expected a share above 0 and up to 1")
-        return float(value)
-    return checks.optional(checks.integer, name, value, 1)
+def _deterministic(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) and value == "warn" else _flag(name, value)
 
 
 def _dev_run(name: str, value: Any) -> int:
@@ -144,12 +153,9 @@ _TRAINER: dict[str, Check] = {
     "max_steps": lambda name, value: checks.integer(name, value, -1),
     "min_steps": _whole(0),
     "max_time": _duration,
-    "limit_train_batches": _share,
-    "limit_val_batches": _share,
-    "limit_test_batches": _share,
-    "limit_predict_batches": _share,
-    "overfit_batches": lambda name, value: _share(name, value) or 0,
-    "val_check_interval": _interval,
+    **dict.fromkeys((f"limit_{part}_batches" for part in PARTS), _batches(0)),
+    "overfit_batches": lambda name, value: _batches(0)(name, value) or 0,
+    "val_check_interval": _batches(1),
     "check_val_every_n_epoch": _whole(1),
     "num_sanity_val_steps": _whole(-1),
     "log_every_n_steps": _whole(0),
@@ -159,6 +165,7 @@ _TRAINER: dict[str, Check] = {
     "accumulate_grad_batches": lambda name, value: checks.integer(name, value, 1),
     "gradient_clip_val": lambda name, value: checks.optional(checks.number, name, value, 0),
     "gradient_clip_algorithm": _among(None, *MODES),
+    "deterministic": _deterministic,
     "inference_mode": _flag,
     "profiler": _among(None, "simple"),
     "detect_anomaly": _flag,
@@ -196,7 +203,6 @@ class Settings:
     limits: dict[str, int | float | None] = field(default_factory=dict)
 
 
-PARTS = ("train", "val", "test", "predict")
 _IF_NONE = {  # what None stands for
     "min_epochs": 0,
     "val_check_interval": 1.0,
@@ -342,7 +348,7 @@ def compute_precision(precision: Any) -> str:
             f"precision is {shown(precision)}: weights are kept in float32, which is 'bf16-mixed'"
         )
     if not isinstance(precision, str | int | None) or precision not in _PRECISIONS:
-        known = [str(name) for name in _PRECISIONS if name is not None]
+        known = {str(name) for name in _PRECISIONS if name is not None}
         raise ValueError(f"precision is {shown(precision)}; {nearest(precision, known)}")
     if precision in _HALF:
         notice(f"precision={shown(precision)}: CPUs compute in bfloat16, this is 'bf16-mixed'")
