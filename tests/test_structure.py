@@ -34,6 +34,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("serve",),
     ("explain",),
     ("cli",),
+    ("__main__",),
 )
 # Run in a server of their own, as a user's program does.
 USERS = ("vitc/export/triton_model.py", "vitc/export/triton_prepare.py")

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -33,14 +35,20 @@ EXPECTED = (ImportError, MemoryError, OSError, ValueError, VitcError)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 1 after a user error, which is reported as
-    one line on stderr, 70 after an error of vitc itself, and 130 after Ctrl-C."""
+    one line on stderr, 70 after an error of vitc itself, 130 after Ctrl-C, and 141 where the output
+    was closed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser(arguments).parse_args(arguments)
     options.words = ["vitc", *arguments]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return int(options.run(options) or 0)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # nobody reads on, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         expected = isinstance(error, EXPECTED)
         if options.traceback or not expected:

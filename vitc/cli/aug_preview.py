@@ -8,10 +8,11 @@ images, or of class folders, of which every class is shown in turn.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from vitc import checks, data
 from vitc.cli import common
-from vitc.models import get_pretrained_cfg
+from vitc.models import create_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    settings = data.resolve_data_config(
-        {"img_size": options.img_size, "in_chans": 1 if options.grey else 3},
-        get_pretrained_cfg(options.model),
-    )
+    given = dict(img_size=options.img_size, in_chans=1 if options.grey else 3)
+    settings = data.resolve_data_config(given, _prepared(options.model, given["in_chans"]))
     transform = common.training_transform(settings, options)
     found = common.image_paths([options.data])
     if Path(options.output).resolve() in {path.resolve() for path in found}:
@@ -44,6 +43,13 @@ def run(options: argparse.Namespace) -> None:
     for path in chosen:
         print(f"  {path}")
     print(transform)
+
+
+def _prepared(name: str, channels: int) -> dict[str, Any]:
+    """The pretrained_cfg of a model with so many channels, whose mean and std are as `fit` has
+    them."""
+    model = create_model(name, in_chans=channels, num_classes=2)
+    return dict(model.default_cfg)
 
 
 def spread(paths: list[Path], count: int) -> list[Path]:

@@ -6,6 +6,7 @@ over.
 """
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from vitc import data
 from vitc.arrays import Array
 from vitc.cli import common
-from vitc.cli.predict import write_csv
+from vitc.cli.predict import Table
 from vitc.data import transforms as T
 from vitc.explain import attention_figure, attention_rollout
 from vitc.runtime import seed_everything
@@ -84,7 +85,9 @@ def run(options: argparse.Namespace) -> int:
     loader = data.DataLoader(test_images(test, module), options.batch_size)
     found = common.probabilities(module.model.eval(), loader)
     print(table(train, test, found))
-    write_csv(output / "predictions.csv", test.names, found, CLASSES)
+    with Table(output / "predictions.csv", CLASSES) as predictions:
+        for name, row in zip(test.names, found, strict=True):
+            predictions.add(name, row)
     picture(module, test, found).savefig(output / "attention.png", dpi=110)
     print(closing(output, checkpoint.best_model_path, time.monotonic() - start))
     return 0
@@ -219,7 +222,7 @@ def closing(output: Path, checkpoint: str, seconds: float) -> str:
 {output}/attention.png    some of them, with what the model looked at
 {checkpoint}
                  the checkpoint; timm opens it too
-{seconds:.0f} seconds in all. The same with your own photographs, in one folder per class:
-  vitc fit PHOTOS/ --grey --img-size {PIXELS}
-  vitc validate {checkpoint} PHOTOS/
-  vitc predict {checkpoint} IMAGE..."""
+{seconds:.0f} seconds in all. Other photographs of solar cells:
+  {shlex.join(["vitc", "predict", checkpoint])} IMAGE...
+To train on your own photographs, in one folder per class:
+  vitc fit PHOTOS/ --grey --img-size {PIXELS}"""
