@@ -16,6 +16,7 @@ import vitc
 SCRIPTS = Path(__file__).with_name("scripts")
 # What an import becomes; names that are imported stay as they are.
 IMPORTS = {
+    "lightning_fabric": "vitc",
     "pytorch_lightning": "vitc",
     "pytorch_lightning.callbacks": "vitc.callbacks",
     "pytorch_lightning.loggers": "vitc.loggers",
@@ -45,7 +46,8 @@ def ported(source: str) -> str:
             alias = f" as {name}"
         return f"{word} {IMPORTS[name]}{alias or ''}"
 
-    return re.sub(r"^(from|import) ([\w.]+)( as \w+)?", change, source, flags=re.MULTILINE)
+    source = re.sub(r"^(from|import) ([\w.]+)( as \w+)?", change, source, flags=re.MULTILINE)
+    return re.sub(r"^(from vitc import) Fabric\b", r"\1 Run as Fabric", source, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -61,7 +63,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "classes"), [("folder", 2), ("plateau", 2), ("mixup", 3)])
+CLASSES = {"folder": 2, "plateau": 2, "mixup": 3, "fabric": 2, "backbone": 2}
+
+
+@pytest.mark.parametrize(("name", "classes"), CLASSES.items())
 def test_a_public_program(name: str, classes: int, folder: Path) -> None:
     vitc.seed_everything(3)
     model = vitc.create_model("test_vit", num_classes=classes, img_size=32)
@@ -85,6 +90,7 @@ def run(main: Any, weights: str, engine: Any, path: Path) -> Any:
 
 
 def test_imports_are_all_that_is_changed() -> None:
+    assert {script.stem for script in SCRIPTS.glob("*.py")} == CLASSES.keys()
     for script in SCRIPTS.glob("*.py"):
         before, after = script.read_text().splitlines(), ported(script.read_text()).splitlines()
         changed = [a for a, b in zip(before, after, strict=True) if a != b]

@@ -145,3 +145,62 @@ def test_a_trainer_does_not_take_it_for_a_run(tmp_path: Path) -> None:
     path = next(itertools.chain(tmp_path.rglob("epoch*.ckpt")))
     with pytest.raises(ValueError, match=r"was not written by Run\.save\(\)"):
         vitc.Run().load(path)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.lines.append((metrics, step))
+
+    def on_end(self, *args: Any, **options: Any) -> None:
+        self.lines.append((args, options))
+
+
+def test_callbacks_and_loggers_of_a_loop() -> None:
+    told, other = Told(), object()
+    run = vitc.Run(callbacks=[other, told], loggers=told)
+    run.call("on_end", 3, loss=4)
+    run.call("on_nothing")
+    run.log("loss", F.mse_loss(vitc.nn.Linear(2, 1)(np.ones((1, 2), np.float32)), [[0.0]]) * 0.0, 7)
+    assert told.lines == [((3,), {"loss": 4}), ({"loss": 0.0}, 7)]
+    assert vitc.Run().launch(lambda fabric, x: (fabric.world_size, x), 5) == (1, 5)
+    with pytest.raises(TypeError, match=r"loggers holds 3, which has no log_metrics"):
+        vitc.Run(loggers=[3])
+
+
+def test_clipping_only_what_an_optimizer_moves() -> None:
+    model = vitc.nn.Linear(4, 3)
+    weight, bias = model.parameters()
+    F.mse_loss(model(np.ones((2, 4), np.float32)), np.full((2, 3), 9.0)).backward()
+    before = [np.array(p.grad) for p in (weight, bias)]
+    with pytest.raises(ValueError, match="needs max_norm or clip_val"):
+        vitc.Run().clip_gradients(model)
+    vitc.Run().clip_gradients(model, vitc.optim.SGD([bias], lr=0.1), max_norm=0.5)
+    assert np.array_equal(weight.grad, before[0])
+    assert np.linalg.norm(bias.grad) == pytest.approx(0.5) and np.linalg.norm(before[1]) > 1
+
+
+def test_several_passes_are_the_mean_over_their_samples() -> None:
+    """torch adds them up; here a step does not depend on how its batch is cut."""
+    x, y = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32), np.arange(8) % 3
+    found = []
+    for parts in (1, 2, 8):
+        model = vitc.nn.Linear(4, 3)
+        model.load_state_dict({"weight": np.eye(3, 4), "bias": np.zeros(3)})
+        for some in np.split(np.arange(8), parts):
+            F.cross_entropy(model(x[some]), y[some]).backward()
+        found.append(next(model.parameters()).grad)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "made", [vitc.nn.CrossEntropyLoss, lambda: vitc.metrics.Accuracy("binary")]
+)
+def test_what_has_no_place_but_the_cpu(made: Any) -> None:
+    thing = made()
+    assert thing.to("cpu") is thing is thing.cpu()
+    with pytest.raises(ValueError, match=r"to\('cuda'\): vitc computes on the CPU"):
+        thing.to("cuda")

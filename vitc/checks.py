@@ -119,6 +119,12 @@ def _listed(value: Any) -> Iterable[Any]:
     return value if isinstance(value, Iterable) else (value,)
 
 
+def on_cpu(device: Any) -> None:
+    """Raises `ValueError` for a device of torch's that is not the CPU."""
+    if not str(device).startswith("cpu"):
+        raise ValueError(f"to({shown(device)}): vitc computes on the CPU")
+
+
 def one_of(name: str, value: Any, known: Collection[str | None]) -> Any:
     """value, a name or None, which is one of those known. Raises `ValueError` for all others."""
     if not isinstance(value, str | None) or value not in known:

@@ -1,6 +1,6 @@
 """Layers to put on top of a model or in the place of its head, and losses, under torch's names."""
 
-from typing import Any
+from typing import Any, Self
 
 from vitc import checks
 from vitc import functional as F
@@ -35,6 +35,14 @@ class _Loss:
 
     def __call__(self, input: Any, target: Any, **options: Any) -> Loss:
         return self.forward(input, target, **options)
+
+    def to(self, device: Any) -> Self:
+        """Itself. Raises `ValueError` for anything but the CPU."""
+        checks.on_cpu(device)
+        return self
+
+    def cpu(self) -> Self:
+        return self
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={shown(value)}" for name, value in vars(self).items())

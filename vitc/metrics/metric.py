@@ -2,10 +2,11 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from vitc import checks
 from vitc.arrays import Array, as_array
 from vitc.errors import shown
 
@@ -75,6 +76,14 @@ class Metric:
             join: Any = np.concatenate if self._keeps else np.add.reduce
             self._parts = [{n: join([part[n] for part in self._parts]) for n in self._parts[0]}]
         return self._parts[0]
+
+    def to(self, device: Any) -> Self:
+        """Itself. Raises `ValueError` for anything but the CPU."""
+        checks.on_cpu(device)
+        return self
+
+    def cpu(self) -> Self:
+        return self
 
     # ------------------------------------------------------------------------------- state
 

@@ -141,8 +141,8 @@ def _folders(trainer: Trainer) -> tuple[list[Path], bool]:
     """Where checkpoints of this run may be, and whether the user has said where: by dirpath=, or by
     the version= of a logger. Else those of all versions are looked at."""
     callback, logger = trainer.checkpoint_callback, trainer.logger
-    if callback is not None and callback.dirpath is not None:
-        return [callback.dirpath], True
+    if callback is not None and callback.given_dirpath is not None:
+        return [callback.given_dirpath], True
     own = trainer.log_dir / "checkpoints"
     if not isinstance(logger, Versioned) or logger.is_given:
         return [own], isinstance(logger, Versioned)

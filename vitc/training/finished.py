@@ -75,7 +75,7 @@ def is_told_to_stop(path: Path, state: Mapping[str, Any], trainer: Trainer) -> b
 def _is_noted(trainer: Trainer) -> bool:
     """Whether its end is noted beside the checkpoints."""
     callback = trainer.checkpoint_callback
-    return callback is not None and callback.dirpath is None
+    return callback is not None and callback.given_dirpath is None
 
 
 def within(asked: list[float], limits: list[float]) -> bool:

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from vitc import checks
 from vitc.arrays import Array
 from vitc.errors import nearest, shown
 from vitc.models.features import FeatureGetterNet
@@ -264,8 +265,7 @@ class Module(WithHyperParameters, ModuleHooks):
 
     def to(self, device: Any) -> Self:
         """Itself. Raises `ValueError` for anything but the CPU."""
-        if not str(device).startswith("cpu"):
-            raise ValueError(f"to({shown(device)}): vitc computes on the CPU")
+        checks.on_cpu(device)
         return self
 
     def cpu(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 from vitc import checks
 from vitc.arrays import Array
 from vitc.models.model import Model
-from vitc.optim import dispatch_clip_grad
+from vitc.optim import Optimizer, dispatch_clip_grad
 from vitc.runtime import set_num_threads
 from vitc.tape import Loss
 from vitc.training import run_state, settings
@@ -37,6 +37,11 @@ class Run:
 
     accelerator, strategy, devices, num_nodes, precision: Lightning's; a step is made of devices *
     num_nodes shards, a batch of the loader each. threads: of this process, for all that follows.
+    callbacks, loggers: one or several, of which `call` and `log` make use. Names and arguments are
+    those of Lightning's Fabric.
+
+    Several backward passes before a step give the mean over all their samples, where torch adds
+    them up: do not divide a loss by the number of passes.
 
     Raises `ValueError` for what cannot run here.
     """
@@ -53,6 +58,9 @@ class Run:
         num_nodes: int = 1,
         precision: Any = None,
         threads: int | None = None,
+        *,
+        callbacks: Any = None,
+        loggers: Any = None,
     ) -> None:
         checks.integer("num_nodes", num_nodes, 1)
         self.num_devices, self.num_nodes = settings.count_devices(devices), num_nodes
@@ -60,14 +68,22 @@ class Run:
         self.precision = settings.compute_precision(precision)
         self._own: list[tuple[Model, str]] = []  # what models compute in outside of `prepared`
         settings.check_place(accelerator, strategy, self.world_size)
+        self.callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        self.loggers = settings.loggers("loggers", [] if loggers is None else loggers)
         if threads is not None:
             set_num_threads(checks.integer("threads", threads, 1))
+
+    def launch(self, function: Callable[..., Any] | None = None, *args: Any, **options: Any) -> Any:
+        """What the function returns, which gets this run first. There is no process to start."""
+        return None if function is None else function(self, *args, **options)
 
     def setup(self, *objects: Any) -> Any:
         """The same objects, ready for this run: models in its precision, loaders giving the batch
         of all devices. One object comes back alone."""
         ready = tuple(self._ready(thing) for thing in objects)
         return ready[0] if len(ready) == 1 else ready
+
+    setup_dataloaders = setup_module = setup_optimizers = setup
 
     def _ready(self, thing: Any) -> Any:
         if isinstance(thing, Model):
@@ -110,6 +126,29 @@ class Run:
         """What process src has, which is this one."""
         return obj
 
+    def all_gather(self, data: T) -> T:
+        """What all processes have."""
+        return data
+
+    def print(self, *args: Any, **options: Any) -> None:
+        print(*args, **options)
+
+    def call(self, hook: str, *args: Any, **options: Any) -> None:
+        """Calls the method of this name of every callback that has one."""
+        for callback in self.callbacks:
+            method = getattr(callback, hook, None)
+            if method is not None:
+                method(*args, **options)
+
+    def log(self, name: str, value: Any, step: int | None = None) -> None:
+        self.log_dict({name: value}, step)
+
+    def log_dict(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Gives numbers, losses or arrays of one element to every logger."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step)
+
     def backward(self, loss: Loss) -> None:
         """Adds the gradients of a loss to the parameters."""
         loss.backward()
@@ -141,16 +180,24 @@ class Run:
         return run_state.load(path, state, strict)
 
     def clip_gradients(
-        self, module: Module, max_norm: float | None = None, clip_val: float | None = None
+        self,
+        module: Model | Module,
+        optimizer: Optimizer | None = None,
+        clip_val: float | None = None,
+        max_norm: float | None = None,
     ) -> None:
         """Cuts the gradients of a model or module: their norm together to max_norm, or each element
-        to clip_val, as torch does."""
+        to clip_val, as torch does. optimizer: of which only the parameters are meant."""
         if (max_norm is None) == (clip_val is None):
             raise ValueError("clip_gradients needs max_norm or clip_val")
+        parameters = list(module.parameters())
+        if optimizer is not None:
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            parameters = [p for p in parameters if id(p) in own]
         if max_norm is not None:
-            dispatch_clip_grad(module.parameters(), max_norm, "norm")
+            dispatch_clip_grad(parameters, max_norm, "norm")
         elif clip_val is not None:
-            dispatch_clip_grad(module.parameters(), clip_val, "value")
+            dispatch_clip_grad(parameters, clip_val, "value")
 
 
 class _Joined:

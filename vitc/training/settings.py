@@ -100,7 +100,7 @@ def callbacks(name: str, value: Any) -> list[Callback]:
     return [one for one in found if one is not None]
 
 
-def _logger(name: str, value: Any) -> Any:
+def loggers(name: str, value: Any) -> Any:
     if isinstance(value, bool | None):
         return value
     single = callable(getattr(value, "log_metrics", None))
@@ -145,7 +145,7 @@ def _among(*words: str | None) -> Check:
 
 # Of the arguments of a Trainer, but for those of its Run, what they may be.
 _TRAINER: dict[str, Check] = {
-    "logger": _logger,
+    "logger": loggers,
     "callbacks": callbacks,
     "fast_dev_run": _dev_run,
     "max_epochs": _whole(-1),

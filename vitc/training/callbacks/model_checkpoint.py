@@ -111,7 +111,7 @@ class ModelCheckpoint(Callback):
             )
         if every_n_epochs is None and not any(triggers):
             every_n_epochs = 1
-        self.dirpath = None if dirpath is None else Path(dirpath).expanduser()
+        self.given_dirpath = None if dirpath is None else Path(dirpath).expanduser()
         self.filename, self.monitor, self.mode = filename or "{epoch}-{step}", monitor, mode
         self.verbose, self.save_last, self.save_top_k = verbose, save_last, save_top_k
         self.save_on_exception, self.save_weights_only = save_on_exception, save_weights_only
@@ -140,9 +140,10 @@ class ModelCheckpoint(Callback):
     def setup(self, trainer: Trainer, module: Module, stage: str) -> None:
         if stage == "fit":
             self._forget()
+            self._folder = self.folder(trainer)
             if not trainer.fast_dev_run:
-                folders.check_directory(self.folder(trainer))
-                folders.settle(self.folder(trainer))
+                folders.check_directory(self._folder)
+                folders.settle(self._folder)
 
     def on_train_start(self, trainer: Trainer, module: Module) -> None:
         self._time = time.monotonic()
@@ -332,11 +333,14 @@ class ModelCheckpoint(Callback):
 
     # ------------------------------------------------------------------------------- where
 
+    @property
+    def dirpath(self) -> Path | None:
+        """The folder of the checkpoints: as given, or of the run."""
+        return self.given_dirpath or self._folder
+
     def folder(self, trainer: Trainer) -> Path:
         """Where its checkpoints are."""
-        if self.dirpath is None:
-            return Path(trainer.log_dir) / "checkpoints"
-        return self.dirpath
+        return self.given_dirpath or trainer.log_dir / "checkpoints"
 
     def _name(self, trainer: Trainer) -> str:
         """The pattern filled in: "{epoch}-{step}" gives epoch=3-step=1200."""
