@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional
 
@@ -188,6 +189,21 @@ def check(script: Script, path: Path) -> None:
     assert theirs
     differing = same(theirs, ours)
     assert not differing, "\n".join(differing[:20])
+
+
+def scripts() -> tuple[Callable[[Script], Script], Any]:
+    """A decorator for scripts, and a test that checks each of them."""
+    known: dict[str, Script] = {}
+
+    def script(function: Script) -> Script:
+        known[function.__name__] = function
+        return function
+
+    @pytest.mark.parametrize("name", known)
+    def test(name: str, tmp_path: Path) -> None:
+        check(known[name], tmp_path)
+
+    return script, test
 
 
 def same(theirs: Any, ours: Any, where: str = "") -> list[str]:

@@ -6,20 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from engines import check, loader, refusal, rows, small, state, trainer
+from engines import loader, refusal, rows, scripts, small, state, trainer
 
-SCRIPTS: dict[str, Any] = {}
-
-
-def script(function: Any) -> Any:
-    SCRIPTS[function.__name__] = function
-    return function
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_both_engines_show_the_same(name: str, tmp_path: Path) -> None:
-    check(SCRIPTS[name], tmp_path)
+script, test_both_engines_show_the_same = scripts()
 
 
 # ------------------------------------------------------------------------------------ schedules

@@ -7,23 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from engines import check, loader, plain, refusal, rows, small, state, torchmetrics, trainer
+from engines import loader, plain, refusal, rows, scripts, small, state, torchmetrics, trainer
 
 from vitc.training.hooks import HOOKS
 
-SCRIPTS: dict[str, Any] = {}
-
-
-def script(function: Any) -> Any:
-    SCRIPTS[function.__name__] = function
-    return function
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_both_engines_show_the_same(name: str, tmp_path: Path) -> None:
-    check(SCRIPTS[name], tmp_path)
+script, test_both_engines_show_the_same = scripts()
 
 
 # ------------------------------------------------------------------------------------ steps

@@ -97,6 +97,14 @@ def test_what_is_said_of_a_number_of_batches() -> None:
     assert made("deterministic", "warn") is None and made("limit_val_batches", 0.0) is None
 
 
+def test_what_a_run_has_come_to_is_only_read() -> None:
+    run = vitc.Trainer(logger=False)
+    for name in ("current_epoch", "world_size", "callback_metrics"):
+        with pytest.raises(AttributeError, match=f"{name} of a Trainer can only be read"):
+            setattr(run, name, 3)
+    assert "world_size" in dir(vitc.Trainer) and run.world_size == 1
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     run = trainer(tmp_path, max_epochs=np.int64(2), limit_train_batches=np.float64(0.5))
     run.fit(classifier(), Batches(4))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeVar, cast, overload
 
 from vitc.errors import nearest, shown
 from vitc.training import rows
@@ -19,6 +21,32 @@ if TYPE_CHECKING:
     from vitc.training.schedule import Schedules, Scheduling
     from vitc.training.state import State
     from vitc.training.trainer import Trainer
+
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Callback")
+_VAL = ("fit", "validate")  # the stages that read validation loaders
+_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "float64": "64-true"}
+
+
+class Read(Generic[T]):
+    """A property that is an expression of the trainer."""
+
+    def __init__(self, expression: Callable[[Attributes], T]) -> None:
+        self.expression = expression
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, trainer: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, trainer: Attributes, owner: type) -> T: ...
+    def __get__(self, trainer: Attributes | None, owner: type) -> T | Self:
+        return self if trainer is None else self.expression(trainer)
+
+    def __set__(self, trainer: Attributes, value: Never) -> None:
+        raise AttributeError(f"{self.name} of a Trainer can only be read")
 
 
 class Attributes(Settings):
@@ -40,14 +68,8 @@ class Attributes(Settings):
     # ------------------------------------------------------------------------------- parts
 
     @property
-    def lightning_module(self) -> Module | None:
-        return self._module
-
-    model = lightning_module
-
-    @property
     def module(self) -> Module:
-        """The same. Raises `RuntimeError` before there is one."""
+        """The module. Raises `RuntimeError` before there is one."""
         if self._module is None:
             raise RuntimeError("there is no module yet: fit(), validate(), ... bring it")
         return self._module
@@ -60,70 +82,38 @@ class Attributes(Settings):
         return self._optimizer
 
     @property
-    def optimizers(self) -> list[Optimizer]:
-        return [] if self._optimizer is None else [self._optimizer]
-
-    @property
-    def lr_scheduler_configs(self) -> list[Scheduling]:
-        return self.schedules.configs
-
-    @property
     def train_feed(self) -> Feed:
         if self._train_feed is None:
             raise RuntimeError("there is no training loader: nothing has been trained yet")
         return self._train_feed
 
-    @property
-    def train_dataloader(self) -> Any:
-        """The loader of the run; None without one."""
-        return None if self._train_feed is None else self._train_feed.loader
-
-    @property
-    def val_dataloaders(self) -> Any:
-        """The loader that is validated with, or a list of several; None without one."""
-        return _one_or_all([feed.loader for feed in self._feeds_of("fit", "validate")])
-
-    @property
-    def test_dataloaders(self) -> Any:
-        return _one_or_all([feed.loader for feed in self._feeds_of("test")])
-
-    @property
-    def predict_dataloaders(self) -> Any:
-        return _one_or_all([feed.loader for feed in self._feeds_of("predict")])
-
-    def _feeds_of(self, *stages: str) -> list[Feed]:
-        return self.val_feeds if self.state.fn in stages else []
-
-    @property
-    def logger(self) -> Any:
-        """The first logger; None without one."""
-        return self.loggers[0] if self.loggers else None
-
-    @property
-    def checkpoint_callbacks(self) -> list[ModelCheckpoint]:
-        from vitc.training.callbacks import ModelCheckpoint
-
-        return [c for c in self.callbacks if isinstance(c, ModelCheckpoint)]
-
-    @property
-    def checkpoint_callback(self) -> ModelCheckpoint | None:
-        return next(iter(self.checkpoint_callbacks), None)
-
-    @property
-    def early_stopping_callbacks(self) -> list[EarlyStopping]:
-        from vitc.training.callbacks import EarlyStopping
-
-        return [c for c in self.callbacks if isinstance(c, EarlyStopping)]
-
-    @property
-    def early_stopping_callback(self) -> EarlyStopping | None:
-        return next(iter(self.early_stopping_callbacks), None)
-
-    @property
-    def progress_bar_callback(self) -> ProgressBar | None:
-        from vitc.training.callbacks import ProgressBar
-
-        return next((c for c in self.callbacks if isinstance(c, ProgressBar)), None)
+    # None where there is none; of several validation, test or prediction loaders a list.
+    lightning_module = Read(lambda t: t._module)
+    model = lightning_module
+    optimizers = Read(lambda t: [] if t._optimizer is None else [t._optimizer])
+    lr_scheduler_configs: Read[list[Scheduling]] = Read(lambda t: t.schedules.configs)
+    train_dataloader = Read(lambda t: None if t._train_feed is None else t._train_feed.loader)
+    val_dataloaders = Read(lambda t: _one_or_all([feed.loader for feed in t._feeds_of(*_VAL)]))
+    test_dataloaders = Read(lambda t: _one_or_all([feed.loader for feed in t._feeds_of("test")]))
+    predict_dataloaders = Read(
+        lambda t: _one_or_all([feed.loader for feed in t._feeds_of("predict")])
+    )
+    logger: Read[Any] = Read(lambda t: next(iter(t.loggers), None))  # the first
+    checkpoint_callbacks: Read[list[ModelCheckpoint]] = Read(
+        lambda t: t._callbacks_of(_kinds().ModelCheckpoint)
+    )
+    checkpoint_callback: Read[ModelCheckpoint | None] = Read(
+        lambda t: next(iter(t.checkpoint_callbacks), None)
+    )
+    early_stopping_callbacks: Read[list[EarlyStopping]] = Read(
+        lambda t: t._callbacks_of(_kinds().EarlyStopping)
+    )
+    early_stopping_callback: Read[EarlyStopping | None] = Read(
+        lambda t: next(iter(t.early_stopping_callbacks), None)
+    )
+    progress_bar_callback: Read[ProgressBar | None] = Read(
+        lambda t: next(iter(t._callbacks_of(_kinds().ProgressBar)), None)
+    )
 
     @property
     def log_dir(self) -> Path:
@@ -131,24 +121,21 @@ class Attributes(Settings):
         places = [logger.log_dir for logger in self.loggers if hasattr(logger, "log_dir")]
         return Path(places[0]) if places else self.default_root_dir
 
+    def _feeds_of(self, *stages: str) -> list[Feed]:
+        return self.val_feeds if self.state.fn in stages else []
+
+    def _callbacks_of(self, kind: type[C]) -> list[C]:
+        return [callback for callback in self.callbacks if isinstance(callback, kind)]
+
     # ------------------------------------------------------------------------------- metrics
 
-    @property
-    def callback_metrics(self) -> dict[str, float]:
-        """What callbacks may monitor: all that was logged, by its name."""
-        rows.refresh(cast("Trainer", self))
-        return self.state.metrics
+    callback_metrics = Read(lambda t: t._refreshed().state.metrics)  # what callbacks may monitor
+    logged_metrics = Read(lambda t: t._refreshed().logged)  # and single steps, of which no row is
+    progress_bar_metrics = Read(lambda t: t._refreshed().shown)
 
-    @property
-    def logged_metrics(self) -> dict[str, float]:
-        """What the loggers get; steps in between, whose values they do not, are in it too."""
+    def _refreshed(self) -> Self:
         rows.refresh(cast("Trainer", self))
-        return self.logged
-
-    @property
-    def progress_bar_metrics(self) -> dict[str, float]:
-        rows.refresh(cast("Trainer", self))
-        return self.shown
+        return self
 
     # ------------------------------------------------------------------------------- its place
 
@@ -161,47 +148,16 @@ class Attributes(Settings):
     def should_stop(self, value: bool) -> None:
         self.state.stop = (self.state.stop or "pause") if value else ""
 
-    @property
-    def current_epoch(self) -> int:
-        return self.state.epoch
-
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps so far."""
-        return self.state.step
-
-    @property
-    def last_epoch(self) -> bool:
-        return 0 <= self.max_epochs <= self.state.epoch + 1
-
-    @property
-    def fitting(self) -> bool:
-        return self.state.fn == "fit" and self.state.stage is not None
-
-    @property
-    def training(self) -> bool:
-        return self.state.stage == "train"
-
-    @property
-    def sanity_checking(self) -> bool:
-        return self.state.stage == "sanity_check"
-
-    @property
-    def validating(self) -> bool:
-        """Not in a sanity check."""
-        return self.state.stage == "validate"
-
-    @property
-    def testing(self) -> bool:
-        return self.state.stage == "test"
-
-    @property
-    def predicting(self) -> bool:
-        return self.state.stage == "predict"
-
-    @property
-    def evaluating(self) -> bool:
-        return self.validating or self.testing or self.sanity_checking
+    current_epoch = Read(lambda t: t.state.epoch)
+    global_step = Read(lambda t: t.state.step)  # optimizer steps so far
+    last_epoch = Read(lambda t: 0 <= t.max_epochs <= t.state.epoch + 1)
+    fitting = Read(lambda t: t.state.fn == "fit" and t.state.stage is not None)
+    training = Read(lambda t: t.state.stage == "train")
+    sanity_checking = Read(lambda t: t.state.stage == "sanity_check")
+    validating = Read(lambda t: t.state.stage == "validate")  # not in a sanity check
+    testing = Read(lambda t: t.state.stage == "test")
+    predicting = Read(lambda t: t.state.stage == "predict")
+    evaluating = Read(lambda t: t.validating or t.testing or t.sanity_checking)
 
     # ------------------------------------------------------------------------------- sizes
 
@@ -212,72 +168,30 @@ class Attributes(Settings):
         return None if count is None else -(-count // self.world_size)
 
     @property
-    def num_val_batches(self) -> list[int | None]:
-        """Batches of each loader that is validated with; None for one that does not say."""
-        return [feed.count for feed in self._feeds_of("fit", "validate")]
-
-    @property
     def num_sanity_val_batches(self) -> list[int | None]:
         most = self.num_sanity_val_steps
         counts = [feed.count for feed in self._feeds_of("fit")]
         return counts if most < 0 else [most if n is None else min(most, n) for n in counts]
 
-    @property
-    def num_test_batches(self) -> list[int | None]:
-        return [feed.count for feed in self._feeds_of("test")]
-
-    @property
-    def num_predict_batches(self) -> list[int | None]:
-        return [feed.count for feed in self._feeds_of("predict")]
-
-    @property
-    def window_batches(self) -> int:
-        """Batches of the loader in an optimizer step."""
-        return self.accumulate_grad_batches * self.world_size
-
-    @property
-    def world_size(self) -> int:
-        return self.run.world_size
-
-    @property
-    def num_devices(self) -> int:
-        return self.run.num_devices
-
-    @property
-    def num_nodes(self) -> int:
-        return self.run.num_nodes
-
-    @property
-    def strategy(self) -> Run:
-        """What is below the loop: devices, precision, processes."""
-        return self.run
-
-    @property
-    def accelerator(self) -> str:
-        return self.run.device
-
-    @property
-    def precision(self) -> str:
-        """In which the models compute: "32-true", "bf16-mixed" or "64-true"."""
-        return {"float32": "32-true", "bf16": "bf16-mixed"}.get(self.run.precision, "64-true")
-
-    @property
-    def device_ids(self) -> list[int]:
-        """Of the shards of a step on one node."""
-        return list(range(self.num_devices))
-
-    @property
-    def is_global_zero(self) -> bool:
-        return self.run.is_global_zero
-
-    @property
-    def global_rank(self) -> int:
-        return self.run.global_rank
-
-    @property
-    def local_rank(self) -> int:
-        return self.run.local_rank
-
+    # Batches of each loader; None for one that does not say.
+    num_val_batches = Read(lambda t: [feed.count for feed in t._feeds_of(*_VAL)])
+    num_test_batches = Read(lambda t: [feed.count for feed in t._feeds_of("test")])
+    num_predict_batches = Read(lambda t: [feed.count for feed in t._feeds_of("predict")])
+    window_batches: Read[int] = Read(
+        lambda t: t.accumulate_grad_batches * t.world_size
+    )  # of an optimizer step
+    world_size: Read[int] = Read(lambda t: t.run.world_size)
+    num_devices: Read[int] = Read(lambda t: t.run.num_devices)
+    num_nodes: Read[int] = Read(lambda t: t.run.num_nodes)
+    device_ids: Read[list[int]] = Read(
+        lambda t: list(range(t.num_devices))
+    )  # of the shards of a step on one node
+    strategy: Read[Run] = Read(lambda t: t.run)
+    accelerator: Read[str] = Read(lambda t: t.run.device)
+    precision: Read[str] = Read(lambda t: _PRECISIONS[t.run.precision])
+    is_global_zero: Read[bool] = Read(lambda t: t.run.is_global_zero)
+    global_rank: Read[int] = Read(lambda t: t.run.global_rank)
+    local_rank: Read[int] = Read(lambda t: t.run.local_rank)
     node_rank = local_rank
 
     if not TYPE_CHECKING:  # to which names that are not known stay faults
@@ -294,3 +208,9 @@ class Attributes(Settings):
 
 def _one_or_all(found: list[Any]) -> Any:
     return found if len(found) > 1 else next(iter(found), None)
+
+
+def _kinds() -> ModuleType:
+    from vitc.training import callbacks
+
+    return callbacks

@@ -46,9 +46,15 @@ class Run:
     Raises `ValueError` for what cannot run here.
     """
 
-    global_rank = local_rank = 0
-    is_global_zero = True
-    device = root_device = "cpu"
+    num_devices: int
+    num_nodes: int
+    world_size: int
+    precision: str
+    global_rank: int = 0
+    local_rank: int = 0
+    is_global_zero: bool = True
+    device: str = "cpu"
+    root_device: str = "cpu"
 
     def __init__(
         self,
