@@ -46,24 +46,8 @@ def train_epoch(run: Trainer) -> None:
         if when.stops_now(run):  # where a run had its end that is resumed, or an epoch's first hook
             stop(run, last=False, validated=state.validated == state.step)
             break
-        index = state.batch // run.world_size
-        clock.begin(state.step, row=state.rows)
-        run.schedules.before_step(run)
-        batch = run.start_batch(batch, last)
-        if run.call("on_train_batch_start", batch, index) == -1:
-            state.close_window(stepped=False)
+        if not train_batch(run, batch, last):
             break
-        outputs = train_batch(run, batch, index)
-        state.count(run.batch_size)
-        state.batch_open = True
-        if last or state.window == run.window_batches:
-            optimizer_step(run)
-            run.schedules.after("step", state.step)
-        if last:
-            run.schedules.after("epoch", state.epoch + 1)
-        run.call("on_train_batch_end", outputs, batch, index, monitoring=False)
-        end_batch(run)
-        run.call("on_train_batch_end", outputs, batch, index, monitoring=True)  # checkpoints
         due = state.validating = when.validation_due(run, last)
         if due and not run.interrupted:
             validate(run)
@@ -74,19 +58,46 @@ def train_epoch(run: Trainer) -> None:
         end_epoch(run)
 
 
-def stop(run: Trainer, last: bool, validated: bool) -> None:
-    """The run ends here. If the epoch has more batches, it goes on from this one when the run is
-    resumed: what is logged and decided from here on is of this end only."""
-    if run.interrupted:
-        return
-    if not last:
-        rows.hold(run)
-        run.state.cut = True
-    if when.validates_at_stop(run) and not validated:
-        evaluate(run, "validation", run.val_feeds)
+def train_batch(run: Trainer, batch: Any, last: bool) -> bool:
+    """From a batch to a step, with rows and checkpoints; False leaves the epoch."""
+    state, index = run.state, run.state.batch // run.world_size
+    clock.begin(state.step, row=state.rows)
+    run.schedules.before_step(run)
+    batch = run.start_batch(batch, last)
+    if run.call("on_train_batch_start", batch, index) == -1:
+        state.close_window(stepped=False)
+        return False
+    outputs = add_gradients(run, batch, index)
+    state.count(run.batch_size)
+    state.batch_open = True
+    if last or state.window == run.window_batches:
+        optimizer_step(run)
+        run.schedules.after("step", state.step)
+    if last:
+        run.schedules.after("epoch", state.epoch + 1)
+    run.call("on_train_batch_end", outputs, batch, index, monitoring=False)
+    end_batch(run)  # rows
+    run.call("on_train_batch_end", outputs, batch, index, monitoring=True)  # checkpoints
+    return True
 
 
-def train_batch(run: Trainer, batch: Any, index: int) -> Any:
+def optimizer_step(run: Trainer) -> None:
+    """Closes the window: divide, clip, update; unless the gradients are infinite or NaN."""
+    state, optimizer = run.state, run.optimizer
+    close_window(run.module.parameters())
+    whole = state.left_out < state.window
+    sound = whole and nonfinite.passes(run, nonfinite.gradient_fault)
+    if sound:
+        state.skipped = 0
+        run.call("on_before_optimizer_step", optimizer)
+        run.clip_gradients()
+        state.updating = True
+        optimizer.step()
+        state.updating = False
+    state.close_window(stepped=sound)
+
+
+def add_gradients(run: Trainer, batch: Any, index: int) -> Any:
     """The gradients of one batch, in parts of `micro_batch` samples if memory asks for it. Returns
     what callbacks get: a dict with the loss."""
     found: list[Any] = []
@@ -132,20 +143,16 @@ def backward(run: Trainer, outputs: Any, batch: Any) -> None:
         nonfinite.passes(run, nonfinite.gradient_fault)
 
 
-def optimizer_step(run: Trainer) -> None:
-    """Closes the window: divide, clip, update; unless the gradients are infinite or NaN."""
-    state, optimizer = run.state, run.optimizer
-    close_window(run.module.parameters())
-    whole = state.left_out < state.window
-    sound = whole and nonfinite.passes(run, nonfinite.gradient_fault)
-    if sound:
-        state.skipped = 0
-        run.call("on_before_optimizer_step", optimizer)
-        run.clip_gradients()
-        state.updating = True
-        optimizer.step()
-        state.updating = False
-    state.close_window(stepped=sound)
+def stop(run: Trainer, last: bool, validated: bool) -> None:
+    """The run ends here. If the epoch has more batches, it goes on from this one when the run is
+    resumed: what is logged and decided from here on is of this end only."""
+    if run.interrupted:
+        return
+    if not last:
+        rows.hold(run)
+        run.state.cut = True
+    if when.validates_at_stop(run) and not validated:
+        evaluate(run, "validation", run.val_feeds)
 
 
 def end_batch(run: Trainer) -> None:
