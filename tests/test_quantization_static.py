@@ -307,6 +307,15 @@ def test_other_arguments_are_refused(arguments: dict, error: type[Exception], wo
         quantize(drawn(), **arguments)
 
 
+def test_what_is_no_model_is_named() -> None:
+    trunk = vitc.create_model("test_vit", features_only=True)
+    for other in (trunk, 3):
+        with pytest.raises(TypeError, match="expected a vitc model, got .*pass its .model"):
+            quantize(other)
+    with pytest.raises(TypeError, match="expected a vitc model"):
+        calibrate(trunk, prepared(40))
+
+
 def test_a_calibration_of_another_model_is_refused(calibrated) -> None:
     _, _, made = calibrated
     with pytest.raises(ValueError, match="the calibration is of another model"):

@@ -50,6 +50,7 @@ _PLACES = {
     "onnx": ("vitc.onnx", ""),
     "optim": ("vitc.optim", ""),
     "program": ("vitc.program", ""),
+    "quantization": ("vitc.quantization", ""),
     "quantize": ("vitc.quantization", "quantize"),
     "register_model": ("vitc.models", "register_model"),
     "save_for_timm": ("vitc.models", "save_for_timm"),

@@ -13,7 +13,7 @@ from vitc import checks
 from vitc.arrays import Array
 from vitc.errors import nearest, shown
 from vitc.models.model import Model
-from vitc.quantization.calibrate import calibrate, check_float32
+from vitc.quantization.calibrate import calibrate, check_model
 from vitc.quantization.calibration import Calibration
 from vitc.quantization.comparison import compare
 from vitc.quantization.control import by_effect, within
@@ -76,7 +76,7 @@ def quantize(
     fits no layer, a calibration of another model, and as `calibrate`.
     """
     checks.one_of("mode", mode, MODES)
-    check_float32(model)
+    check_model(model)
     if (max_drop is None) != (validation is None):
         raise ValueError("max_drop and validation belong together: one is given, the other not")
     names = _chosen(model, [exclude] if isinstance(exclude, str) else list(exclude))

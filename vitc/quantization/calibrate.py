@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 from vitc import checks
+from vitc.errors import shown
 from vitc.models.model import Model
 from vitc.quantization.calibration import Calibration, weights_hash
 from vitc.quantization.convert import int8_model
@@ -50,7 +51,7 @@ def calibrate(
     """
     checks.one_of("mode", mode, ("dynamic", "static"))
     chosen = Method.of(method, percentile, momentum)
-    check_float32(model)
+    check_model(model)
     seen = calibration_images(model, images, samples)
     names = model.int8_weights()
     factors = _smoothing(model, mode, names, seen) if checks.flag("smooth", smooth) else {}
@@ -64,8 +65,12 @@ def calibrate(
     return Calibration(made.weights, chosen, len(seen), ranges, factors, correction)
 
 
-def check_float32(model: Model) -> None:
-    """Raises `ValueError` for a model that cannot be quantised."""
+def check_model(model: Any) -> None:
+    """Raises `TypeError` for what is no model, `ValueError` for one that cannot be quantised."""
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"expected a vitc model, got {shown(model)}; of a module or trunk, pass its .model"
+        )
     if model.quantized:
         raise ValueError("the model is quantised already")
     if model.params.dtype != "float32":
