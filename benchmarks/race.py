@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 
 
 class Workload(NamedTuple):
-    """calls: per slice. tolerance: of the logits between engines, relative to the largest."""
+    """calls: per slice. tolerance: of the logits between engines, relative to the largest. side: of
+    the images."""
 
     model: str
     batch: int
@@ -36,6 +37,7 @@ class Workload(NamedTuple):
     calls: int
     engines: tuple[str, ...]
     tolerance: float = 1e-4
+    side: int = 224
 
 
 FLOAT = ("vitc", "torch")
@@ -58,6 +60,21 @@ WORKLOADS = {
     "int8 base 1": Workload("vit_base_patch16_224", 1, False, 5, INT8, 0.2),
     "int8 base 8": Workload("vit_base_patch16_224", 8, False, 1, INT8, 0.2),
 }
+FAMILIES = {  # with the side of their images; benchmarks/results/families.md
+    "vit_small_patch16_224": 224,
+    "vit_small_patch16_dinov3": 256,
+    "eva02_small_patch14_224": 224,
+    "beit_base_patch16_224": 224,
+    "vit_pe_core_small_patch16_384": 384,
+}
+WORKLOADS |= {
+    f"family {name} {'training' if training else 'inference'}": Workload(
+        name, batch, training, calls, FLOAT, side=side
+    )
+    for name, side in FAMILIES.items()
+    for batch, training, calls in ((1, False, 4), (4, True, 1))
+}
+CLASSES = 1000
 
 
 # ---------------------------------------------------------------- in the process of one engine
@@ -65,12 +82,13 @@ WORKLOADS = {
 Run = Callable[[], Any]  # one call; gives the logits, or the loss
 
 
-def inputs(batch: int) -> tuple[Any, Any]:
+def inputs(work: Workload) -> tuple[Any, Any]:
     import numpy as np
 
     generator = np.random.default_rng(0)
-    images = generator.standard_normal((batch, 3, 224, 224)).astype(np.float32)
-    return images, generator.integers(0, 1000, batch)
+    shape = (work.batch, 3, work.side, work.side)
+    images = generator.standard_normal(shape).astype(np.float32)
+    return images, generator.integers(0, CLASSES, work.batch)
 
 
 def torch_worker(work: Workload, threads: int, weights: str) -> Run:
@@ -81,9 +99,9 @@ def torch_worker(work: Workload, threads: int, weights: str) -> Run:
     from oracle import timm
 
     torch.set_num_threads(threads)
-    model = timm.create_model(work.model)
+    model = timm.create_model(work.model, num_classes=CLASSES)
     model.load_state_dict(load_file(weights))
-    x, y = map(torch.from_numpy, inputs(work.batch))
+    x, y = map(torch.from_numpy, inputs(work))
     if not work.training:
         model.eval()
 
@@ -112,8 +130,8 @@ def vitc_worker(work: Workload, threads: int, weights: str, kind: str = "float32
     import vitc.functional as F
 
     vitc.set_num_threads(threads)
-    model = vitc.create_model(work.model, checkpoint_path=weights)
-    x, y = inputs(work.batch)
+    model = vitc.create_model(work.model, checkpoint_path=weights, num_classes=CLASSES)
+    x, y = inputs(work)
     if not work.training:
         model.eval()
         if kind.startswith("int8 static"):
@@ -147,7 +165,7 @@ def exported(work: Workload, weights: str) -> Path:
     import vitc
 
     path = Path(weights).with_name(f"{work.model}-{time.monotonic_ns()}.onnx")
-    model = vitc.create_model(work.model, checkpoint_path=weights).eval()
+    model = vitc.create_model(work.model, checkpoint_path=weights, num_classes=CLASSES).eval()
     return Path(vitc.export.onnx(model, path))
 
 
@@ -161,7 +179,7 @@ def onnxruntime_int8_worker(work: Workload, threads: int, weights: str) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x, _ = inputs(work.batch)
+    x, _ = inputs(work)
     return lambda: session.run(None, {"input": x})[0]
 
 
@@ -207,9 +225,9 @@ def openvino_worker(work: Workload, threads: int, path: Path, precision: str) ->
         "PERFORMANCE_HINT": "LATENCY",
     }
     network = openvino.Core().read_model(path)
-    network.reshape([work.batch, 3, 224, 224])
+    network.reshape([work.batch, 3, work.side, work.side])
     request = openvino.Core().compile_model(network, "CPU", options).create_infer_request()
-    x, _ = inputs(work.batch)
+    x, _ = inputs(work)
     return lambda: request.infer([x])[0]
 
 
@@ -329,7 +347,7 @@ def save_weights(model_name: str, folder: str) -> str:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from oracle import redrawn
 
-    model = vitc.create_model(model_name)
+    model = vitc.create_model(model_name, num_classes=CLASSES)
     model.load_state_dict(redrawn(model.shapes, "float32"))
     path = f"{folder}/{model_name}.safetensors"
     model.save(path)

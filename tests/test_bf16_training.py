@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from operation_cases import CASES, program_of
 from oracle import double, images, pair
-from test_operations import CASES, program_of
 from vitc import _vitc, optim
 from vitc import functional as F
 from vitc.models import create_model

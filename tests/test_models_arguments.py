@@ -13,7 +13,7 @@ import torch
 import vitc
 from oracle import double, images, pair, redrawn, relative, timm
 from vitc.models import Config, create_model
-from vitc.models.config import FLAGS, LEAST, RATES
+from vitc.models.config import FLAGS, LIMITS, RATES
 
 OUTPUTS = 1e-5
 layers, blocks = timm.layers, timm.models.vision_transformer
@@ -48,10 +48,15 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 KINDS = [
     *((name, value) for name in FLAGS for value in ("False", 0, None.__class__, np.float32(1))),
-    *((name, value) for name in LEAST for value in ("3", 2.5, True, -1, float("nan"))),
+    *((name, value) for name in LIMITS for value in ("3", 2.5, True, -1, 10**30, float("nan"))),
     *((name, value) for name in RATES for value in ("0.1", -0.1, 1.5, float("nan"), True)),
     *((name, value) for name in ("mlp_ratio", "norm_eps") for value in ("4", float("inf"), -1)),
     ("mlp_ratio", 1e300),
+    ("mlp_ratio", 10**400),
+    ("depth", 5000),
+    ("img_size", 10**30),
+    ("patches", dict(img_size=2**31 - 1)),
+    ("patch_size", (1, 10**30)),
     ("init_values", float("nan")),
     ("init_values", "0.1"),
     ("fc_norm", "x"),
@@ -72,8 +77,9 @@ KINDS = [
 
 @pytest.mark.parametrize(("name", "value"), KINDS)
 def test_arguments_of_the_wrong_kind_are_named(name: str, value: Any) -> None:
+    given = value if name == "patches" else {name: value}
     with pytest.raises((TypeError, ValueError), match=name):
-        create_model("test_vit", **{**SMALL, name: value})
+        create_model("test_vit", **{**SMALL, **given})
 
 
 @pytest.mark.parametrize("name", ["pretrained", "features_only"])

@@ -91,9 +91,13 @@ def test_bad_arguments_are_refused() -> None:
     for name, value in dict(qkv_fused="False", use_fc_norm=1, rope_temperature="10").items():
         with pytest.raises(TypeError, match=f"{name} is .*, expected"):
             create_model("vit_small_patch16_dinov3", **{name: value})
-    for name, value in dict(rope_temperature=np.nan, rope_type="axial", num_reg_tokens=-1).items():
+    wrong = dict(rope_temperature=np.nan, rope_type="axial", num_reg_tokens=-1)
+    wrong |= dict(rope_grid_offset=np.inf, head_init_scale=np.inf, swiglu_align_to=10**30)
+    for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"{name} is .*, expected"):
             create_model("vit_small_patch16_dinov3", **{name: value})
+    with pytest.raises(ValueError, match=r"embed_dim \* attn_pool_mlp_ratio is .*, expected"):
+        create_model("vit_pe_core_tiny_patch16_384", attn_pool_mlp_ratio=1e300)
     with pytest.raises(
         ValueError, match="embed_dim 192 is not a multiple of attn_pool_num_heads 5"
     ):

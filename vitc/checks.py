@@ -68,6 +68,10 @@ def finite(name: str, value: float, least: float = -math.inf) -> float:
 def _number(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}, expected a number")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is {shown(value)}, expected a number within floats") from None
     return value
 
 

@@ -19,7 +19,15 @@ BLOCKS = (
 )
 MLPS = ("Mlp", "SwiGLUPacked", "SwiGLU")
 ATTENTIONS = ("", "attn", "diff")
-LEAST = dict(in_chans=1, embed_dim=1, depth=1, num_heads=1, num_classes=0, reg_tokens=0)
+WIDEST, DEEPEST = 1 << 31, 1 << 12  # of a file that says more no memory is asked for
+LIMITS = dict(
+    in_chans=(1, WIDEST),
+    embed_dim=(1, WIDEST),
+    depth=(1, DEEPEST),
+    num_heads=(1, WIDEST),
+    num_classes=(0, WIDEST),
+    reg_tokens=(0, WIDEST),
+)
 FLAGS = (
     "qkv_bias",
     "qk_norm",
@@ -35,7 +43,6 @@ FLAGS = (
     "dynamic_img_pad",
     "fix_init",
 )
-_WIDEST = 1 << 31
 RATES = (
     "drop_rate",
     "patch_drop_rate",
@@ -102,13 +109,14 @@ class Config:
     fix_init: bool = False  # what ends the branches of a block starts smaller the deeper it is
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
+        for name, limits in LIMITS.items():
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), *limits))
         for name in FLAGS:
             object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
         object.__setattr__(self, "fc_norm", checks.optional(checks.flag, "fc_norm", self.fc_norm))
         for name in ("img_size", "patch_size"):
-            height, width = checks.pair(name, getattr(self, name))
+            sides = checks.pair(name, getattr(self, name))
+            height, width = (checks.integer(name, side, 1, WIDEST) for side in sides)
             object.__setattr__(self, name, height if height == width else (height, width))
         self._check_numbers()
         self._check_names()
@@ -122,7 +130,7 @@ class Config:
         for name in ("init_values", "embed_norm_eps"):
             value = checks.optional(checks.finite, name, getattr(self, name))
             object.__setattr__(self, name, None if value is None else float(value))
-        checks.integer("embed_dim * mlp_ratio", self.hidden, 1, _WIDEST)
+        checks.integer("embed_dim * mlp_ratio", self.hidden, 1, WIDEST)
 
     def _check_names(self) -> None:
         choices = dict(
@@ -160,6 +168,7 @@ class Config:
             raise ValueError(f"embed_dim * mlp_ratio is {self.hidden}, SwiGLUPacked needs it even")
         if self.dynamic_img_pad and not self.dynamic_img_size:
             raise ValueError("dynamic_img_pad goes with dynamic_img_size=True")
+        checks.integer("the number of patches", self.num_patches, 0, WIDEST)
         if self.num_patches == 0:
             raise ValueError(
                 f"img_size {self.img_size} is smaller than patch_size {self.patch_size}"

@@ -1,11 +1,10 @@
 """The arguments of timm's class Eva, under its names."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vitc import checks
-from vitc.models.config import Config
+from vitc.models.config import WIDEST, Config
 
 ROPE_TYPES = ("cat", "dinov3", "mixed")
 ATTENTION_TYPES = ("eva", "rope")
@@ -64,17 +63,17 @@ class EvaConfig(Config):
 
     def __post_init__(self) -> None:
         for name in ("num_reg_tokens", "swiglu_align_to"):
-            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0))
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0, WIDEST))
         for name in FLAGS:
             checks.flag(name, getattr(self, name))
         for name in ("use_post_transformer_norm", "use_fc_norm"):
             checks.optional(checks.flag, name, getattr(self, name))
         checks.one_of("weight_init", self.weight_init, ("",))  # it has one start
         checks.optional(checks.integer, "attn_pool_num_heads", self.attn_pool_num_heads, 1)
-        checks.optional(checks.number, "attn_pool_mlp_ratio", self.attn_pool_mlp_ratio, 0)
-        checks.number("head_init_scale", self.head_init_scale, 0)
-        checks.number("rope_grid_offset", self.rope_grid_offset, -math.inf)
-        checks.number("rope_temperature", self.rope_temperature, 1)
+        checks.optional(checks.finite, "attn_pool_mlp_ratio", self.attn_pool_mlp_ratio, 0)
+        checks.finite("head_init_scale", self.head_init_scale, 0)
+        checks.finite("rope_grid_offset", self.rope_grid_offset)
+        checks.finite("rope_temperature", self.rope_temperature, 1)
         if self.ref_feat_shape is not None:
             pair = checks.pair("ref_feat_shape", self.ref_feat_shape)
             object.__setattr__(self, "ref_feat_shape", pair)
@@ -137,6 +136,8 @@ class EvaConfig(Config):
             raise ValueError("rope_type 'mixed' needs rope_rotate_half=False")
         if self.use_post_norm and self.qk_norm:
             raise ValueError("qk_norm does not go with use_post_norm")
+        if self.global_pool == "map":
+            checks.integer("embed_dim * attn_pool_mlp_ratio", self.pool_hidden, 1, WIDEST)
         if self.global_pool == "map" and self.embed_dim % self.pool_heads:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not a multiple of attn_pool_num_heads "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vitc import checks
-from vitc.models.config import RATES, Config
+from vitc.models.config import RATES, WIDEST, Config
 
 # Fields of `Config` that neither class has.
 NEITHER = (
@@ -48,7 +48,7 @@ class BeitConfig(Config):
             checks.flag(name, getattr(self, name))
         checks.optional(checks.flag, "use_fc_norm", self.use_fc_norm)
         checks.one_of("weight_init", self.weight_init, ("",))  # it has one start
-        checks.number("head_init_scale", self.head_init_scale, 0)
+        checks.finite("head_init_scale", self.head_init_scale, 0)
         fc_norm = self.global_pool == "avg" if self.use_fc_norm is None else self.use_fc_norm
         derived: dict[str, Any] = dict(
             pos_embed="learn" if self.use_abs_pos_emb else "none",
@@ -93,7 +93,7 @@ class RelPosConfig(Config):
         checks.flag("shared_rel_pos", self.shared_rel_pos)
         checks.one_of("rel_pos_type", self.rel_pos_type, ("mlp", "bias"))
         if self.rel_pos_dim is not None:
-            dim = checks.integer("rel_pos_dim", self.rel_pos_dim, 1)
+            dim = checks.integer("rel_pos_dim", self.rel_pos_dim, 1, WIDEST)
             object.__setattr__(self, "rel_pos_dim", dim)
         if self.rel_pos_type == "bias":
             object.__setattr__(self, "rel_pos_drop_rate", 0.0)
