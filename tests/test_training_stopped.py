@@ -109,6 +109,25 @@ def test_a_stop_that_waits_for_the_least_epochs_is_kept(tmp_path: Path, place: s
     assert ends(*fit(tmp_path / "cut", path="last", **options)) == whole
 
 
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}, {"accumulate_grad_batches": 3}])
+def test_a_validation_is_due_when_the_batch_is_saved(tmp_path: Path, options: Any) -> None:
+    """A run that is killed in it once went on without it: its checkpoint is of the batch before."""
+    options = {**options, "max_epochs": 2}
+
+    def some(name: str, *callbacks: Any, path: Any = None) -> Any:
+        steps = ModelCheckpoint(every_n_train_steps=1)
+        return fit(tmp_path / name, *callbacks, early(100), steps, path=path, **options)
+
+    whole = ends(*some("whole"))
+    count = sum("val_loss" in row for row in whole["rows"])
+    assert count >= 2
+    for number in range(count):
+        left = iter(range(number, -1, -1))
+        kill = LambdaCallback(on_validation_start=lambda *_, left=left: _raise(next(left) == 0))
+        some(str(number), kill)
+        assert ends(*some(str(number), path="last")) == whole, number
+
+
 def _raise(now: bool) -> None:
     if now:
         raise Killed

@@ -48,7 +48,7 @@ def train_epoch(run: Trainer) -> None:
             break
         if not train_batch(run, batch, last):
             break
-        due = state.validating = when.validation_due(run, last)
+        due = state.validating
         if due and not run.interrupted:
             validate(run)
         if when.stops_now(run):
@@ -75,6 +75,7 @@ def train_batch(run: Trainer, batch: Any, last: bool) -> bool:
         run.schedules.after("step", state.step)
     if last:
         run.schedules.after("epoch", state.epoch + 1)
+    state.validating = when.validation_due(run, last)  # which a checkpoint keeps
     run.call("on_train_batch_end", outputs, batch, index, monitoring=False)
     end_batch(run)  # rows
     run.call("on_train_batch_end", outputs, batch, index, monitoring=True)  # checkpoints
