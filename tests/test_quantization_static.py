@@ -184,6 +184,7 @@ def test_bias_correction_takes_the_mean_error_out() -> None:
     images = calibration_images(model, x)
     ranges = {n: w.range for n, w in watch(model, names, images, Method()).items()}
     found = corrections(model, ranges, images)
+    weights_only = corrections(model, dict.fromkeys(names), images)
     assert set(found) == {name.replace("weight", "bias") for name in names}
     name = "blocks.0.attn.qkv.weight"
     tokens = inputs_of(model, name, x).astype(float).reshape(-1, 64)
@@ -196,6 +197,9 @@ def test_bias_correction_takes_the_mean_error_out() -> None:
     rounded = np.rint(weight / scale) * scale
     expected = (tokens @ weight.T - kept @ rounded.T).mean(axis=0)
     assert np.abs(found["blocks.0.attn.qkv.bias"] - expected).max() <= 2e-3 * np.abs(expected).max()
+    dynamic = (tokens @ (weight - rounded).T).mean(axis=0)
+    error = np.abs(weights_only["blocks.0.attn.qkv.bias"] - dynamic).max()
+    assert error <= 2e-3 * np.abs(dynamic).max()
     # The first layer sees what it was calibrated with, so that nothing is left in the mean.
     made, plain = (
         vitc.quantization.int8_model(
@@ -263,6 +267,13 @@ def test_a_dynamic_model_may_be_calibrated_too(calibrated) -> None:
         small = quantize(model, "dynamic", calibration=x)
         assert small.quantized == "dynamic"
         assert relative(small(unseen), exact) <= 0.5 * without
+        own, other = (calibrate(model, x, mode=mode) for mode in ("dynamic", "static"))
+        assert own.mode == "dynamic" and own.correction and not own.ranges
+        assert np.array_equal(quantize(model, calibration=own)(unseen), small(unseen))
+        # what corrects fixed ranges is not taken where there are none
+        bias = quantize(model, calibration=other).state_dict()["blocks.0.attn.qkv.bias"]
+        assert np.array_equal(bias, model.state_dict()["blocks.0.attn.qkv.bias"])
+        assert np.any(small.state_dict()["blocks.0.attn.qkv.bias"] != bias)
 
 
 def test_layers_stay_in_float_by_pattern(calibrated) -> None:

@@ -63,8 +63,9 @@ def quantize(
     behind them, the head, can be unfrozen.
 
     calibration: images as `vitc.quantization.calibrate` takes them, or what that returned, or the
-    `.json` file that it was saved to. With mode "dynamic" it may be left out, and makes the
-    smoothing follow the data. method: of `calibrate`, by default "minmax".
+    `.json` file that it was saved to. With mode "dynamic" it may be left out; smoothing and biases
+    follow it, of a calibration for static models the smoothing alone. method: of `calibrate`, by
+    default "minmax".
     exclude: names of layers that stay in float, such as "blocks.0.*" or "*.mlp.fc2" (fnmatch).
     max_drop: what the accuracy may lose, as a share (0.005 is half a point): the layers that change
     the logits most, each alone in 8 bits, stay in float until that holds on `validation`: a folder
@@ -134,13 +135,12 @@ def _made(model: M, mode: str, calibration: Calibration | None, names: Sequence[
     state = model.state_dict()
     if calibration is None:
         return int8_model(model, names, state=smoothed(state, pairs))
-    if mode == "dynamic":
-        return int8_model(model, names, state=Changed(state, pairs, calibration.smooth))
     biases = bias_names(model.program(), model.params.names)
-    own = {biases[name] for name in names if name in biases}
+    own = {biases[name] for name in names if name in biases and calibration.mode == mode}
     correction = {name: value for name, value in calibration.correction.items() if name in own}
     changed = Changed(state, pairs, calibration.smooth, correction)
-    return int8_model(model, names, {name: calibration.ranges[name] for name in names}, changed)
+    ranges = {name: calibration.ranges[name] for name in names} if mode == "static" else None
+    return int8_model(model, names, ranges, changed)
 
 
 # ------------------------------------------------------------------------------- accuracy

@@ -1,16 +1,18 @@
 """From images to a calibration."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 from vitc import checks
+from vitc.arrays import Array
 from vitc.errors import shown
 from vitc.models.model import Model
 from vitc.quantization.calibration import Calibration, weights_hash
 from vitc.quantization.convert import int8_model
 from vitc.quantization.correction import corrections
 from vitc.quantization.images import MOST, Images, calibration_images
-from vitc.quantization.methods import MOMENTUM, Method
+from vitc.quantization.methods import MOMENTUM, Method, Range
 from vitc.quantization.observe import watch
 from vitc.quantization.search import search_smoothing
 from vitc.quantization.smooth import Changed, norm_pairs
@@ -35,7 +37,7 @@ def calibrate(
     images: a folder, searched with all folders below it, whose images are prepared as the model's
     evaluation does it; prepared images (N, C, H, W) as an array or a `.npy` file; a dataset; or a
     loader. At most `samples` of them are taken, evenly spaced (of a loader the first).
-    mode: for which the model is calibrated; "dynamic" needs the smoothing alone.
+    mode: for which the model is calibrated; "dynamic" needs no ranges.
     method: how the range of a layer's inputs follows from the values seen. "minmax": the least and
     the greatest. "moving_average": of those of each image, with this momentum. "percentile": what
     leaves (100 - percentile) / 2 percent outside on each side. "entropy": the range with the least
@@ -56,13 +58,13 @@ def calibrate(
     names = model.int8_weights()
     factors = _smoothing(model, mode, names, seen) if checks.flag("smooth", smooth) else {}
     correct = checks.flag("bias_correction", bias_correction)
-    made = Calibration(weights_hash(model), chosen, len(seen), {}, factors)
-    if mode == "dynamic":
-        return made
-    even = _changed(model, made) if factors else model
-    ranges = {name: found.range for name, found in watch(even, names, seen, chosen).items()}
-    correction = corrections(even, ranges, seen.first(_FEW)) if correct else {}
-    return Calibration(made.weights, chosen, len(seen), ranges, factors, correction)
+    even = _changed(model, factors) if factors else model
+    ranges: dict[str, Range] = {}
+    if mode == "static":
+        ranges = {name: found.range for name, found in watch(even, names, seen, chosen).items()}
+    own = {name: ranges.get(name) for name in names}
+    correction = corrections(even, own, seen.first(_FEW)) if correct else {}
+    return Calibration(weights_hash(model), chosen, len(seen), ranges, factors, correction)
 
 
 def check_model(model: Any) -> None:
@@ -90,9 +92,9 @@ def _smoothing(model: Model, mode: str, names: list[str], images: Images) -> dic
     return search_smoothing(model, twin, pairs, seen, unseen.first(_FEWEST))
 
 
-def _changed(model: Model, calibration: Calibration) -> Model:
+def _changed(model: Model, factors: Mapping[str, Array]) -> Model:
     """The float model with smoothed channels."""
     pairs = norm_pairs(model.program(), model.params.names)
     even = deepcopy(model)
-    even.load_state_dict(Changed(model.state_dict(), pairs, calibration.smooth))
+    even.load_state_dict(Changed(model.state_dict(), pairs, factors))
     return even

@@ -23,7 +23,7 @@ _FORMAT = "vitc calibration 1"
 _KEYS = ("format", "weights_sha256", "method", "images", "ranges", "smooth", "correction")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """Ranges of activations, and what else was found for one model with them.
 
@@ -39,6 +39,11 @@ class Calibration:
     ranges: Mapping[str, Range]
     smooth: Mapping[str, Array] = field(default_factory=dict)
     correction: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> str:
+        """For which it was made: "static", or "dynamic" if there are no ranges."""
+        return "static" if self.ranges else "dynamic"
 
     def check(self, model: Model, names: Collection[str]) -> None:
         """Raises `ValueError` unless it was made for this model, and these weights have ranges."""

@@ -24,11 +24,16 @@ def bias_names(program: Program, names: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def corrections(model: Model, ranges: Mapping[str, Range], images: Images) -> dict[str, Array]:
+def corrections(
+    model: Model, ranges: Mapping[str, Range | None], images: Images
+) -> dict[str, Array]:
     """By the names of biases, what is added to them: W E[x] - W' E[x'] for each output channel,
     with x what the layer of the float32 model reads, over all tokens of the images, x' what is left
-    of it in 8 bits of its range, and W' of W (Nagel et al. 2019). Layers without a bias are left as
-    they are. Sums are in double precision.
+    of it in 8 bits, and W' of W (Nagel et al. 2019). Layers without a bias are left as they are.
+    Sums are in double precision.
+
+    ranges: of the inputs, by the names of the weights; None for those whose tokens have their own,
+    which moves no mean: x' is x.
     """
     biases = bias_names(model.program(), model.params.names)
     names = [name for name in ranges if name in biases]
@@ -36,7 +41,8 @@ def corrections(model: Model, ranges: Mapping[str, Range], images: Images) -> di
     tokens: dict[str, int] = {}
     for inputs in layer_inputs(model, names, images) if names else ():
         for name, x in inputs:
-            both = np.stack([_sum(x), _sum(in_8_bits(x, ranges[name]))])
+            range_ = ranges[name]
+            both = np.stack([_sum(x), _sum(x if range_ is None else in_8_bits(x, range_))])
             sums[name] = sums.get(name, 0) + both
             tokens[name] = tokens.get(name, 0) + x.shape[0] * x.shape[1]
     found = {}

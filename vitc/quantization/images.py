@@ -66,14 +66,16 @@ def calibration_images(model: Model, source: Any, samples: int = MOST) -> Images
     source: a folder, in which and below which images are looked for, and which are prepared as the
     model's evaluation does it (size, crop, interpolation, mean, std); a `.npy` file or an array of
     prepared images (N, C, H, W); a dataset; or a loader, whose first images are taken and kept in
-    memory, with or without labels. Of all others at most `samples` are taken, evenly spaced.
+    memory, with or without labels. Of all others at most `samples` are taken, evenly spaced. What
+    this function returned is given back.
 
     Raises `ValueError` for less than 32 images (less than 300 are a warning), for another shape,
     NaN, and values that are not of the model's mean and std; `TypeError` for another kind of
     source, `OSError` for files that cannot be read.
     """
-    samples = checks.integer("samples", samples, LEAST)
-    images = source if isinstance(source, Images) else _images(model, source, samples)
+    if isinstance(source, Images):
+        return source
+    images = _images(model, source, checks.integer("samples", samples, LEAST))
     if len(images) < LEAST:
         raise ValueError(
             f"there are {len(images)} images to calibrate with, expected {LEAST} or more, better "
