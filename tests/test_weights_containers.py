@@ -178,6 +178,21 @@ def test_fp8_in_safetensors_is_named(model: Model, tmp_path: Path) -> None:
         model.load(tmp_path / "m.safetensors")
 
 
+def test_a_head_that_is_not_read_does_not_start_fresh(model: Model, tmp_path: Path) -> None:
+    """The weights of a checkpoint_path, whose model is often evaluated as it is."""
+    state = tensors(model)
+    fp8 = {f"head.{k}": state[f"head.{k}"].to(torch.float8_e4m3fn) for k in ("weight", "bias")}
+    half = {k: v for k, v in state.items() if k != "head.weight"}
+    for case, words in (
+        ({**state, "head.weight": fp8["head.weight"]}, r"head\.weight is not read"),
+        ({**state, **fp8}, r"head\.weight is not read.*\nnot read: head"),
+        (half, r"it has head\.bias and no head\.weight"),
+    ):
+        path = saved(tmp_path / "m.pth", case)
+        with pytest.raises(ValueError, match=rf"m\.pth: {words}"):
+            create_model("test_vit", num_classes=4, depth=1, checkpoint_path=path)
+
+
 def shards(state: State, folder: Path) -> None:
     names = list(state)
     table = {}

@@ -157,6 +157,8 @@ def _without_other_heads(
                 f"num_classes={classes}; for a fresh head pretrained=True and "
                 "pretrained_cfg_overlay=dict(file=...) in place of checkpoint_path"
             )
+        if bias in state and not classes and wanted and not fresh:
+            raise ValueError(f"it has {bias} and no {weight}")
         state.pop(weight, None)
         state.pop(bias, None)
         if wanted:

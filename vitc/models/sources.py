@@ -201,6 +201,9 @@ def _fitted(
 ) -> dict[str, Array]:
     """The weights under the names and shapes of the model, but for heads of other classes."""
     guessed = model.pretrained_cfg.get("input_size", (3, 224, 224))
+    for name in (f"{head}.weight" for head in model.heads if not fresh_heads):
+        if name in model.shapes and any(key.endswith(name) for key in weights.unread):
+            raise ValueError(f"{name} is not read, and the model would have a fresh one")
     return adapted(
         renamed(weights.state, model.shapes),
         model.shapes,
