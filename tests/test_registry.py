@@ -1,7 +1,9 @@
 """vitc.models.registry against the live registry of the installed timm: names, tags and their
 fields, aliases, and the keys and shapes of every architecture at full size."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from vitc.models import (
     get_pretrained_cfg,
     is_model,
     list_models,
+    list_modules,
     list_pretrained,
 )
 from vitc.models.architectures import ARCHITECTURES, DEPRECATED
@@ -45,12 +48,29 @@ def test_the_file_is_what_its_tool_writes() -> None:
     assert FILE.read_text() == written(THEIRS)
 
 
+def test_modules_are_timms() -> None:
+    assert set(list_modules()) == set(MODULES) <= set(timm.list_modules())
+    for module in MODULES:
+        assert set(list_models(module=module)) == set(timm.list_models(module=module))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pretrained_cfgs_are_timms(name: str) -> None:
     ours, theirs = get_pretrained_cfg(name), timm.get_pretrained_cfg(name).to_dict()
     trained_with = ours.pop("notes", None)
     assert (trained_with is not None) == ("notes" in theirs)
     assert {key: theirs[key] for key in ours} == ours
+
+
+def test_items_of_a_cfg_are_attributes() -> None:
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    ours, theirs = get_pretrained_cfg(name), timm.get_pretrained_cfg(name)
+    for field in ("mean", "std", "input_size", "crop_pct", "num_classes", "tag", "test_input_size"):
+        assert getattr(ours, field) == getattr(theirs, field)
+    assert ours.to_dict() == ours and type(ours.to_dict()) is dict
+    assert copy.deepcopy(ours) == pickle.loads(pickle.dumps(ours)) == ours
+    with pytest.raises(AttributeError, match="'crop_pc'.*'crop_pct'"):
+        _ = ours.crop_pc
 
 
 @pytest.mark.parametrize("name", list_models())

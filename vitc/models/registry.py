@@ -53,10 +53,17 @@ def list_modules() -> list[str]:
     return sorted({module_of(name) for name in ARCHITECTURES})
 
 
+_MODULES = {
+    "VisionTransformer": "vision_transformer",
+    "Eva": "eva",
+    "Beit": "beit",
+    "VisionTransformerRelPos": "vision_transformer_relpos",
+}
+
+
 def module_of(name: str) -> str:
     """The module of timm that defines an architecture."""
-    own = "deit" if name.startswith("deit") else ARCHITECTURES[name].model.__module__
-    return own.rpartition(".")[2]
+    return "deit" if name.startswith("deit") else _MODULES[ARCHITECTURES[name].model.__name__]
 
 
 def register_model(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +121,27 @@ def is_model(model_name: str) -> bool:
     return name in ARCHITECTURES or name in USERS
 
 
-def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
+# Fields of timm's cfgs that none of these weights needs, which are None there.
+_UNSET = (
+    *("url", "file", "hf_hub_id", "hf_hub_filename", "test_input_size", "test_crop_pct"),
+    *("min_input_size", "pool_size", "label_names", "origin_url", "paper_ids", "notes"),
+)
+
+
+class PretrainedCfg(dict[str, Any]):
+    """What is published with weights, whose items are read as attributes too, as those of timm's
+    cfgs are: `cfg["mean"]`, `cfg.mean`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self or name in _UNSET:
+            return self.get(name)
+        raise AttributeError(f"a cfg has no {shown(name)}; {nearest(name, self)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+
+def get_pretrained_cfg(model_name: str) -> PretrainedCfg:
     """What timm publishes with "name.tag", or with "name" and its default tag.
 
     Raises `ValueError` for an unknown name or tag.
@@ -125,7 +152,7 @@ def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
     cfgs = ARCHITECTURES[name].pretrained_cfgs
     if tag and tag not in cfgs:
         raise ValueError(f"{name} has no tag {shown(tag)}; its tags are {', '.join(cfgs)}")
-    return dict(cfgs[tag] if tag else ARCHITECTURES[name].pretrained_cfg)
+    return PretrainedCfg(cfgs[tag] if tag else ARCHITECTURES[name].pretrained_cfg)
 
 
 def current_name(model_name: str) -> str:
