@@ -29,6 +29,7 @@ SANITIZE = os.environ.get("VITC_SANITIZE")
 
 # Private names: a libdnnl.so.3 that is already in the process cannot take the place of ours.
 SONAME, PRIVATE_SONAME = "libdnnl.so.3", "libvdnn.so.3"
+BACKEND = "libtriton_vitc.so"  # of Triton's server, beside the libraries
 DISTRIBUTIONS = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
 LICENSES = ("LICENSE", "THIRD-PARTY-PROGRAMS")
 
@@ -199,15 +200,23 @@ class BuildExt(build_ext):
         # Python may have been linked with search paths of this machine, which come before ours.
         linker = self.compiler.linker_so
         self.compiler.linker_so = [f for f in linker if not f.startswith("-Wl,-rpath")]
-        objects = self.compile_all(ext, compiler, flags)
+        objects = self.compile_all(ext, ext.sources, compiler, flags)
+        closing = [*link_flags(), *extension_flags(), "-lm"]
         self.compiler.link_shared_object(
-            objects,
-            self.get_ext_fullpath(ext.name),
-            extra_postargs=[*libraries, *link_flags(), *extension_flags(), "-lm"],
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=[*libraries, *closing]
         )
+        if sys.platform == "linux":
+            own = self.compile_all(ext, core_files(".c", rooms=("triton",)), compiler, flags)
+            core = [o for o, s in zip(objects, ext.sources, strict=True) if "/py/" not in s]
+            libraries = [*library_flags(self.staged()), "-Wl,-rpath,$ORIGIN"]
+            self.compiler.link_shared_object(
+                [*core, *own], str(self.staged() / BACKEND), extra_postargs=[*libraries, *closing]
+            )
 
-    def compile_all(self, ext: Extension, compiler: list[str], flags: list[str]) -> list[str]:
-        """Objects of all sources; those older than a source or a header are rebuilt."""
+    def compile_all(
+        self, ext: Extension, sources: list[str], compiler: list[str], flags: list[str]
+    ) -> list[str]:
+        """Objects of the sources; those older than a source or a header are rebuilt."""
         # A folder per set of flags: a build with other ones must not take these objects.
         folder = Path(self.build_temp) / hashlib.sha256(repr(flags).encode()).hexdigest()[:12]
 
@@ -222,14 +231,16 @@ class BuildExt(build_ext):
             return target
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(compile_one, ext.sources))
+            return list(pool.map(compile_one, sources))
 
 
-def core_files(*suffixes: str) -> list[str]:
+def core_files(*suffixes: str, rooms: tuple[str, ...] = ()) -> list[str]:
+    """Of the given rooms of csrc/, or of all that the extension is made of."""
     return sorted(
         path.as_posix()
         for path in Path("csrc").rglob("*")
-        if path.suffix in suffixes and "tools" not in path.parts
+        if path.suffix in suffixes
+        and (path.parts[1] in rooms if rooms else path.parts[1] not in ("tools", "triton"))
     )
 
 
@@ -237,7 +248,13 @@ if __name__ == "__main__":  # csrc/tools/build.py reads the flags above
     setup(
         ext_modules=[
             Extension(
-                "vitc._vitc", core_files(".c"), depends=["setup.py", *core_files(".h", ".inc")]
+                "vitc._vitc",
+                core_files(".c"),
+                depends=[
+                    "setup.py",
+                    *core_files(".h", ".inc"),
+                    *core_files(".h", rooms=("triton",)),
+                ],
             )
         ],
         cmdclass={"build_ext": BuildExt},

@@ -118,7 +118,7 @@ def run(python: Path, *arguments: Any, **environment: str) -> str:
 # ------------------------------------------------------------------------------- repositories
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt", "python"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt", "python", "vitc"])
 def test_the_configuration_as_triton_reads_it(backend: str, python: Path, tmp_path: Path) -> None:
     model = create(in_chans=1)
     written = vitc.export.triton(
@@ -142,6 +142,7 @@ def test_the_configuration_as_triton_reads_it(backend: str, python: Path, tmp_pa
             "onnxruntime": "onnxruntime_onnx",
             "tensorrt": "tensorrt_plan",
             "python": "python",
+            "vitc": "vitc",
         }[backend]
     )
     image = ["1", "32", "32"]
@@ -285,6 +286,13 @@ def server(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     assert main(["export", "triton", f"{work}/checkpoint", f"{work}/models", *options]) == 0
     for name, other in others(model).items():
         vitc.export.triton(other, work / "models", backend="python", name=name, threads=1)
+    for name, other in {"float": model, **others(model)}.items():
+        path = other.save(work / f"{name}.safetensors") or work / f"{name}.safetensors"
+        native = ["--backend", "vitc", "--name", f"{name}_native", "--instances", "2"]
+        if name == "half":  # whose file holds rounded weights
+            vitc.export.triton(other, work / "models", backend="vitc", name="half_native")
+        else:
+            assert main(["export", "triton", str(path), f"{work}/models", *native]) == 0
     with running(python, work, "explicit", "--load-model=*") as urls:
         yield Server(model, log=work / "log", **urls)
 
@@ -415,6 +423,29 @@ def test_a_real_server_answers_every_request(server: Server, python: Path, tmp_p
     assert "Traceback" not in server.log.read_text()
 
 
+def test_the_backend_in_c_puts_requests_together(
+    server: Server, python: Path, tmp_path: Path
+) -> None:
+    """300 requests over each protocol, eight at once: each has its own answer, the statistics are
+    right, and an image of another size is refused."""
+    x = images(64, server.model)
+    np.save(tmp_path / "images.npy", x)
+    place = server.http, server.grpc, "float_native", 300
+    said = json.loads(
+        run(python, DRIVER, "load", *place, tmp_path / "images.npy", tmp_path / "out.npz")
+    )
+    assert said["ids"] == [[f"request {i}" for i in range(300)]] * 2
+    order = np.concatenate([np.arange(i, i + i % 3 + 1) % 64 for i in range(300)])
+    expected = np.asarray(server.model(x))[order]
+    for protocol in ("http", "grpc"):
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")[protocol], expected)
+    first, last = (_counts(statistics) for statistics in said["statistics"])
+    assert last["success"] - first["success"] == 600 and not last["fail"]
+    assert last["images"] - first["images"] == 2 * len(order)
+    assert last["batches"] - first["batches"] < 600
+    assert "unexpected shape" in said["refused"]
+
+
 def test_other_precisions_are_served_as_they_are(
     server: Server, python: Path, tmp_path: Path
 ) -> None:
@@ -422,7 +453,9 @@ def test_other_precisions_are_served_as_they_are(
     x = images(16, server.model)
     np.save(tmp_path / "images.npy", x)
     order = np.concatenate([np.arange(i, i + i % 3 + 1) % 16 for i in range(30)])
-    for name, model in others(server.model).items():
+    served = others(server.model)
+    native = {f"{name}_native": model for name, model in served.items()}
+    for name, model in {**served, **native, "float_native": server.model}.items():
         place = server.http, server.grpc, name, 30, tmp_path / "images.npy", tmp_path / "out.npz"
         run(python, DRIVER, "load", *place)
         with vitc.no_grad():
@@ -539,6 +572,25 @@ def test_what_a_container_needs(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == "docker run --shm-size=512m"
     assert main([*given, "--name", "c"]) == 0
     assert "docker" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"VITC", "model.vitc: "),
+        (None, "model.vitc cannot be opened"),
+    ],
+)
+def test_the_backend_in_c_names_a_file_that_it_cannot_read(
+    data: bytes | None, words: str, python: Path, tmp_path: Path
+) -> None:
+    file = vitc.export.triton(create(), tmp_path / "models", backend="vitc") / "1" / "model.vitc"
+    file.unlink()
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(pytest.fail.Exception), running(python, tmp_path, "none"):
+        pass
+    assert words in (tmp_path / "log").read_text()
 
 
 def test_threads_of_instances(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from layout import PYTHON, ROOT, C, Law, breaches
 # Rooms of csrc/, each of which may use those before it; tools/ stands outside.
 ROOMS = (
     *("base", "kernels", "linalg", "ops", "params", "optim", "program", "plan", "run"),
-    *("image", "py"),
+    *("image", "py", "triton"),
 )
+CALLERS = ("py", "triton")  # which have the door only
 # The doors: headers outside the rooms, which declare what callers of the core use.
 DOORS = ("vitc.h", "vitc_image.h")
 # But: of base/, the arithmetic knows types, random words, which CPU this is and how its tables are
@@ -31,6 +32,7 @@ NARROWER = {
     "kernels": ("kernels/", "base/dtype.", "base/rng.", "base/cpu.", "base/slots."),
     "image": ("image/", "base/", "vitc_image.h"),
     "py": ("py/", "vitc.h"),
+    "triton": ("triton/", "vitc.h"),
     "tools/test_api.c": ("vitc.h", "tools/check.h"),
     "vitc.h": (
         *("base/cpu.h", "base/dtype.h", "base/machine.h", "base/memory.h", "base/parallel.h"),
@@ -87,6 +89,8 @@ OUTSIDE = {
     "py/module.c": """PyErr_NewExceptionWithDoc PyExc_IndexError PyExc_MemoryError PyExc_OSError
         PyModuleDef_Init PyModule_AddFunctions PyModule_AddObjectRef PyModule_AddType
         PyType_FromModuleAndSpec PyType_GetSlot getenv""",
+    "triton": """TRITONBACKEND_* TRITONSERVER_* clock_gettime fclose fopen fread fseek ftell getenv
+        snprintf strcmp""",
 }
 # What headers and the compiler bring along, more or less of it from version to version: copies of
 # structs, checks in Python's inline functions, and what NumPy does when it is imported.
@@ -230,7 +234,7 @@ def rows(path: str) -> tuple[str, ...]:
 def layers(path: str, used: frozenset[str], homes: dict[str, str]) -> Iterator[str]:
     """homes: the file that defines a name."""
     for name in sorted(used & homes.keys()):
-        outside_the_door = room(path) == "py" and room(homes[name]) != "py"
+        outside_the_door = room(path) in CALLERS and room(homes[name]) != room(path)
         if outside_the_door and name not in public():
             yield f"{path} uses {name} of {homes[name]}, which is not in vitc.h"
         elif not outside_the_door and not may_use(path, homes[name]):

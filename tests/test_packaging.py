@@ -235,6 +235,7 @@ def test_the_wheel_is_small_and_complete(built: Path, figures: Figures) -> None:
         "vitc/_lib/LICENSE",
         "vitc/_lib/THIRD-PARTY-PROGRAMS",
         "vitc/_lib/libgomp.so.1",
+        "vitc/_lib/libtriton_vitc.so",
         "vitc/_lib/libvdnn.so.3",
         "vitc-X.dist-info/licenses/LICENSE",
         "vitc-X.dist-info/licenses/NOTICE",

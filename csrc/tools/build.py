@@ -28,8 +28,8 @@ def load_setup() -> ModuleType:
 
 
 def core_sources() -> list[str]:
-    """The core without its glue to Python."""
-    outside = {"py", "tools"}
+    """The core without its glue to Python and to Triton."""
+    outside = {"py", "tools", "triton"}
     sources = (ROOT / "csrc").rglob("*.c")
     return sorted(str(s.relative_to(ROOT)) for s in sources if s.parent.name not in outside)
 

@@ -6,6 +6,7 @@
  * images x elements of each output, output after output. VITC_ISA chooses the instruction set. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vitc.h"
 
@@ -47,6 +48,13 @@ static void close_model(model *m) {
     vt_program_close(m->program);
 }
 
+static const char *note(const model *m, const char *key) {
+    for (int i = 0; i < vt_notes_count(m->notes); i++) {
+        if (strcmp(vt_notes_key(m->notes, i), key) == 0) return vt_notes_value(m->notes, i);
+    }
+    return "";
+}
+
 static vt_status open_model(model *m, const char *path, vt_error *error) {
     size_t bytes;
     FILE *stream = fopen(path, "rb");
@@ -57,7 +65,9 @@ static vt_status open_model(model *m, const char *path, vt_error *error) {
     vt_status status = vt_file_open(&m->program, &m->params, &m->notes, memory, bytes, error);
     free(memory);
     if (status != VT_OK) return status;
-    return vt_plan_open(&m->plan, m->program, m->params, (vt_plan_options){.fuse = true}, error);
+    const bool bf16 = strcmp(note(m, "precision"), "bf16") == 0 && vt_matmul_has_bf16();
+    const vt_plan_options options = {.fuse = true, .bf16 = bf16};
+    return vt_plan_open(&m->plan, m->program, m->params, options, error);
 }
 
 static vt_status run_images(model *m, const char *images, size_t bytes, int threads,

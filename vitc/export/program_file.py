@@ -15,7 +15,8 @@ def program(
     """Writes what a model does in evaluation mode as a file that C runs without Python.
 
     Returns its path. The file holds the operations, the parameters, quantised ones too, and what
-    ONNX files get as well: architecture, preparation of the images, labels, hash of the weights.
+    ONNX files get as well: architecture, preparation of the images, labels, hash of the weights;
+    and "precision", which C honours, where it is not float32.
     `vitc.program.load` and `vt_file_open` of csrc/vitc.h read it, and give the same bits as the
     model at the same instruction set.
 
@@ -24,4 +25,5 @@ def program(
     """
     check_model(model)
     said = properties(model, labels_for(model, labels))
+    said |= {"precision": model.precision} if model.precision != "float32" else {}
     return file.save(path, model.program(), model.params, said)

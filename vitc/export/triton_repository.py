@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vitc import checks
+from vitc import _vitc, checks
 from vitc.errors import nearest, shown
 from vitc.export import triton_config as config
 from vitc.export.onnx_file import onnx
+from vitc.export.program_file import program
 from vitc.export.properties import labels_for
 from vitc.export.stored import read_folder
 from vitc.export.triton_config import Backend, Settings, Tensor
@@ -24,10 +25,11 @@ PREPARATION = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "input_s
 
 
 class Kind(NamedTuple):
-    """A backend, and what fills the folder of a version."""
+    """A backend, what fills the folder of a version, and the files that the model's own holds."""
 
     backend: Backend
     write: Write
+    files: Callable[[], Sequence[Path]] = lambda: ()
 
 
 def triton(
@@ -51,8 +53,9 @@ def triton(
 
     Its input is "input", float32 (batch, C, H, W), its output "output", float32 (batch, classes).
     backend: "onnxruntime" and "tensorrt" serve an ONNX file, for which TensorRT has to build a plan
-    on its machine first (`build_plan.sh` beside it); "python" serves through vitc, also models in
-    bf16 and with 8-bit weights, with their bits.
+    on its machine first (`build_plan.sh` beside it); "vitc" and "python" serve with vitc, also
+    models in bf16 and with 8-bit weights, with their bits: the first by a backend in C that comes
+    along, in the server's process, the second in a process per instance.
 
     version: None for the first one of a new model; N above all that are there adds a version, while
     the server runs: of config.pbtxt only what describes the model changes. ensemble: also writes
@@ -139,6 +142,8 @@ def _single(
     def fill(folder: Path) -> None:
         (folder / str(version)).mkdir()
         kind.write(folder / str(version), model, settings, labels)
+        for file in kind.files():
+            shutil.copyfile(file, folder / file.name)
         (folder / "config.pbtxt").write_text(config.served(model, settings, kind.backend))
         _write_labels(folder, model, labels)
 
@@ -322,6 +327,24 @@ _PYTHON = Backend(
     thread_key="threads",
     divides=True,
 )
+
+
+def _write_program(
+    folder: Path, model: VisionTransformer, settings: Settings, labels: Sequence[str] | None
+) -> None:
+    program(model, folder / "model.vitc", labels=labels)
+
+
+def _libraries() -> list[Path]:
+    """The backend in C, what it is linked with, and the licences of that. Raises `ValueError`
+    where it was not built."""
+    found = sorted(path for path in _LIBRARIES.iterdir() if path.is_file())
+    if not (_LIBRARIES / "libtriton_vitc.so").is_file():
+        raise ValueError("this build of vitc has no backend of its own for Triton: it is for Linux")
+    return found
+
+
+_LIBRARIES = Path(_vitc.__file__).with_name("_lib")
 BACKENDS: dict[str, Kind] = {
     "onnxruntime": Kind(
         Backend(
@@ -342,4 +365,16 @@ BACKENDS: dict[str, Kind] = {
         _write_plan,
     ),
     "python": Kind(_PYTHON, _write_python),
+    "vitc": Kind(
+        Backend(
+            'backend: "vitc"',
+            note="The server finds libtriton_vitc.so beside this file. All instances share the\n"
+            "weights. OMP_WAIT_POLICY=passive in the server's environment leaves processors to\n"
+            "others while a thread waits.",
+            thread_key="threads",
+            divides=True,
+        ),
+        _write_program,
+        _libraries,
+    ),
 }
