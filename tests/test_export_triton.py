@@ -34,6 +34,7 @@ from PIL import Image
 import vitc
 import vitc.export
 from oracle import images, redrawn
+from oracle.static import static
 from vitc.cli import main
 from vitc.models.model import Model
 from vitc.models.timm_folder import write_folder
@@ -195,7 +196,7 @@ def test_what_the_onnx_file_holds_is_what_the_configuration_says(tmp_path: Path)
 def test_the_lines_for_trtexec(tmp_path: Path) -> None:
     """Run with a stand-in that writes down what it was called with."""
     folder = vitc.export.triton(create(), tmp_path, backend="tensorrt") / "1"
-    assert files(folder) == ["build_plan.sh", "model.onnx"]
+    assert files(folder) == ["build_plan.sh", "model.onnx", "model_fp16.onnx"]
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "trtexec").write_text('#!/bin/sh\necho "$PWD" "$@"\n')
@@ -210,10 +211,25 @@ def test_the_lines_for_trtexec(tmp_path: Path) -> None:
         f"{folder} --onnx=%s --saveEngine=model.plan --minShapes=input:1x3x32x32 "
         "--optShapes=input:16x3x32x32 --maxShapes=input:32x3x32x32"
     )
-    assert said("10").stdout.strip() == common % "model.onnx" + " --fp16"
-    assert said("11").stdout.strip() == common % "model.onnx"
-    assert said("11", "half.onnx").stdout.strip() == common % "half.onnx"
+    for version, typed in (("10", " --stronglyTyped"), ("11", "")):
+        assert said(version).stdout.strip() == common % "model.onnx" + typed
+        half = said(version, "model_fp16.onnx").stdout.strip()
+        assert half == common % "model_fp16.onnx" + typed
+    cached = said("10", "int8", "my cache").stdout.strip()
+    assert cached == common % "model.onnx" + " --int8 --calib=my cache"
+    assert said("10", "int8").returncode == 2 and "which calibration" in said("10", "int8").stderr
     assert said().returncode == 2 and "10|11" in said("8").stderr
+
+
+def test_a_plan_of_8_bits_needs_a_static_model(tmp_path: Path) -> None:
+    model = create()
+    small = vitc.export.triton(static(model), tmp_path, backend="tensorrt") / "1"
+    assert files(small) == ["build_plan.sh", "model.onnx"]
+    kinds = {node.op_type for node in onnx.load(small / "model.onnx").graph.node}
+    assert "QuantizeLinear" in kinds
+    with pytest.raises(ValueError, match="TensorRT runs static 8-bit layers only"):
+        vitc.export.triton(vitc.quantize(model), tmp_path, backend="tensorrt", name="other")
+    assert [path.name for path in tmp_path.iterdir()] == ["vit_classifier"]
 
 
 @pytest.mark.parametrize(

@@ -275,21 +275,28 @@ def _source(name: str) -> Path:
 
 _BUILD_PLAN = """\
 #!/bin/sh
-# Builds model.plan from model.onnx. A plan runs only on the kind of GPU and with the version of
-# TensorRT it was built with: run this on the machine of the server, in its container.
+# Builds model.plan. A plan runs only on the kind of GPU and with the version of TensorRT it was
+# built with: run this on the machine of the server, in its container.
 #
-#   sh build_plan.sh 10       TensorRT 10: in half precision where TensorRT finds it faster
-#   sh build_plan.sh 11       TensorRT 11: in the precision of model.onnx, which is float32
-#   sh build_plan.sh 11 FILE  the same of another ONNX file, such as the one in half precision of
-#                             python -m modelopt.onnx.autocast --onnx_path model.onnx
+#   sh build_plan.sh 10             TensorRT 10, in the types of model.onnx
+#   sh build_plan.sh 11             TensorRT 11, the same
+#   sh build_plan.sh 10 FILE        of another file; model_fp16.onnx is the model in half precision.
+#                                   Not by --fp16, which also computes norms in half precision
+#   sh build_plan.sh 10 int8 CACHE  TensorRT 10 only: in 8 bits by a calibration cache
 set -eu
 cd "$(dirname "$0")"
 shapes="--minShapes=input:1x{image} --optShapes=input:{usual}x{image}"
 shapes="$shapes --maxShapes=input:{most}x{image}"
-case "${{1:-}}" in
-10) trtexec --onnx="${{2:-model.onnx}}" --saveEngine=model.plan $shapes --fp16 ;;
-11) trtexec --onnx="${{2:-model.onnx}}" --saveEngine=model.plan $shapes ;;
-*) echo "usage: sh build_plan.sh 10|11 [FILE]" >&2; exit 2 ;;
+build() {{
+    onnx="$1"
+    shift
+    trtexec --onnx="$onnx" --saveEngine=model.plan $shapes "$@"
+}}
+case "${{1:-}} ${{2:-}}" in
+"10 int8") build model.onnx --int8 --calib="${{3:?which calibration cache?}}" ;;
+"10 "*) build "${{2:-model.onnx}}" --stronglyTyped ;;
+"11 "*) build "${{2:-model.onnx}}" ;;
+*) echo "usage: sh build_plan.sh 10|11 [FILE], or 10 int8 CACHE" >&2; exit 2 ;;
 esac
 """
 
@@ -303,7 +310,10 @@ def _write_onnx(
 def _write_plan(
     folder: Path, model: VisionTransformer, settings: Settings, labels: Sequence[str] | None
 ) -> None:
-    _write_onnx(folder, model, settings, labels)
+    onnx(model, folder / "model.onnx", target="tensorrt", labels=labels)
+    if not model.quantized:
+        half = folder / "model_fp16.onnx"
+        onnx(model, half, target="tensorrt", precision="fp16", labels=labels)
     most = settings.max_batch_size
     image = "x".join(map(str, model.program().inputs[0].outer))
     text = _BUILD_PLAN.format(image=image, usual=max(1, most // 2), most=most)
