@@ -474,3 +474,9 @@ def test_the_images_to_look_at() -> None:
 
 def test_every_figure_has_a_task_and_a_direction() -> None:
     assert all(figure.tasks and figure.best in (0, 1) for figure in FIGURES.values())
+
+
+def test_an_interval_holds_its_share_of_the_resamples() -> None:
+    values = np.linspace(0, 1, 1001)
+    assert percentiles(values) == pytest.approx((0.025, 0.975))
+    assert percentiles(values, 0.9) == pytest.approx((0.05, 0.95))
