@@ -295,6 +295,28 @@ def test_early_stopping_stops_where_lightnings_does(options: dict[str, Any]) -> 
             break
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("monitor", None),
+        ("min_delta", "0"),
+        ("min_delta", np.nan),
+        ("patience", 1.5),
+        ("patience", -1),
+        ("verbose", "no"),
+        ("mode", "max "),
+        ("strict", None),
+        ("check_finite", 1),
+        ("stopping_threshold", "0.9"),
+        ("divergence_threshold", [1]),
+        ("check_on_train_epoch_end", "yes"),
+    ],
+)
+def test_early_stopping_checks_its_arguments(name: str, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{name} is "):
+        EarlyStopping(**{"monitor": "score", name: wrong})
+
+
 def test_early_stopping_tells_why_and_names_what_is_missing(tmp_path: Path) -> None:
     stopping = EarlyStopping("score", patience=1)
     run = quiet(Ours, tmp_path, max_epochs=9, callbacks=[stopping], enable_checkpointing=False)

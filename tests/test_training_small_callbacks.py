@@ -17,6 +17,27 @@ from vitc.tape import clock
 from vitc.training import checkpoint
 from vitc.training.tools.classifier import Classifier
 
+# ------------------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("TQDMProgressBar", {"refresh_rate": "1"}, "refresh_rate is '1', expected an integer"),
+        ("TQDMProgressBar", {"refresh_rate": -1}, "refresh_rate is -1, expected 0 or more"),
+        ("LearningRateMonitor", {"log_momentum": "no"}, "log_momentum is 'no', expected True"),
+        ("LearningRateMonitor", {"log_weight_decay": 1}, "log_weight_decay is 1, expected True"),
+        ("EMA", {"decay": "automatic"}, "decay is 'automatic', expected a number"),
+        ("EMA", {"decay": 2}, "decay is 2, expected a probability"),
+        ("LambdaCallback", {"on_fit_start": 3}, "on_fit_start is 3, expected a function"),
+        ("Timer", {"duration": 3}, "the time is 3, expected 'DD:HH:MM:SS' or a timedelta"),
+    ],
+)
+def test_a_wrong_argument_is_named(kind: str, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        getattr(callbacks, kind)(**arguments)
+
+
 # ------------------------------------------------------------------------------- accumulation
 
 

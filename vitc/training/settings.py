@@ -126,12 +126,10 @@ def _folder(name: str, value: Any) -> Path:
 def _duration(name: str, value: Any) -> Any:
     """Given back as it is."""
     if value is not None:
-        if not isinstance(value, str | timedelta | Mapping):
-            raise TypeError(f"{name} is {shown(value)}, expected 'DD:HH:MM:SS' or a timedelta")
         try:
             as_seconds(value)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise type(error)(f"{name}: {error}") from None
     return value
 
 
@@ -358,10 +356,12 @@ def compute_precision(precision: Any) -> str:
 def as_seconds(duration: str | timedelta | Mapping[str, int]) -> float:
     """Seconds of a timedelta, its arguments, or "DD:HH:MM:SS".
 
-    Raises `ValueError` for other strings.
+    Raises `ValueError` for other strings, `TypeError` for anything else.
     """
     if isinstance(duration, Mapping):
         duration = timedelta(**duration)
+    if not isinstance(duration, str | timedelta):
+        raise TypeError(f"the time is {shown(duration)}, expected 'DD:HH:MM:SS' or a timedelta")
     if isinstance(duration, timedelta):
         return duration.total_seconds()
     parts = duration.split(":")

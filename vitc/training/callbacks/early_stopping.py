@@ -45,12 +45,23 @@ class EarlyStopping(Callback):
         divergence_threshold: float | None = None,
         check_on_train_epoch_end: bool | None = None,
     ) -> None:
-        checks.one_of("mode", mode, ("min", "max"))
-        self.monitor, self.min_delta, self.patience = monitor, min_delta, patience
-        self.verbose, self.mode, self.strict = verbose, mode, strict
-        self.check_finite, self.stopping_threshold = check_finite, stopping_threshold
-        self.divergence_threshold = divergence_threshold
-        self.check_on_train_epoch_end = check_on_train_epoch_end
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor is {shown(monitor)}, expected a string")
+        self.monitor, self.mode = monitor, checks.one_of("mode", mode, ("min", "max"))
+        self.min_delta = checks.finite("min_delta", min_delta)
+        self.patience = checks.integer("patience", patience, 0)
+        self.verbose, self.strict = checks.flag("verbose", verbose), checks.flag("strict", strict)
+        self.check_finite = checks.flag("check_finite", check_finite)
+        self.stopping_threshold, self.divergence_threshold = (
+            checks.optional(checks.number, name, value, -math.inf)
+            for name, value in (
+                ("stopping_threshold", stopping_threshold),
+                ("divergence_threshold", divergence_threshold),
+            )
+        )
+        self.check_on_train_epoch_end = checks.optional(
+            checks.flag, "check_on_train_epoch_end", check_on_train_epoch_end
+        )
         self._forget()
 
     def _forget(self) -> None:

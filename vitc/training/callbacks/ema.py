@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vitc import checks
 from vitc.models.model import Model
 from vitc.optim import ModelEmaV3
 from vitc.training.callbacks.averaging import Average, Averaging
@@ -29,7 +30,8 @@ class EMA(Averaging):
 
     def __init__(self, decay: float | str = "auto", **options: Any) -> None:
         super().__init__()
-        self.decay, self.options = decay, options
+        self.decay = decay if decay == "auto" else checks.probability("decay", decay)  # type: ignore[arg-type]
+        self.options = options
         self._step = 0
 
     def average_of(self, trainer: Trainer, model: Model) -> Average:

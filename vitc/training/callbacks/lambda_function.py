@@ -14,11 +14,13 @@ class LambdaCallback(Callback):
 
         LambdaCallback(on_train_epoch_end=lambda trainer, module: print(trainer.current_epoch))
 
-    Raises `TypeError` for a name that is not a hook.
+    Raises `TypeError` for a name that is not a hook, or no function.
     """
 
     def __init__(self, **hooks: Callable[..., Any]) -> None:
         for name, function in hooks.items():
             if name not in _HOOKS:
                 raise TypeError(f"there is no hook {shown(name)}; {nearest(name, _HOOKS)}")
+            if not callable(function):
+                raise TypeError(f"{name} is {shown(function)}, expected a function")
             setattr(self, name, function)

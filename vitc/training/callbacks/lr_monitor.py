@@ -31,7 +31,8 @@ class LearningRateMonitor(Callback):
     ) -> None:
         checks.one_of("logging_interval", logging_interval, (None, "step", "epoch"))
         self.logging_interval = logging_interval
-        self.log_momentum, self.log_weight_decay = log_momentum, log_weight_decay
+        self.log_momentum = checks.flag("log_momentum", log_momentum)
+        self.log_weight_decay = checks.flag("log_weight_decay", log_weight_decay)
         self._of_step: dict[str, float] = {}
 
     def on_train_epoch_start(self, trainer: Trainer, module: Module) -> None:

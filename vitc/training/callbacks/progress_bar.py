@@ -7,6 +7,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from vitc import checks
 from vitc.training.hooks import Callback
 from vitc.training.when import remaining_batches
 
@@ -25,7 +26,7 @@ class ProgressBar(Callback):
     monitoring = True  # the epoch's metrics are there when the epoch is reported
 
     def __init__(self, refresh_rate: int = 1) -> None:
-        self.refresh_rate = refresh_rate
+        self.refresh_rate = checks.integer("refresh_rate", refresh_rate, 0)
         self._open = False
         self._start = 0.0
         self._done = 0  # batches since _start
