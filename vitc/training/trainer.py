@@ -178,7 +178,7 @@ class Trainer(Attributes):
         settings.check_stage(self, "fit", model, given, datamodule, ckpt_path)
         self._reset("fit", State(stage="train"))
         self._renew_loggers()
-        with self._stage("fit", model, train_dataloaders, datamodule):
+        with self._stage(model, train_dataloaders, datamodule):
             self._train_feed = self._feed("train", train_dataloaders)
             self.val_feeds = self._feeds("val", val_dataloaders, optional=True)
             settings.check_lengths(self)
@@ -292,7 +292,7 @@ class Trainer(Attributes):
         self._reset(stage, State(stage=stage, epoch=before.epoch, step=before.step))
         self._optimizer, self.schedules = fitted or (None, Schedules())
         try:
-            with self._stage(stage, model, dataloaders, datamodule):
+            with self._stage(model, dataloaders, datamodule):
                 self.val_feeds = self._feeds(part, dataloaders)
                 if path is not None:
                     checkpoint.read_any(path).load_models(self.module)
@@ -325,11 +325,13 @@ class Trainer(Attributes):
 
     @contextmanager
     def _stage(
-        self, stage: str, module: Any, loaders: Any, datamodule: DataModule | None
+        self, model: Module | None, loaders: Any, datamodule: DataModule | None
     ) -> Iterator[None]:
         """What surrounds every stage: set up, tear down, signals, and what becomes of
         exceptions."""
-        self._module, module.trainer = module, self
+        self._module = model
+        module = self.module
+        module.trainer = self
         self.datamodule = loaders if isinstance(loaders, DataModule) else datamodule
         outcome = "failed"  # as loggers call it
         try:

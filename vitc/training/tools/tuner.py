@@ -231,7 +231,7 @@ class Tuner:
                     raise
                 size //= 2
 
-    def _twin(self, callbacks: list[Callback], steps: int) -> Any:
+    def _twin(self, callbacks: list[Callback], steps: int) -> Trainer:
         """The trainer as it runs a trial of so many steps."""
         twin = copy(self.trainer)
         twin.state = State()  # which may run, where a callback makes the trial
