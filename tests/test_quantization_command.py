@@ -123,6 +123,20 @@ def test_max_drop_is_told_of(trained, tmp_path: Path, capsys) -> None:
     assert " dark " in capsys.readouterr().out
 
 
+def test_workers_are_those_that_were_asked_for(trained, capsys, monkeypatch) -> None:
+    checkpoint, photos = trained
+    asked = set()
+
+    def noted(*arguments, original=vitc.data.DataLoader, **options):
+        asked.add(options["num_workers"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(vitc.data, "DataLoader", noted)
+    told = ["--table", checkpoint, str(photos), "--repeats", "1", "--workers", "0"]
+    assert main(["quantize", *told, "--calibration", str(photos)]) == 0
+    assert asked == {0}
+
+
 REFUSED = [
     (["--table", "--repeats", "0"], "--repeats is 0, expected 1 or more"),
     ([], "--table, --output FILE, or both"),

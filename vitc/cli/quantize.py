@@ -131,7 +131,7 @@ def _learned(
         return None, None
     if not _of_images(options):
         return None, Calibration.load(options.calibration)
-    images = calibration_images(model, options.calibration)
+    images = calibration_images(model, options.calibration, workers=options.workers)
     mode = "static" if options.table else options.mode
     found = calibrate(model, images, mode=mode, method=options.method or "minmax")
     if options.save_calibration:
@@ -148,7 +148,7 @@ def _validation(
     transform, mode = common.evaluation_transform(model), common.mode_of(model)
     images = common.labelled_images(options.data, transform, mode)
     common.as_labels(images, names)  # which names the classes that are not the model's
-    return Validation(model, images, names)
+    return Validation(model, images, names, workers=options.workers)
 
 
 # ------------------------------------------------------------------------------------- the model

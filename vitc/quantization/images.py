@@ -15,17 +15,17 @@ from vitc.errors import shown
 from vitc.models.model import Model
 
 LEAST, ENOUGH, MOST = 32, 300, 512
-_WORKERS = 2  # threads that load files
+WORKERS = 2  # threads that load files
 
 
 class Images:
     """Prepared images, (N, C, H, W) float32 batch by batch, the same in every pass.
 
-    Made by `calibration_images`.
+    Made by `calibration_images`. workers: threads that load files.
     """
 
-    def __init__(self, source: Any, count: int) -> None:
-        self._source, self._count = source, count
+    def __init__(self, source: Any, count: int, workers: int = WORKERS) -> None:
+        self._source, self._count, self.workers = source, count, workers
 
     def __len__(self) -> int:
         return self._count
@@ -35,7 +35,7 @@ class Images:
         if isinstance(self._source, np.ndarray):
             parts: Iterable[Any] = (self._source[i : i + size] for i in range(0, self._count, size))
         else:
-            parts = data.DataLoader(self._source, size, num_workers=_WORKERS)
+            parts = data.DataLoader(self._source, size, num_workers=self.workers)
         for part in parts:
             yield np.ascontiguousarray(_inputs(part), np.float32)
 
@@ -50,7 +50,7 @@ class Images:
     def _chosen(self, chosen: Sequence[int]) -> "Images":
         if isinstance(self._source, np.ndarray):
             return Images(self._source[list(chosen)], len(chosen))
-        return Images(data.Subset(self._source, chosen), len(chosen))
+        return Images(data.Subset(self._source, chosen), len(chosen), self.workers)
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -60,14 +60,16 @@ def spread(count: int, most: int) -> list[int]:
     return [i * count // chosen for i in range(chosen)]
 
 
-def calibration_images(model: Model, source: Any, samples: int = MOST) -> Images:
+def calibration_images(
+    model: Model, source: Any, samples: int = MOST, *, workers: int = WORKERS
+) -> Images:
     """The images of a source, prepared for the model.
 
     source: a folder, in which and below which images are looked for, and which are prepared as the
     model's evaluation does it (size, crop, interpolation, mean, std); a `.npy` file or an array of
     prepared images (N, C, H, W); a dataset; or a loader, whose first images are taken and kept in
     memory, with or without labels. Of all others at most `samples` are taken, evenly spaced. What
-    this function returned is given back.
+    this function returned is given back. workers: threads that load files.
 
     Raises `ValueError` for less than 32 images (less than 300 are a warning), for another shape,
     NaN, and values that are not of the model's mean and std; `TypeError` for another kind of
@@ -76,6 +78,7 @@ def calibration_images(model: Model, source: Any, samples: int = MOST) -> Images
     if isinstance(source, Images):
         return source
     images = _images(model, source, checks.integer("samples", samples, LEAST))
+    images.workers = checks.integer("workers", workers, 0)
     if len(images) < LEAST:
         raise ValueError(
             f"there are {len(images)} images to calibrate with, expected {LEAST} or more, better "

@@ -11,10 +11,10 @@ from vitc import data
 from vitc.arrays import Array, as_array
 from vitc.errors import listed, shown
 from vitc.models.model import Model
-from vitc.quantization.images import is_dataset
+from vitc.quantization.images import WORKERS, is_dataset
 from vitc.tape import no_grad
 
-_BATCH, _WORKERS = 32, 2
+_BATCH = 32
 
 
 class Validation:
@@ -24,13 +24,20 @@ class Validation:
     it; a dataset of (image, label); a loader of such batches that gives the same ones in every
     pass; or a pair (images (N, C, H, W), labels (N,)). class_names: of the model's outputs, by
     which the classes of a folder or dataset are found; by default those that the model knows of,
-    else the classes are as the data numbers them.
+    else the classes are as the data numbers them. workers: threads that load a folder or dataset.
 
     Raises `ValueError` for classes that the model does not have, `TypeError` for another kind of
     source, `OSError` for a folder that is none.
     """
 
-    def __init__(self, model: Model, source: Any, class_names: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        source: Any,
+        class_names: Iterable[str] | None = None,
+        *,
+        workers: int = WORKERS,
+    ) -> None:
         known = class_names or getattr(model, "pretrained_cfg", {}).get("label_names")
         names = list(known) if known else None
         self.labels: Array | None = None  # known after the first pass
@@ -41,7 +48,7 @@ class Validation:
             source = data.ArrayDataset(*source)
         if is_dataset(source):
             self._places = _places(source, names)
-            source = data.DataLoader(source, _BATCH, num_workers=_WORKERS)
+            source = data.DataLoader(source, _BATCH, num_workers=workers)
         elif not isinstance(source, Iterable) or isinstance(source, Iterator):
             raise TypeError(
                 f"validation is {shown(source)}, expected a folder with one folder of images per "
