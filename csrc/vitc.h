@@ -164,6 +164,10 @@ size_t vt_params_all_bytes(const vt_params *params);
 /* Bytes of packed weights that plans of inference hold: one copy for all of them. */
 size_t vt_params_packed_bytes(vt_params *params);
 
+/* Bytes of weights whose own memory was given back, as nobody needs them beside their packed copy;
+ * they come back when somebody asks for them here. */
+size_t vt_params_resting_bytes(vt_params *params);
+
 /* Rises with every write to the values; what was packed from an older version is made again. */
 uint64_t vt_params_version(const vt_params *params);
 
@@ -176,8 +180,12 @@ vt_dtype vt_params_entry_dtype(const vt_params *params, int index);
 bool vt_params_requires_grad(const vt_params *params, int index);
 vt_status vt_params_set_requires_grad(vt_params *params, int index, bool flag, vt_error *error);
 
-/* The buffer of the values; and that of the gradients, or NULL if the entry has no gradient. */
-void *vt_params_values(const vt_params *params);
+/* Where the values of an entry begin, which stay in place from now on. */
+vt_status vt_params_expose(vt_params *params, int index, void **values, vt_error *error);
+
+/* The buffer of the values, all of which stay in place from now on, or NULL if there is no memory
+ * for them; and that of the gradients, or NULL if the entry has no gradient. */
+void *vt_params_values(vt_params *params);
 void *vt_params_gradients(const vt_params *params, int index);
 
 /* One more buffer of this layout, zeroed; to be freed with vt_free. */
@@ -187,8 +195,8 @@ vt_status vt_params_buffer(const vt_params *params, void **buffer, vt_error *err
  * table, read it only where a torn value does no harm, and write with vt_params_write. */
 void *vt_params_at(const vt_params *params, void *buffer, int index);
 
-/* Overwrite one entry of a buffer of this layout; raises the version if it is that of the values.
- * Has the values alone. */
+/* Overwrite one entry of a buffer of this layout, NULL being that of the values, whose version
+ * rises. Has the values alone. */
 void vt_params_write(vt_params *params, void *buffer, int index, const void *values);
 
 /* True if entries of the same number have as many elements, of the same dtype. */
@@ -412,7 +420,8 @@ void vt_clip_adaptive(vt_params *params, const bool *chosen, double factor, doub
 
 /* average += (params - average) * share, for all entries of two tables that are alike. Raises the
  * version of the average. The average of a table and itself is that table. */
-void vt_average(vt_params *average, vt_params *params, double share, int threads);
+vt_status vt_average(vt_params *average, vt_params *params, double share, int threads,
+                     vt_error *error);
 
 /* ---------------------------------------------------------------- functions of matrices */
 

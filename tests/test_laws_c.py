@@ -56,7 +56,7 @@ OUTSIDE = {
     "base/lock.c": """pthread_atfork pthread_cond_broadcast pthread_cond_destroy pthread_cond_wait
         pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock""",
     "base/machine.c": "fclose feof ferror fgets fopen fscanf snprintf strchr strcmp strlen",
-    "base/memory.c": "calloc free madvise mmap munmap",
+    "base/memory.c": "calloc free madvise mmap munmap sysconf",
     "base/parallel.c": """GOMP_* omp_* __sched_cpucount sched_getaffinity sysconf
         pthread_atfork pthread_create pthread_join pthread_mutex_lock pthread_mutex_unlock
         pthread_sigmask sigdelset sigfillset fegetenv fesetenv

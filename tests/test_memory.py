@@ -4,18 +4,24 @@ The oracle is the counter of the core's only allocator, `_vitc.memory()`, compar
 """
 
 import gc
+import pickle
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vitc
+import vitc.export
 from oracle.static import static
 from vitc import _vitc
 from vitc import functional as F
 from vitc.models.model import Model
 from vitc.models.vision_transformer import Config
+from vitc.program import file as program_file
 from vitc.tape import clock
 
 SIZES = dict(num_classes=5, img_size=48, depth=2, drop_rate=0.1, drop_path_rate=0.2)
@@ -222,6 +228,158 @@ def test_other_products_have_packed_weights_of_their_own() -> None:
         assert np.array_equal(_vitc.Run(plans[0], 1, 1).forward([x])[0], first)
     plans.clear()
     assert params.packed_bytes == 0
+
+
+# ------------------------------------------------------------------------------- what rests
+
+
+def rested(way: str = "float32", **options: Any) -> tuple[Model, dict[str, bytes]]:
+    """A model whose packed weights have been used, and the values that it was given."""
+    vitc.seed_everything(5)
+    source = vitc.create_model("test_vit", num_classes=7, img_size=32, **options).eval()
+    model = WAYS[way](source)
+    state = {name: np.array(value) for name, value in model.state_dict().items()}
+    model = deepcopy(model)  # whose values nobody has seen
+    with vitc.no_grad():
+        model(pictures())
+    return model, {name: value.tobytes() for name, value in state.items()}
+
+
+def pictures(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((2, 3, 32, 32)).astype(np.float32)
+
+
+def bytes_of(model: Model) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in model.state_dict().items()}
+
+
+packs = pytest.mark.skipif(
+    _vitc.config()["onednn"] == "none" or _vitc.config()["isa"] == "ref",
+    reason="nothing packs here",
+)
+
+
+@packs
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_packed_rests_and_comes_back(way: str) -> None:
+    model, given = rested(way)
+    assert model.params.resting_bytes > 0.8 * sum(
+        len(given[name]) for name in model.linear_weights() if len(given[name]) >= 1 << 14
+    )
+    with vitc.no_grad():
+        before = np.array(model(pictures()))
+        assert bytes_of(model) == given and model.params.resting_bytes == 0
+        assert np.array_equal(model(pictures()), before)
+        # Arrays that somebody has hold what they held, whatever is packed again.
+        views = model.state_dict()
+        model.load_state_dict(model.state_dict() | {"head.bias": np.ones(7, np.float32)})
+        model(pictures())
+        assert model.params.resting_bytes == 0
+        assert {n: v.tobytes() for n, v in views.items() if n != "head.bias"} == {
+            n: v for n, v in given.items() if n != "head.bias"
+        }
+
+
+@packs
+def test_plans_that_read_the_values_themselves_find_them() -> None:
+    """Training, another precision, a plan that goes with the packed copies."""
+    model, given = rested()
+    x = pictures()
+    F.cross_entropy(model(x), [0, 1]).backward()
+    assert model.params.resting_bytes == 0
+    vitc.optim.SGD(model.parameters(), lr=0.0).step()
+    assert bytes_of(model) == given
+    with vitc.no_grad():
+        model(x)
+    assert model.params.resting_bytes == 0  # a table that is trained keeps its values
+
+    model, given = rested()
+    model._pool._plans.clear()
+    gc.collect()
+    assert model.params.packed_bytes == model.params.resting_bytes == 0
+    assert bytes_of(model) == given
+
+    model, given = rested()
+    if _vitc.config()["bf16"]:
+        model.precision = "bf16"
+        with vitc.no_grad():
+            rounded = np.array(model(x))
+        assert model.params.resting_bytes == 0  # rounded weights do not come back
+        model.precision = "float32"
+        fresh = deepcopy(model)
+        assert bytes_of(model) == given
+        fresh.precision = "bf16"
+        with vitc.no_grad():
+            assert np.array_equal(fresh(x), rounded)
+
+
+@packs
+@pytest.mark.parametrize("way", WAYS)
+def test_what_rests_is_written_saved_averaged_and_copied(way: str, tmp_path: Path) -> None:
+    model, given = rested(way)
+    again = pickle.loads(pickle.dumps(model))
+    assert bytes_of(again) == given
+    model, given = rested(way)
+    model.save(tmp_path / "m.safetensors")
+    again = vitc.create_model("test_vit", num_classes=7, img_size=32,
+                              checkpoint_path=tmp_path / "m.safetensors")  # fmt: skip
+    assert bytes_of(again) == given
+    model, given = rested(way)
+    file = vitc.export.program(model, tmp_path / "m.vitc")
+    loaded = program_file.load(file).params
+    assert [loaded.view(i).tobytes() for i in range(len(loaded))] == list(given.values())
+    assert model.params.resting_bytes == 0 and bytes_of(model) == given
+    model, given = rested(way)
+    name = "blocks.0.mlp.fc1.weight"
+    values = np.zeros(model.shapes[name], model._parameters[name].dtype)
+    model.params.write(model.params.names.index(name), values)
+    assert bytes_of(model) == given | {name: values.tobytes()}
+    (mean, given), (other, _) = rested(way), rested(way)
+    _vitc.average(mean.params, other.params, 0.5)
+    assert bytes_of(mean) == bytes_of(other) == given
+
+
+@packs
+def test_a_gradient_that_is_given_wakes_the_values() -> None:
+    model, given = rested()
+    for parameter in model.parameters():
+        parameter.grad = np.zeros(parameter.shape, np.float32)
+    assert model.params.resting_bytes == 0
+    vitc.optim.SGD(model.parameters(), lr=1.0).step()
+    with vitc.no_grad():
+        model(pictures())
+    assert model.params.resting_bytes == 0  # a table that is trained keeps its values
+    assert bytes_of(model) == given
+
+
+@packs
+def test_threads_that_look_while_others_predict_see_the_values() -> None:
+    model, given = rested()
+    with vitc.no_grad():
+        expected = np.array(model(pictures()))
+    assert model.params.resting_bytes > 0
+    wrong = []
+
+    def look() -> None:
+        for i in range(len(model.params)):
+            wrong.extend(
+                name
+                for name in [model.params.names[i]]
+                if model.params.view(i).tobytes() != given[name]
+            )
+
+    def predict() -> None:
+        with vitc.no_grad():
+            for _ in range(5):
+                model.params.write(len(model.params) - 1, np.frombuffer(given["head.bias"], "f4"))
+                wrong.extend([1] if not np.array_equal(model(pictures()), expected) else [])
+
+    threads = [Thread(target=target) for target in (look, predict, predict)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and bytes_of(model) == given
 
 
 def fail_each_allocation(work: Callable[[], None]) -> int:

@@ -29,6 +29,7 @@ class Params:
     version: int  # rises with every write
     nbytes: int  # of the values and, once there are any, of the gradients
     packed_bytes: int  # packed weights that plans of inference hold, one copy for all of them
+    resting_bytes: int  # weights that are only there packed, until somebody asks for them
     def __new__(
         cls,
         entries: Sequence[tuple[str, tuple[int, ...]] | tuple[str, tuple[int, ...], str | None]],

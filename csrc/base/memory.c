@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Stands before each block. As long as the alignment, so that the block behind it is aligned. */
 typedef struct header {
@@ -26,17 +27,34 @@ static void count_block(int64_t bytes) {
     while (peak < now && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {}
 }
 
+/* Advice on the whole pages of a range. */
+#ifdef __linux__
+static bool advise(void *start, size_t bytes, int advice) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)start + page - 1) / page * page;
+    const uintptr_t last = ((uintptr_t)start + bytes) / page * page;
+    return last > first && madvise((void *)first, last - first, advice) == 0;
+}
+#endif
+
 /* Fewer page faults and TLB misses on arenas; a kernel that does not know the advice ignores it. */
 static void advise_huge_pages(void *block, size_t bytes) {
 #ifdef __linux__
-    enum { PAGE = 4096, WORTH_IT = 8 << 20 };
-    if (bytes < WORTH_IT) return;
-    const uintptr_t first = ((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
-    const uintptr_t last = ((uintptr_t)block + bytes) & ~(uintptr_t)(PAGE - 1);
-    (void)madvise((void *)first, last - first, MADV_HUGEPAGE);
+    enum { WORTH_IT = 8 << 20 };
+    if (bytes >= WORTH_IT) (void)advise(block, bytes, MADV_HUGEPAGE);
 #else
     (void)block;
     (void)bytes;
+#endif
+}
+
+bool vt_memory_drop(void *start, size_t bytes) {
+#ifdef __linux__
+    return advise(start, bytes, MADV_DONTNEED);
+#else
+    (void)start;
+    (void)bytes;
+    return false;
 #endif
 }
 

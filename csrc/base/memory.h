@@ -4,6 +4,7 @@
 #ifndef VT_BASE_MEMORY_H
 #define VT_BASE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,10 @@ vt_status vt_alloc_array(void **block, size_t count, size_t size, vt_error *erro
 
 /* Give back a block. NULL is allowed. */
 void vt_free(void *block);
+
+/* Give the whole pages of a range back to the system: their bytes become 0, and cost nothing until
+ * they are written. False where that cannot be done: then nothing has changed. */
+bool vt_memory_drop(void *start, size_t bytes);
 
 /* VT_MEMORY unless `bytes` more could be had just now; nothing is kept. For what is about to call
  * library code on a thread: oneDNN dereferences NULL where a small block fails. */

@@ -15,6 +15,8 @@ typedef struct vt_engine {
     vt_status (*run)(const vt_matmul *matmul, void *c, const void *a, const void *b,
                      const void *bias, void *scratch, vt_error *error);
     vt_status (*pack)(const vt_matmul *matmul, void *packed, const void *b, vt_error *error);
+    /* As vt_matmul_unpack; NULL if nothing does. Calls never overlap. */
+    vt_status (*unpack)(const vt_matmul *matmul, void *b, const void *packed, vt_error *error);
     void (*close)(vt_matmul *matmul); /* NULL if there is nothing to give back */
 } vt_engine;
 

@@ -36,6 +36,21 @@ static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b_, v
     return VT_OK;
 }
 
+static vt_status unpack_b(const vt_matmul *matmul, void *b_, const void *packed, vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const int64_t down = s->b_transposed ? 1 : s->ldb, right = s->b_transposed ? s->ldb : 1;
+    const int16_t *from = packed;
+    int8_t *b = b_;
+    (void)error;
+    for (int64_t j = 0; j < s->n; j++) {
+        const int16_t *column = from + j / COLUMNS * pairs(s) * COLUMNS * 2 + j % COLUMNS * 2;
+        for (int64_t p = 0; p < s->k; p++) {
+            b[p * down + j * right] = (int8_t)column[p / 2 * COLUMNS * 2 + p % 2];
+        }
+    }
+    return VT_OK;
+}
+
 /* wide (m, 2 pairs) = a, with a zero behind an odd k */
 static void widen_a(int16_t *wide, const uint8_t *a, const vt_matmul_shape *s) {
     const int64_t down = s->a_transposed ? 1 : s->lda, right = s->a_transposed ? s->lda : 1;
@@ -114,7 +129,8 @@ static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     return VT_OK;
 }
 
-const vt_engine vt_engine_int8_avx2 = {.takes = takes, .open = open, .run = run, .pack = pack_b};
+const vt_engine vt_engine_int8_avx2 = {
+    .takes = takes, .open = open, .run = run, .pack = pack_b, .unpack = unpack_b};
 
 #else
 

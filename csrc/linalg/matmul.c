@@ -168,6 +168,23 @@ vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, v
     return matmul->engine->pack(matmul, packed, b, error);
 }
 
+vt_status vt_matmul_unpack(const vt_matmul *matmul, void *b, const void *packed, vt_error *error) {
+    if (matmul->packed_bytes == 0 || matmul->engine->unpack == NULL) {
+        return vt_fail(error, VT_VALUE, "this matrix product does not unpack");
+    }
+    vt_lock_alone(&lock);
+    const vt_status status = matmul->engine->unpack(matmul, b, packed, error);
+    vt_unlock(&lock);
+    return status;
+}
+
+vt_matmul *vt_matmul_share(vt_matmul *matmul) {
+    vt_lock_alone(&lock);
+    matmul->users++;
+    vt_unlock(&lock);
+    return matmul;
+}
+
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error) {
     return matmul->engine->run(matmul, c, a, b, bias, scratch, error);

@@ -64,6 +64,13 @@ const void *vt_matmul_packer(const vt_matmul *matmul);
 /* Write the packed layout of the plain b. Only if vt_matmul_packed_bytes is not 0. */
 vt_status vt_matmul_pack(const vt_matmul *matmul, void *packed, const void *b, vt_error *error);
 
+/* Write the plain b from a packed one, which is exact where packing was. VT_VALUE where nothing
+ * does. */
+vt_status vt_matmul_unpack(const vt_matmul *matmul, void *b, const void *packed, vt_error *error);
+
+/* The same handle for one more user, to be closed on its own. */
+vt_matmul *vt_matmul_share(vt_matmul *matmul);
+
 /* c = a b + bias. bias is read only if the shape has one; scratch is 64-byte aligned and private to
  * this call. Never allocates once a thread has run this matmul before. */
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,

@@ -214,11 +214,12 @@ static dnnl_status_t plan_product(dnnl_primitive_desc_t *plan,
     return dnnl_unimplemented;
 }
 
-static dnnl_status_t plan_reorder(dnnl_primitive_desc_t *plan, const vt_onednn *o) {
+static dnnl_status_t plan_reorder(dnnl_primitive_desc_t *plan, const_dnnl_memory_desc_t from,
+                                  const_dnnl_memory_desc_t to) {
     dnnl_primitive_attr_t attributes = NULL;
     DNNL_TRY(make_attributes(&attributes, (extras){0}));
-    const dnnl_status_t status = dnnl_reorder_primitive_desc_create(
-        plan, o->plain_b, engine, o->packed_b, engine, attributes);
+    const dnnl_status_t status =
+        dnnl_reorder_primitive_desc_create(plan, from, engine, to, engine, attributes);
     dnnl_primitive_attr_destroy(attributes);
     return status;
 }
@@ -290,10 +291,11 @@ static dnnl_status_t find_packed_layout(vt_onednn *o) {
     return status;
 }
 
-static dnnl_status_t create_reorder(vt_onednn *o) {
+static dnnl_status_t create_reorder(dnnl_primitive_t *reorder, const_dnnl_memory_desc_t from,
+                                    const_dnnl_memory_desc_t to) {
     dnnl_primitive_desc_t plan = NULL;
-    DNNL_TRY(plan_reorder(&plan, o));
-    const dnnl_status_t status = dnnl_primitive_create(&o->reorder, plan);
+    DNNL_TRY(plan_reorder(&plan, from, to));
+    const dnnl_status_t status = dnnl_primitive_create(reorder, plan);
     dnnl_primitive_desc_destroy(plan);
     return status;
 }
@@ -322,7 +324,7 @@ static dnnl_status_t create_product(vt_onednn *o, dnnl_memory_desc_t b) {
 
 static dnnl_status_t create_packed_product(vt_onednn *o) {
     DNNL_TRY(find_packed_layout(o));
-    DNNL_TRY(create_reorder(o));
+    DNNL_TRY(create_reorder(&o->reorder, o->plain_b, o->packed_b));
     return create_product(o, o->packed_b);
 }
 
@@ -458,31 +460,62 @@ static vt_status run_product(const vt_matmul *matmul, void *c, const void *a, co
     return status == dnnl_success ? VT_OK : fail(&o->shape, "compute", status, error);
 }
 
-static dnnl_status_t run_reorder(const vt_onednn *o, dnnl_memory_desc_t scratchpad_layout,
-                                 void *packed, const void *b, void *scratch) {
+/* A matrix from one layout into another. */
+typedef struct move {
+    dnnl_primitive_t reorder;
+    dnnl_memory_desc_t from, to;
+    const void *source;
+    void *target;
+} move;
+
+static dnnl_status_t run_reorder(const move *m, dnnl_memory_desc_t scratchpad_layout,
+                                 void *scratch) {
     enum { FROM = SRC, TO = DST };
     static const int names[OPERANDS] = {
         [FROM] = DNNL_ARG_FROM, [TO] = DNNL_ARG_TO, [SCRATCH] = DNNL_ARG_SCRATCHPAD};
     const dnnl_memory_desc_t operand[OPERANDS] = {
-        [FROM] = o->plain_b, [TO] = o->packed_b, [SCRATCH] = scratchpad_layout};
+        [FROM] = m->from, [TO] = m->to, [SCRATCH] = scratchpad_layout};
     void *const data[OPERANDS] = {
-        [FROM] = (void *)(uintptr_t)b, [TO] = packed, [SCRATCH] = scratch};
+        [FROM] = (void *)(uintptr_t)m->source, [TO] = m->target, [SCRATCH] = scratch};
     call once = {0};
     dnnl_status_t status = fill_call(&once, operand);
-    if (status == dnnl_success) status = execute(&once, o->reorder, names, data);
+    if (status == dnnl_success) status = execute(&once, m->reorder, names, data);
     destroy_call(&once);
     return status;
 }
 
-static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b, vt_error *error) {
-    const vt_onednn *o = matmul->onednn;
-    dnnl_memory_desc_t layout = (dnnl_memory_desc_t)(uintptr_t)scratchpad(o->reorder);
+static vt_status move_b(const vt_onednn *o, const move *m, const char *deed, vt_error *error) {
+    dnnl_memory_desc_t layout = (dnnl_memory_desc_t)(uintptr_t)scratchpad(m->reorder);
     const size_t bytes = dnnl_memory_desc_get_size(layout);
     void *scratch = NULL; /* the float reorders of today need none */
     if (bytes != 0) VT_TRY(vt_alloc(&scratch, bytes, error));
-    const dnnl_status_t status = run_reorder(o, layout, packed, b, bytes == 0 ? nothing : scratch);
+    const dnnl_status_t status = run_reorder(m, layout, bytes == 0 ? nothing : scratch);
     vt_free(scratch);
-    return status == dnnl_success ? VT_OK : fail(&o->shape, "pack b of", status, error);
+    return status == dnnl_success ? VT_OK : fail(&o->shape, deed, status, error);
+}
+
+static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b, vt_error *error) {
+    const vt_onednn *o = matmul->onednn;
+    const move m = {o->reorder, o->plain_b, o->packed_b, b, packed};
+    return move_b(o, &m, "pack b of", error);
+}
+
+/* The way back is seldom gone: it is made for once, though the library keeps its code. */
+static vt_status unpack_calmly(const vt_onednn *o, void *b, const void *packed, vt_error *error) {
+    move m = {NULL, o->packed_b, o->plain_b, packed, b};
+    const dnnl_status_t made = create_reorder(&m.reorder, m.from, m.to);
+    if (made != dnnl_success) return fail(&o->shape, "unpack b of", made, error);
+    const vt_status status = move_b(o, &m, "unpack b of", error);
+    dnnl_primitive_destroy(m.reorder);
+    return status;
+}
+
+static vt_status unpack_b(const vt_matmul *matmul, void *b, const void *packed, vt_error *error) {
+    VT_TRY(vt_memory_room(VT_WORK_SPACE, error));
+    vt_calm_begin();
+    const vt_status status = unpack_calmly(matmul->onednn, b, packed, error);
+    vt_calm_end();
+    return status;
 }
 
 /* ---------------------------------------------------------------- take over */
@@ -528,8 +561,12 @@ static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     return status == dnnl_unimplemented ? VT_OK : fail(&matmul->shape, "create", status, error);
 }
 
-const vt_engine vt_engine_onednn = {
-    .takes = takes, .open = open, .run = run_product, .pack = pack_b, .close = close_product};
+const vt_engine vt_engine_onednn = {.takes = takes,
+                                    .open = open,
+                                    .run = run_product,
+                                    .pack = pack_b,
+                                    .unpack = unpack_b,
+                                    .close = close_product};
 
 #else /* a build without oneDNN */
 

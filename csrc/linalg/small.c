@@ -79,6 +79,19 @@ static vt_status pack_bf16(const vt_matmul *matmul, void *packed, const void *b,
     return VT_OK;
 }
 
+static vt_status unpack_bf16(const vt_matmul *matmul, void *b, const void *packed,
+                             vt_error *error) {
+    const vt_matmul_shape *s = &matmul->shape;
+    const uint16_t *from = packed;
+    (void)error;
+    for (int64_t p = 0; p < s->k; p++) {
+        for (int64_t j = 0; j < s->n; j++) {
+            ((float *)b)[index_of(p, j, s->ldb, s->b_transposed)] = widen(from[p * s->n + j]);
+        }
+    }
+    return VT_OK;
+}
+
 static vt_status run_bf16(const vt_matmul *matmul, void *c_, const void *a_, const void *b_,
                           const void *bias, void *scratch, vt_error *error) {
     const vt_matmul_shape *s = &matmul->shape;
@@ -110,5 +123,9 @@ static vt_status open_bf16(vt_matmul *matmul, bool *opened, vt_error *error) {
     return VT_OK;
 }
 
-const vt_engine vt_engine_bf16 = {
-    .plain = true, .takes = takes_bf16, .open = open_bf16, .run = run_bf16, .pack = pack_bf16};
+const vt_engine vt_engine_bf16 = {.plain = true,
+                                  .takes = takes_bf16,
+                                  .open = open_bf16,
+                                  .run = run_bf16,
+                                  .pack = pack_bf16,
+                                  .unpack = unpack_bf16};

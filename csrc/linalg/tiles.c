@@ -86,6 +86,8 @@ size_t vt_tiles_scratch_bytes(const vt_tiles *tiles) {
 
 size_t vt_tiles_packed_bytes(const vt_tiles *tiles) { return vt_matmul_packed_bytes(tiles->usual); }
 
+vt_matmul *vt_tiles_share(const vt_tiles *tiles) { return vt_matmul_share(tiles->usual); }
+
 const void *vt_tiles_packer(const vt_tiles *tiles) { return vt_matmul_packer(tiles->usual); }
 
 const char *vt_tiles_implementation(const vt_tiles *tiles) {

@@ -45,6 +45,7 @@ void vt_tiles_close(vt_tiles *tiles);
 size_t vt_tiles_scratch_bytes(const vt_tiles *tiles);
 size_t vt_tiles_packed_bytes(const vt_tiles *tiles);
 const void *vt_tiles_packer(const vt_tiles *tiles);
+vt_matmul *vt_tiles_share(const vt_tiles *tiles); /* one that packs as all do */
 vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_error *error);
 
 /* The engine of usual tiles, as vt_matmul_implementation tells it. */

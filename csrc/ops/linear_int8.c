@@ -60,6 +60,9 @@ static size_t numbers_bytes(const vt_signature *s, int64_t each) {
     return vt_align((size_t)(each * out_features(s)) * sizeof(int32_t));
 }
 
+static size_t front(const vt_signature *s) { return numbers_bytes(s, 1); }
+static size_t front_static(const vt_signature *s) { return numbers_bytes(s, 2); }
+
 static vt_status open_product(vt_products *products, const vt_signature *s,
                               vt_arithmetic arithmetic, vt_operands operands, vt_error *error) {
     if (arithmetic.dtype != VT_F32) {
@@ -118,7 +121,7 @@ static vt_status open(vt_products *products, const vt_signature *s, vt_arithmeti
 static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
     int32_t *sums = packed;
     for (int64_t m = 0; m < out_features(t->signature); m++) sums[m] = weight_sum(t, m);
-    return pack_weight(t, packed, numbers_bytes(t->signature, 1), error);
+    return pack_weight(t, packed, front(t->signature), error);
 }
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
@@ -128,8 +131,7 @@ static vt_status forward(const vt_tile *t, vt_error *error) {
     const size_t own = layout(&x, t->scratch, t->products, s);
     t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
     VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
-                        packed_weight(t, numbers_bytes(s, 1)), NULL, (char *)t->scratch + own,
-                        error));
+                        packed_weight(t, front(s)), NULL, (char *)t->scratch + own, error));
     t->kernels->dequantize_rows(t->out, t->out, x.scale, x.zero, t->param[SCALE], sums,
                                 t->param[BIAS], t->rows, out_features(s));
     return VT_OK;
@@ -160,7 +162,7 @@ static vt_status pack_static(const vt_tile *t, void *packed, vt_error *error) {
         const double least = (double)scale[m] * zero_point(t) * weight_sum(t, m);
         number[m] = (float)((bias == NULL ? 0 : (double)bias[m]) - least);
     }
-    return pack_weight(t, packed, numbers_bytes(t->signature, 2), error);
+    return pack_weight(t, packed, front_static(t->signature), error);
 }
 
 /* A row of x that is not finite makes a row of NaN. */
@@ -180,7 +182,7 @@ static vt_status forward_static(const vt_tile *t, vt_error *error) {
                                (double)*(const float *)t->param[INPUT_SCALE], zero_point(t),
                                t->rows, in_features(s));
     VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
-                        packed_weight(t, numbers_bytes(s, 2)), t->packed[VT_PACK_FORWARD],
+                        packed_weight(t, front_static(s)), t->packed[VT_PACK_FORWARD],
                         (char *)t->scratch + own, error));
     spoil_rows(t, &x);
     return VT_OK;
@@ -193,6 +195,7 @@ const vt_op vt_op_linear_int8 = {
     .infer = infer,
     .open = open,
     .pack = pack,
+    .pack_front = front,
     .flops = flops,
     .forward = forward,
 };
@@ -208,6 +211,7 @@ const vt_op vt_op_linear_int8_static = {
     .infer = infer_static,
     .open = open_static,
     .pack = pack_static,
+    .pack_front = front_static,
     .flops = flops,
     .forward = forward_static,
 };

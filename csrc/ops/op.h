@@ -133,6 +133,8 @@ struct vt_op {
                       vt_arithmetic arithmetic, vt_error *error);
     /* Write the packed layout. NULL: what vt_tiles_pack makes of params[0]. */
     vt_status (*pack)(const vt_tile *tile, void *packed, vt_error *error);
+    /* Bytes in front of params[0] in that layout. NULL: none. */
+    size_t (*pack_front)(const vt_signature *signature);
     /* Multiply-adds of one image, times two. NULL: too few to count. */
     double (*flops)(const vt_signature *signature);
 

@@ -1,6 +1,7 @@
 /* The optimizers that treat each element alone, in one pass; and averages of parameters. */
 #include "base/parallel.h"
 #include "optim/optim.h"
+#include "params/packs.h"
 
 typedef struct work {
     const vt_update *update;
@@ -89,12 +90,16 @@ static void lock_both(vt_params *average, vt_params *params) {
     if (!first) vt_lock_alone(&average->values);
 }
 
-void vt_average(vt_params *average, vt_params *params, double share, int threads) {
-    if (average == params) return;
+vt_status vt_average(vt_params *average, vt_params *params, double share, int threads,
+                     vt_error *error) {
+    if (average == params) return VT_OK;
+    VT_TRY(vt_params_stay(average, error));
+    VT_TRY(vt_params_stay(params, error));
     averaging a = {average, params, share};
     lock_both(average, params);
     vt_parallel_for(params->count, threads, average_entry, &a);
     average->version++;
     vt_unlock(&params->values);
     vt_unlock(&average->values);
+    return VT_OK;
 }

@@ -1,4 +1,4 @@
-#include "params/params.h"
+#include "params/packs.h"
 
 #include <math.h>
 #include <string.h>
@@ -74,6 +74,7 @@ vt_status vt_params_open(vt_params **out, int count, const char *const *names,
 void vt_params_close(vt_params *params) {
     if (params == NULL) return;
     for (int i = 0; i < params->count; i++) vt_free(params->entries[i].name);
+    vt_packs_close(params);
     vt_free(params->entries);
     vt_free(params->data);
     vt_free(params->gradient);
@@ -132,7 +133,9 @@ bool vt_params_alike(const vt_params *a, const vt_params *b) {
 
 /* ---------------------------------------------------------------- values and gradients */
 
-void *vt_params_values(const vt_params *params) { return params->data; }
+void *vt_params_values(vt_params *params) {
+    return vt_params_stay(params, NULL) == VT_OK ? params->data : NULL;
+}
 
 void *vt_params_gradients(const vt_params *params, int index) {
     return params->entries[index].has_gradient ? params->gradient : NULL;
@@ -142,18 +145,35 @@ void *vt_params_at(const vt_params *params, void *buffer, int index) {
     return (char *)buffer + params->entries[index].offset;
 }
 
-void vt_params_write(vt_params *params, void *buffer, int index, const void *values) {
+static void write_entry(const vt_params *params, void *buffer, int index, const void *values) {
     const vt_entry *entry = &params->entries[index];
-    vt_lock_alone(&params->values);
     memcpy(vt_params_at(params, buffer, index), values,
            (size_t)entry->elements * vt_dtype_size(entry->dtype));
-    if (buffer == params->data) params->version++;
+}
+
+static void write_value(vt_params *params, int index, const void *values) {
+    vt_lock_alone(&params->packing);
+    write_entry(params, params->data, index, values);
+    params->entries[index].source = NULL; /* no byte of it rests any more */
+    vt_unlock(&params->packing);
+    params->version++;
+}
+
+void vt_params_write(vt_params *params, void *buffer, int index, const void *values) {
+    vt_lock_alone(&params->values);
+    if (buffer == NULL || buffer == params->data) {
+        write_value(params, index, values);
+    } else {
+        write_entry(params, buffer, index, values);
+    }
     vt_unlock(&params->values);
 }
 
 vt_status vt_params_make_gradient(vt_params *params, vt_error *error) {
     void *gradient = params->gradient;
-    if (gradient == NULL) VT_TRY(vt_params_buffer(params, &gradient, error));
+    if (gradient != NULL) return VT_OK;
+    VT_TRY(vt_params_stay(params, error)); /* who has gradients reads and writes values, too */
+    VT_TRY(vt_params_buffer(params, &gradient, error));
     params->gradient = gradient;
     return VT_OK;
 }

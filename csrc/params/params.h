@@ -5,6 +5,8 @@
 #include "base/lock.h"
 #include "ops/op.h"
 
+typedef struct vt_pack vt_pack; /* packs.h */
+
 typedef struct vt_entry {
     char *name;
     vt_shape shape;
@@ -13,9 +15,12 @@ typedef struct vt_entry {
     int64_t elements;
     _Atomic bool requires_grad;
     _Atomic bool has_gradient; /* false: the gradient's bytes mean nothing yet */
-} vt_entry;
 
-typedef struct vt_pack vt_pack; /* packs.h */
+    /* Whether its bytes may rest in a packed copy (packs.h). */
+    _Atomic bool exposed; /* no: somebody has their address */
+    int readers;          /* no, while plans read them as they are */
+    vt_pack *source;      /* they do: they come back from there; NULL: they are in place */
+} vt_entry;
 
 struct vt_params {
     vt_dtype dtype;
@@ -31,9 +36,10 @@ struct vt_params {
      * read without. */
     vt_lock values;    /* shared while `data` is read; alone while it or a buffer is written */
     vt_lock gradients; /* alone for the gradients, their flags, and `sums` */
-    vt_lock packing;   /* alone for `packs` and all that is in them */
+    vt_lock packing;   /* alone for `packs`, all that is in them, and what rests there */
 
-    vt_pack *packs; /* those that some plan of inference holds */
+    vt_pack *packs;     /* those that some plan of inference holds */
+    _Atomic bool stays; /* no entry rests any more: the table is trained, or its address known */
 };
 
 /* Room for gradients, if there is none yet, for who has the gradients alone. */

@@ -26,19 +26,25 @@ static vt_status note_trained(vt_plan *plan, const vt_params *params, vt_error *
     return VT_OK;
 }
 
-/* The packed weights, from the table: a step of packing writes into what it holds. */
-static vt_status hold_packs(vt_plan *plan, vt_params *params, vt_error *error) {
-    plan->params = params;
-    for (int i = 0; i < plan->step_count; i++) {
-        const vt_step *step = &plan->steps[i];
-        if (step->pass != VT_PACK) continue;
-        const vt_node *node = &plan->lowered->nodes[step->node];
-        const vt_products *products = &plan->products[step->node];
-        vt_buffer *buffer = &plan->buffers[step->packed[VT_PACK_FORWARD]];
-        vt_pack_key key = {.op = node->op, .bf16 = products->bf16, .bytes = buffer->bytes};
-        key.packer = vt_tiles_packer(&products->tiles[products->pack_slot[VT_PACK_FORWARD]]);
-        memcpy(key.params, node->params, sizeof key.params);
-        VT_TRY(vt_pack_hold(&buffer->pack, params, &key, error));
+/* The packed weight of one step of packing, from the table: the step writes into what it holds. */
+static vt_status hold_pack(vt_plan *plan, const vt_step *step, vt_error *error) {
+    const vt_node *node = &plan->lowered->nodes[step->node];
+    const vt_products *products = &plan->products[step->node];
+    const vt_tiles *tiles = &products->tiles[products->pack_slot[VT_PACK_FORWARD]];
+    vt_buffer *buffer = &plan->buffers[step->packed[VT_PACK_FORWARD]];
+    vt_pack_key key = {.op = node->op, .bf16 = products->bf16, .bytes = buffer->bytes};
+    key.packer = vt_tiles_packer(tiles);
+    memcpy(key.params, node->params, sizeof key.params);
+    const size_t front = node->op->pack_front == NULL
+                             ? 0
+                             : node->op->pack_front(&plan->lowered->signatures[step->node]);
+    if (vt_tiles_packed_bytes(tiles) > 0) plan->reads[node->params[0]] = false;
+    return vt_pack_hold(&buffer->pack, plan->params, &key, tiles, front, error);
+}
+
+static vt_status hold_packs(vt_plan *plan, vt_error *error) {
+    for (int i = 0; i < plan->step_count && !plan->training; i++) {
+        if (plan->steps[i].pass == VT_PACK) VT_TRY(hold_pack(plan, &plan->steps[i], error));
     }
     return VT_OK;
 }
@@ -46,6 +52,30 @@ static vt_status hold_packs(vt_plan *plan, vt_params *params, vt_error *error) {
 static void release_packs(vt_plan *plan) {
     for (int b = 0; b < plan->buffer_count; b++) {
         vt_pack_release(plan->params, plan->buffers[b].pack);
+    }
+}
+
+/* Tell the table which values are read as they are: of the operations' parameters all but what is
+ * packed. */
+static vt_status find_reads(vt_plan *plan, vt_error *error) {
+    const vt_program *p = plan->lowered;
+    VT_TRY(VT_NEW(&plan->reads, p->param_count, error));
+    for (int n = 0; n < p->node_count; n++) {
+        for (int i = 0; p->nodes[n].op->params[i].name != NULL; i++) {
+            if (p->nodes[n].params[i] >= 0) plan->reads[p->nodes[n].params[i]] = true;
+        }
+    }
+    VT_TRY(hold_packs(plan, error));
+    for (; plan->told < p->param_count; plan->told++) {
+        if (!plan->reads[plan->told]) continue;
+        VT_TRY(vt_entry_read(plan->params, plan->told, 1, error));
+    }
+    return VT_OK;
+}
+
+static void forget_reads(vt_plan *plan) {
+    for (int i = 0; i < plan->told; i++) {
+        if (plan->reads[i]) (void)vt_entry_read(plan->params, i, -1, NULL);
     }
 }
 
@@ -64,7 +94,8 @@ static vt_status fill(vt_plan *plan, const vt_program *program, vt_params *param
     VT_TRY(note_trained(plan, params, error));
     VT_TRY(vt_plan_schedule(plan, options, error));
     VT_TRY(vt_plan_store(plan, error));
-    return plan->training ? VT_OK : hold_packs(plan, params, error);
+    plan->params = params;
+    return find_reads(plan, error);
 }
 
 vt_status vt_plan_open(vt_plan **out, const vt_program *program, vt_params *params,
@@ -87,6 +118,7 @@ vt_status vt_plan_open(vt_plan **out, const vt_program *program, vt_params *para
 
 void vt_plan_close(vt_plan *plan) {
     if (plan == NULL) return;
+    forget_reads(plan);
     release_packs(plan);
     if (plan->products != NULL) {
         for (int n = 0; n < plan->lowered->node_count; n++) vt_products_close(&plan->products[n]);
@@ -102,6 +134,7 @@ void vt_plan_close(vt_plan *plan) {
     vt_free(plan->input_gradients);
     vt_free(plan->trained);
     vt_free(plan->covered);
+    vt_free(plan->reads);
     vt_program_close(plan->lowered);
     vt_free(plan);
 }

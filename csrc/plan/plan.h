@@ -95,6 +95,8 @@ struct vt_plan {
     /* Inference keeps its packed weights with the table; training, whose weights change, packs just
      * before use into the run. */
     vt_params *params;
+    bool *reads;             /* parameters whose own bytes it reads, and not a packed copy */
+    int told;                /* of how many of them the table knows */
     uint64_t packed_version; /* that all its packs have, 0: none; for who has params->packing */
 };
 

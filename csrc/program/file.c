@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "params/params.h"
+#include "params/packs.h"
 #include "program/program.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as they are");
@@ -157,8 +157,16 @@ vt_status vt_file_write(void **memory, size_t *bytes, const vt_program *program,
     *bytes = s.used;
     s = (sink){*memory, 0};
     vt_lock_shared(&params->values);
-    put_all(&s, program, params, notes, count);
+    vt_lock_alone(&params->packing);
+    const vt_status status = vt_params_wake(params, error);
+    if (status == VT_OK) put_all(&s, program, params, notes, count);
+    vt_unlock(&params->packing);
     vt_unlock(&params->values);
+    if (status != VT_OK) {
+        vt_free(*memory);
+        *memory = NULL;
+        return status;
+    }
     header *h = *memory;
     h->bytes = *bytes;
     h->hash = hash_of(*memory, *bytes);

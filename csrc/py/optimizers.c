@@ -222,9 +222,12 @@ static PyObject *average(PyObject *module, PyObject *args) {
     if (!vt_params_alike(params_in(mean), params_in(params))) {
         return PyErr_Format(PyExc_ValueError, "the two tables differ in their entries");
     }
+    vt_error error;
+    vt_status status;
     Py_BEGIN_ALLOW_THREADS
-    vt_average(params_in(mean), params_in(params), share, vt_default_threads());
+    status = vt_average(params_in(mean), params_in(params), share, vt_default_threads(), &error);
     Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(state, status, &error);
     Py_RETURN_NONE;
 }
 

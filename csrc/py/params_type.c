@@ -99,8 +99,16 @@ static PyObject *view_entry(PyObject *owner, const vt_params *params, void *buff
 
 static PyObject *params_view(PyObject *self, PyObject *argument) {
     const int index = parse_index(self, argument);
-    return index < 0 ? NULL
-                     : view_entry(self, params_of(self), vt_params_values(params_of(self)), index);
+    if (index < 0) return NULL;
+    void *values;
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_params_expose(params_of(self), index, &values, &error);
+    Py_END_ALLOW_THREADS
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    return vt_array_view(self, values, vt_array_type(vt_params_entry_dtype(params_of(self), index)),
+                         vt_params_shape(params_of(self), index));
 }
 
 static PyObject *params_gradient(PyObject *self, PyObject *argument) {
@@ -139,7 +147,7 @@ static PyObject *write_entry(vt_params *params, void *buffer, PyObject *args) {
 }
 
 static PyObject *params_write(PyObject *self, PyObject *args) {
-    return write_entry(params_of(self), vt_params_values(params_of(self)), args);
+    return write_entry(params_of(self), NULL, args);
 }
 
 static PyObject *params_write_gradient(PyObject *self, PyObject *args) {
@@ -248,13 +256,24 @@ static PyObject *params_nbytes(PyObject *self, void *unused) {
     return PyLong_FromSize_t(vt_params_all_bytes(params_of(self)));
 }
 
-static PyObject *params_packed_bytes(PyObject *self, void *unused) {
-    (void)unused;
+typedef size_t (*counter)(vt_params *params);
+
+static PyObject *count_bytes(PyObject *self, counter count) {
     size_t bytes;
     Py_BEGIN_ALLOW_THREADS
-    bytes = vt_params_packed_bytes(params_of(self));
+    bytes = count(params_of(self));
     Py_END_ALLOW_THREADS
     return PyLong_FromSize_t(bytes);
+}
+
+static PyObject *params_packed_bytes(PyObject *self, void *unused) {
+    (void)unused;
+    return count_bytes(self, vt_params_packed_bytes);
+}
+
+static PyObject *params_resting_bytes(PyObject *self, void *unused) {
+    (void)unused;
+    return count_bytes(self, vt_params_resting_bytes);
 }
 
 /* A tuple with an item for each entry. */
@@ -309,6 +328,8 @@ static PyGetSetDef params_getset[] = {
      NULL},
     {"packed_bytes", params_packed_bytes, NULL,
      "bytes of packed weights that plans of inference hold, one copy for all of them", NULL},
+    {"resting_bytes", params_resting_bytes, NULL,
+     "bytes of weights that are only there packed, until somebody asks for them", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -198,9 +198,11 @@ static vt_status pack(const vt_tile *t, const vt_run *run, const vt_step *step, 
     char *packed = fixed_pointer(run, buffer);
     if (shared == NULL) return write_pack(t, packed, which, error);
     if (shared->version == run->version) return VT_OK;
+    VT_TRY(vt_entry_wake(run->params, shared->key.params[0], error));
     shared->version = 0; /* half-written if packing fails: then it belongs to no version */
     VT_TRY(write_pack(t, packed, which, error));
     shared->version = run->version;
+    vt_pack_rest(run->params, shared);
     return VT_OK;
 }
 

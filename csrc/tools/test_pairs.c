@@ -39,8 +39,12 @@ static void norm_of(thread_scene *t) { vt_params_gradient_norm(t->shared->params
 static void scaled(thread_scene *t) { vt_params_scale_gradients(t->shared->params, NULL, 0.5, 2); }
 static void clipped(thread_scene *t) { vt_clip_value(t->shared->params, NULL, 0.1, 2); }
 static void adaptive(thread_scene *t) { vt_clip_adaptive(t->shared->params, NULL, 0.01, 1e-3, 2); }
-static void averaged(thread_scene *t) { vt_average(t->shared->mean, t->shared->params, 0.1, 2); }
-static void returned(thread_scene *t) { vt_average(t->shared->params, t->shared->mean, 0.1, 2); }
+static void averaged(thread_scene *t) {
+    vt_average(t->shared->mean, t->shared->params, 0.1, 2, NULL);
+}
+static void returned(thread_scene *t) {
+    vt_average(t->shared->params, t->shared->mean, 0.1, 2, NULL);
+}
 
 static vt_update update_of(const thread_scene *t) {
     const scene *s = t->shared;

@@ -18,6 +18,25 @@ static int64_t whole(int64_t low, int64_t high) {
     return low + (int64_t)(uniform() * (double)(high - low + 1));
 }
 
+/* A packed weight comes back: to the bit, if it was not rounded. */
+static void check_unpack(const vt_matmul *matmul, const vt_matmul_shape *s, const void *b,
+                         const void *packed) {
+    const bool rounds = s->operands == VT_OPERANDS_BF16;
+    const size_t count = (size_t)(s->n * s->k), bytes = count * (rounds ? sizeof(float) : 1);
+    vt_error error = {VT_OK, ""};
+    void *back = take(bytes);
+    const vt_status status = vt_matmul_unpack(matmul, back, packed, &error);
+    vt_check(status == VT_OK, "could not unpack: %s", error.message);
+    size_t wrong = rounds ? 0 : (size_t)(memcmp(back, b, bytes) != 0);
+    for (size_t i = 0; rounds && i < count; i++) {
+        const float given = ((const float *)b)[i], found = ((const float *)back)[i];
+        wrong += fabsf(found - given) > fabsf(given) / 256;
+    }
+    vt_check(wrong == 0, "%s: %zu of %zu do not come back", vt_matmul_implementation(matmul), wrong,
+             count);
+    vt_free(back);
+}
+
 /* c = a b of one shape; b is given as (n, k), as a weight is. */
 static void run_product(const vt_matmul_shape *shape, void *c, const void *a, const void *b,
                         const void *bias) {
@@ -29,6 +48,7 @@ static void run_product(const vt_matmul_shape *shape, void *c, const void *a, co
     void *packed = take(vt_matmul_packed_bytes(matmul));
     if (vt_matmul_packed_bytes(matmul) != 0) {
         vt_check(vt_matmul_pack(matmul, packed, b, &error) == VT_OK, "could not pack");
+        check_unpack(matmul, shape, b, packed);
         b = packed;
     }
     status = vt_matmul_run(matmul, c, a, b, bias, scratch, &error);
