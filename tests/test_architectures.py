@@ -62,8 +62,12 @@ def test_a_block_of_full_width_equals_timms(name: str) -> None:
 LARGEST = 400_000_000
 SMALLER = {"aimv2_1b_patch14_224": "aimv2_large_patch14_224"}
 # Nothing normalises what its blocks take in, so that rounding grows with depth: of these gradients
-# torch's own float32 is 7.2e-5 from float64.
-SENSITIVE = {"vit_base_patch16_rpn_224": 1e-4}
+# torch's own float32 is 7.2e-5, 5.9e-5 and 6.0e-5 from float64.
+SENSITIVE = {
+    "vit_base_patch16_rpn_224": 1e-4,
+    "vit_relpos_base_patch16_rpn_224": 1e-4,
+    "vit_relpos_base_patch32_plus_rpn_256": 1e-4,
+}
 FULL = [SMALLER.get(name, name) for name in families()]
 
 
