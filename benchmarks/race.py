@@ -190,7 +190,7 @@ def qdq(work: Workload, weights: str) -> Path:
 
     class Images(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = [{"input": x[None]} for x in inputs(8)[0]]
+            self.left = [{"input": x[None]} for x in inputs(work._replace(batch=8))[0]]
 
         def get_next(self) -> Any:
             return self.left.pop() if self.left else None
@@ -211,7 +211,7 @@ def onnxruntime_static_worker(work: Workload, threads: int, weights: str) -> Run
     options.intra_op_num_threads = threads
     path = qdq(work, weights)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x, _ = inputs(work.batch)
+    x, _ = inputs(work)
     return lambda: session.run(None, {"input": x})[0]
 
 
