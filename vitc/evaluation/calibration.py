@@ -1,5 +1,6 @@
 """Are probabilities what they say: temperature scaling, and reliability."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -71,16 +72,4 @@ def cross_scaled(predictions: Predictions, seed: int = 0) -> tuple[Predictions, 
         probabilities[own] = scaled(
             probabilities[own], temperatures[-1], several=predictions.task == "multilabel"
         )
-    return with_probabilities(predictions, probabilities), temperatures
-
-
-def with_probabilities(predictions: Predictions, probabilities: Array) -> Predictions:
-    """The same images with other probabilities."""
-    return Predictions(
-        probabilities,
-        predictions.labels,
-        predictions.classes,
-        predictions.ids,
-        predictions.groups,
-        predictions.columns,
-    )
+    return replace(predictions, probabilities=probabilities), temperatures

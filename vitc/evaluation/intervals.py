@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from vitc import checks
 from vitc.arrays import Array
-from vitc.evaluation.figures import FIGURES, figures, names_for
+from vitc.evaluation.figures import figures, names_for
 from vitc.evaluation.predictions import Predictions
 
 RESAMPLES = 1000
@@ -112,8 +112,3 @@ def by_group(
         part = predictions.take(values == value)
         found[str(value)] = (len(part), intervals(part, resamples=resamples, seed=seed))
     return found
-
-
-def better(name: str) -> int:
-    """1 if more of a figure is better, -1 if less is."""
-    return 1 if FIGURES[name].best else -1

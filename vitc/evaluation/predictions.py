@@ -1,7 +1,7 @@
 """What a model said about labelled images: the one input of every evaluation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -142,13 +142,11 @@ class Predictions:
             )
         if name == self.classes[1]:
             return self
-        return type(self)(
-            self.probabilities[:, ::-1],
-            1 - self.labels,
-            self.classes[::-1],
-            self.ids,
-            self.groups,
-            self.columns,
+        return replace(
+            self,
+            probabilities=self.probabilities[:, ::-1],
+            labels=1 - self.labels,
+            classes=self.classes[::-1],
         )
 
     def take(self, indices: Array) -> Self:
@@ -156,11 +154,11 @@ class Predictions:
         chosen = np.asarray(indices)
         if chosen.dtype == bool:
             chosen = np.flatnonzero(chosen)
-        return type(self)(
-            self.probabilities[chosen],
-            self.labels[chosen],
-            self.classes,
-            [self.ids[i] for i in chosen],
-            None if self.groups is None else [self.groups[i] for i in chosen],
-            {name: [values[i] for i in chosen] for name, values in self.columns.items()},
+        return replace(
+            self,
+            probabilities=self.probabilities[chosen],
+            labels=self.labels[chosen],
+            ids=[self.ids[i] for i in chosen],
+            groups=None if self.groups is None else [self.groups[i] for i in chosen],
+            columns={name: [own[i] for i in chosen] for name, own in self.columns.items()},
         )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from vitc.evaluation.calibration import (
     fit_temperature,
     reliability,
     scaled,
-    with_probabilities,
 )
 from vitc.evaluation.comparison import Comparison
 from vitc.evaluation.figures import FIGURES, confusion
@@ -223,9 +223,8 @@ def _calibration(
     if held_out is not None:
         temperatures = [fit_temperature(held_out)]
         several = predictions.task == "multilabel"
-        after = with_probabilities(
-            predictions, scaled(predictions.probabilities, temperatures[0], several=several)
-        )
+        probabilities = scaled(predictions.probabilities, temperatures[0], several=several)
+        after = replace(predictions, probabilities=probabilities)
     else:
         after, temperatures = cross_scaled(predictions, seed)
     return {

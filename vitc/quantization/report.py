@@ -57,14 +57,7 @@ class Report(NamedTuple):
         page = Path(path)
         if page.suffix != ".md":
             raise ValueError(f"{page}: the report is a page in Markdown, expected a path in .md")
-        figures = page.with_suffix(".json")
-        for file, text in (
-            (page, self.markdown()),
-            (figures, json.dumps(self.as_dict(), indent=1)),
-        ):
-            with replacing(file) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
-        return page, figures
+        return write_page(page, self.markdown(), self.as_dict())
 
     def _head(self) -> list[str]:
         c = self.comparison
@@ -128,6 +121,15 @@ def _comparison(model: Model, changed: Model, images: Images, validation: Any) -
 def _logits(model: Model, images: Images) -> Array:
     with no_grad():
         return np.concatenate([np.asarray(model(x)) for x in images.batches(32)])
+
+
+def write_page(page: Path, text: str, content: dict[str, Any]) -> tuple[Path, Path]:
+    """Writes a page in Markdown, and beside it the content as `.json`; returns both paths."""
+    figures = page.with_suffix(".json")
+    for file, written in ((page, text), (figures, json.dumps(content, indent=1))):
+        with replacing(file) as unfinished:
+            unfinished.write_text(written, encoding="utf-8")
+    return page, figures
 
 
 def percent(x: Estimate) -> str:

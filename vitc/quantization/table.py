@@ -1,6 +1,5 @@
 """What each precision costs and brings: one table, on this machine and these images."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitc.arrays import Array
-from vitc.files import replacing
 from vitc.models.model import Model
 from vitc.quantization.comparison import Comparison
-from vitc.quantization.report import percent, points
+from vitc.quantization.report import percent, points, write_page
 from vitc.runtime import get_num_threads
 from vitc.tape import no_grad
 
@@ -146,14 +144,7 @@ class Table(NamedTuple):
 
     def save(self, page: Path) -> tuple[Path, Path]:
         """Writes a page in Markdown, and beside it the same as `.json`; returns both paths."""
-        figures = page.with_suffix(".json")
-        for file, text in (
-            (page, self.markdown()),
-            (figures, json.dumps(self.as_dict(), indent=1)),
-        ):
-            with replacing(file) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
-        return page, figures
+        return write_page(page, self.markdown(), self.as_dict())
 
 
 def _lost(row: Row) -> float:

@@ -15,16 +15,12 @@ from vitc.models.sources import load_adapted
 from vitc.optim import AdamW, Schedule, cosine, param_groups_weight_decay
 from vitc.tape import Loss
 from vitc.training.module import Module
-
-
-def _auroc(classes: int) -> AUROC:
-    return AUROC("binary") if classes == 2 else AUROC("multiclass", num_classes=classes)
-
+from vitc.training.tools.metrics import auroc, ranked
 
 # What more can be logged, by name: a metric for a number of classes.
 _FIGURES: dict[str, Callable[[int], Metric]] = {
     "balanced_accuracy": lambda classes: BalancedAccuracy("multiclass", num_classes=classes),
-    "auroc": _auroc,
+    "auroc": auroc,
 }
 
 
@@ -108,9 +104,10 @@ class Classifier(Module):
         self.log(f"{stage}_loss", self._loss(logits, labels, 0.0), prog_bar=True)
         hard = labels if np.ndim(labels) == 1 else np.argmax(labels, axis=1)
         self.log(f"{stage}_acc", float(np.mean(logits.argmax(dim=1) == hard)), prog_bar=True)
+        probabilities = F.softmax(logits)
         for name, metric in self._figures[stage].items():
-            binary = isinstance(metric, AUROC) and metric.task == "binary"
-            metric.update(F.softmax(logits)[:, 1] if binary else F.softmax(logits), hard)
+            ranks = isinstance(metric, AUROC)
+            metric.update(ranked(probabilities) if ranks else probabilities, hard)
             self.log(name, metric, prog_bar=True)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Array:
