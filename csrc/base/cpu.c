@@ -1,9 +1,15 @@
+#define _GNU_SOURCE
 #include "base/cpu.h"
 
 #include <stddef.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static vt_isa selected = VT_ISA_NATIVE;
+static bool amx;
 
 const char *vt_isa_name(vt_isa isa) {
     static const char *const names[VT_ISA_COUNT] = {"ref", "avx2", "avx512", "native"};
@@ -45,9 +51,22 @@ bool vt_cpu_has_bytes(void) {
            __builtin_cpu_supports("avx512vnni");
 }
 
+/* Linux lends the tile registers to a process that asks for them (since 5.16). */
+static bool ask_for_amx(void) {
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+           __builtin_cpu_supports("amx-int8") &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 #else
 
 static const char features[] = "";
+static bool ask_for_amx(void) { return false; }
 bool vt_cpu_has_bytes(void) { return false; }
 
 static bool has_avx2(void) { return false; }
@@ -75,11 +94,14 @@ vt_status vt_isa_select(const char *name, vt_error *error) {
                            *features ? features : "no AVX2");
         }
         selected = (vt_isa)isa;
+        amx = selected == VT_ISA_NATIVE && ask_for_amx();
         return VT_OK;
     }
     return vt_fail(error, VT_VALUE,
                    "instruction set '%s' is unknown, expected ref, avx2, avx512 or native", name);
 }
+
+bool vt_cpu_has_amx(void) { return amx; }
 
 vt_isa vt_isa_selected(void) { return selected; }
 

@@ -33,6 +33,10 @@ vt_isa vt_isa_selected(void);
 /* Whether the AVX-512 of this CPU can permute bytes. */
 bool vt_cpu_has_bytes(void);
 
+/* Whether the tile registers of AMX may be used, for bfloat16 and for int8: the processor has them
+ * and the system has granted them to this process. */
+bool vt_cpu_has_amx(void);
+
 /* CPU features worth showing to a user, e.g. "avx2 fma avx512f avx512_vnni avx512_bf16". */
 const char *vt_cpu_features(void);
 

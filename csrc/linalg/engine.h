@@ -14,6 +14,10 @@ typedef struct vt_engine {
     /* As vt_matmul_run and vt_matmul_pack. `pack` may be NULL if packed_bytes stays 0. */
     vt_status (*run)(const vt_matmul *matmul, void *c, const void *a, const void *b,
                      const void *bias, void *scratch, vt_error *error);
+    /* As vt_matmul_run_columns; NULL if all columns come at once. */
+    vt_status (*run_columns)(const vt_matmul *matmul, int64_t first, int64_t count, int64_t then,
+                             void *c, const void *a, const void *b, const void *bias, void *scratch,
+                             vt_error *error);
     vt_status (*pack)(const vt_matmul *matmul, void *packed, const void *b, vt_error *error);
     /* As vt_matmul_unpack; NULL if nothing does. Calls never overlap. */
     vt_status (*unpack)(const vt_matmul *matmul, void *b, const void *packed, vt_error *error);
@@ -36,6 +40,10 @@ struct vt_matmul {
  * only its reference one. */
 extern const vt_engine vt_engine_onednn;
 const char *vt_onednn_version(void);
+
+/* Kernels of our own over packed weights, panels.c. Takes what the selected instruction set has a
+ * kernel for. */
+extern const vt_engine vt_engine_panels;
 
 /* uint8 times int8 on 16-bit products, int8_avx2.c, for processors without VNNI: their 8-bit
  * instruction saturates. Takes nothing in a build for other processors. */

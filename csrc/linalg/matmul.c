@@ -9,13 +9,9 @@
 #include "vitc.h"
 
 /* In order of preference. The plain ones take whatever is left. */
-static const vt_engine *const engines[] = {&vt_engine_onednn,
-                                           &vt_engine_int8_avx2,
-                                           &vt_engine_int8,
-                                           &vt_engine_bf16,
-                                           &vt_engine_f32,
-                                           &vt_engine_f64,
-                                           NULL};
+static const vt_engine *const engines[] = {
+    &vt_engine_panels, &vt_engine_onednn, &vt_engine_int8_avx2, &vt_engine_int8,
+    &vt_engine_bf16,   &vt_engine_f32,    &vt_engine_f64,       NULL};
 
 enum { CLOSED_KEPT = 256 }; /* handles without a user that the cache keeps */
 
@@ -183,6 +179,16 @@ vt_matmul *vt_matmul_share(vt_matmul *matmul) {
     matmul->users++;
     vt_unlock(&lock);
     return matmul;
+}
+
+int64_t vt_matmul_columns(const vt_matmul *matmul) {
+    return matmul->engine->run_columns == NULL ? 0 : VT_PANEL_COLUMNS;
+}
+
+vt_status vt_matmul_run_columns(const vt_matmul *matmul, int64_t first, int64_t count, int64_t then,
+                                void *c, const void *a, const void *b, const void *bias,
+                                void *scratch, vt_error *error) {
+    return matmul->engine->run_columns(matmul, first, count, then, c, a, b, bias, scratch, error);
 }
 
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,

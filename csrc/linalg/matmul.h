@@ -44,6 +44,8 @@ typedef struct vt_matmul_shape {
 
 typedef struct vt_matmul vt_matmul;
 
+enum { VT_PANEL_COLUMNS = 32 };
+
 /* A shared handle, to be given back with vt_matmul_close. VT_VALUE for sizes < 1 or leading
  * dimensions that are too short; VT_MEMORY. */
 vt_status vt_matmul_open(vt_matmul **matmul, const vt_matmul_shape *shape, vt_error *error);
@@ -75,6 +77,17 @@ vt_matmul *vt_matmul_share(vt_matmul *matmul);
  * this call. Never allocates once a thread has run this matmul before. */
 vt_status vt_matmul_run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                         const void *bias, void *scratch, vt_error *error);
+
+/* Columns of c may be computed for themselves: VT_PANEL_COLUMNS, of which a range is a multiple; or
+ * 0 if they may not. */
+int64_t vt_matmul_columns(const vt_matmul *matmul);
+
+/* vt_matmul_run for `count` columns from `first` on, with the same bits; the pointers are those of
+ * the whole product. What b has for the columns from `then` on, if that is below n, comes into the
+ * cache meanwhile, for the next call. Only if vt_matmul_columns is not 0. */
+vt_status vt_matmul_run_columns(const vt_matmul *matmul, int64_t first, int64_t count, int64_t then,
+                                void *c, const void *a, const void *b, const void *bias,
+                                void *scratch, vt_error *error);
 
 /* Whether a row of c has the same bits whatever m is, and wherever in c it is. */
 bool vt_matmul_rows_alike(const vt_matmul *matmul);
