@@ -1,5 +1,7 @@
 #include "base/machine.h"
 
+#include "base/cpu.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +11,17 @@
  * second-level cache of 1 MB. */
 #define BUILT_IN {256, 1, 1}
 
+/* Of one thread of servers of the last years, both threads of two at work
+ * (benchmarks/results/tiles.md). Speeds are those of AVX-512. */
 static vt_machine machine = {
     .tile = {BUILT_IN, BUILT_IN, BUILT_IN, BUILT_IN},
+    .pace = {[VT_PACE_F32] = 90000,
+             [VT_PACE_BF16] = 180000,
+             [VT_PACE_INT8] = 350000,
+             [VT_PACE_F64] = 3000,
+             [VT_PACE_MEMORY] = 8000,
+             [VT_PACE_BARRIER] = 4000,
+             [VT_PACE_CACHE] = 1 << 20},
     .source = "built in",
 };
 
@@ -22,6 +33,13 @@ const char *vt_precision_name(vt_precision precision) {
 const char *vt_tile_size_name(vt_tile_size size) {
     static const char *const names[VT_TILE_SIZE_COUNT] = {"rows", "panel", "block"};
     return names[size];
+}
+
+const char *vt_pace_name(vt_pace pace) {
+    static const char *const names[VT_PACE_COUNT] = {
+        "float32.speed", "bfloat16.speed", "int8.speed", "float64.speed",
+        "memory",        "barrier",        "cache"};
+    return names[pace];
 }
 
 const vt_machine *vt_machine_selected(void) { return &machine; }
@@ -74,8 +92,9 @@ enum { LINE = 128 };
 typedef struct reader {
     const char *path;
     int line;
-    bool given[VT_PRECISION_COUNT][VT_TILE_SIZE_COUNT];
-    int64_t (*tile)[VT_TILE_SIZE_COUNT];
+    vt_machine *machine;
+    const int64_t *given[VT_PRECISION_COUNT * VT_TILE_SIZE_COUNT + VT_PACE_COUNT];
+    int given_count;
 } reader;
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
@@ -88,18 +107,31 @@ static char *trimmed(char *text) {
     return text;
 }
 
-static bool find_key(const char *key, int *precision, int *size) {
+static int64_t *find_tile_size(reader *r, const char *key) {
     for (int p = 0; p < VT_PRECISION_COUNT; p++) {
         for (int s = 0; s < VT_TILE_SIZE_COUNT; s++) {
             char name[LINE];
             snprintf(name, sizeof name, "%s.%s", vt_precision_name((vt_precision)p),
                      vt_tile_size_name((vt_tile_size)s));
-            if (strcmp(key, name) != 0) continue;
-            *precision = p;
-            *size = s;
-            return true;
+            if (strcmp(key, name) == 0) return &r->machine->tile[p][s];
         }
     }
+    return NULL;
+}
+
+static int64_t *find_pace(reader *r, const char *key) {
+    for (int i = 0; i < VT_PACE_COUNT; i++) {
+        if (strcmp(key, vt_pace_name((vt_pace)i)) == 0) return &r->machine->pace[i];
+    }
+    return NULL;
+}
+
+/* Whether this number was given before; from now on it was. */
+static bool given_twice(reader *r, const int64_t *number) {
+    for (int i = 0; i < r->given_count; i++) {
+        if (r->given[i] == number) return true;
+    }
+    r->given[r->given_count++] = number;
     return false;
 }
 
@@ -115,21 +147,23 @@ static bool parse_number(const char *text, int64_t most, int64_t *number) {
 }
 
 static vt_status set_size(reader *r, const char *key, const char *value, vt_error *error) {
-    int p, s;
-    if (!find_key(key, &p, &s)) {
+    int64_t *number = find_tile_size(r, key);
+    const int most = number != NULL ? VT_MOST_TILE_SIZE : VT_MOST_PACE;
+    if (number == NULL) number = find_pace(r, key);
+    if (number == NULL) {
         return vt_fail(error, VT_VALUE,
                        "%s, line %d: key '%s' is unknown, expected a precision (float32, bfloat16, "
-                       "int8, float64) and a size (rows, panel, block), as in float32.rows",
+                       "int8, float64) and a size (rows, panel, block, speed), as in float32.rows; "
+                       "or memory, barrier or cache",
                        r->path, r->line, key);
     }
-    if (r->given[p][s]) {
+    if (given_twice(r, number)) {
         return vt_fail(error, VT_VALUE, "%s, line %d: %s is given twice", r->path, r->line, key);
     }
-    if (!parse_number(value, VT_MOST_TILE_SIZE, &r->tile[p][s])) {
+    if (!parse_number(value, most, number)) {
         return vt_fail(error, VT_VALUE, "%s, line %d: %s is '%s', expected a number from 1 to %d",
-                       r->path, r->line, key, value, VT_MOST_TILE_SIZE);
+                       r->path, r->line, key, value, most);
     }
-    r->given[p][s] = true;
     return VT_OK;
 }
 
@@ -170,7 +204,7 @@ static vt_status read_file(vt_machine *m, const char *path, vt_error *error) {
     if (file == NULL) {
         return vt_fail(error, VT_OS, "VITC_MACHINE names %s, which cannot be opened", path);
     }
-    reader r = {.path = path, .tile = m->tile};
+    reader r = {.path = path, .machine = m};
     const vt_status status = read_lines(file, &r, error);
     fclose(file);
     snprintf(m->source, sizeof m->source, "%s", path);
@@ -180,6 +214,11 @@ static vt_status read_file(vt_machine *m, const char *path, vt_error *error) {
 vt_status vt_machine_select(const char *file, vt_error *error) {
     vt_machine found = machine;
     find_caches(found.cache);
+    if (found.cache[1] > 0) found.pace[VT_PACE_CACHE] = found.cache[1];
+    if (vt_cpu_has_amx()) {
+        found.pace[VT_PACE_BF16] = 800000;
+        found.pace[VT_PACE_INT8] = 1500000;
+    }
     if (file != NULL && *file != '\0') VT_TRY(read_file(&found, file, error));
     machine = found;
     return VT_OK;

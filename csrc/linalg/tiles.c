@@ -98,12 +98,29 @@ vt_status vt_tiles_pack(const vt_tiles *tiles, void *packed, const void *b, vt_e
     return vt_matmul_pack(tiles->usual, packed, b, error);
 }
 
+/* The product for a whole tile or unit of `rows` rows, if there is one. */
+static const vt_matmul *product_of(const vt_tiles *tiles, int64_t rows) {
+    if (rows <= tiles->unit) return rows == tiles->unit ? tiles->low : tiles->lowest;
+    if (rows == tiles->tile) return tiles->piece == rows ? tiles->usual : NULL;
+    return rows < tiles->piece ? tiles->rest : rows == tiles->piece ? tiles->whole : NULL;
+}
+
+/* A product by columns has rows that are alike, so a tile is one piece. */
+int64_t vt_tiles_columns(const vt_tiles *tiles) {
+    return tiles->piece == tiles->tile ? vt_matmul_columns(tiles->usual) : 0;
+}
+
+vt_status vt_tiles_run_columns(const vt_tiles *tiles, int64_t rows, int64_t first, int64_t count,
+                               int64_t then, void *c, const void *a, const void *b,
+                               const void *bias, void *scratch, vt_error *error) {
+    return vt_matmul_run_columns(product_of(tiles, rows), first, count, then, c, a, b, bias,
+                                 scratch, error);
+}
+
 vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
                        const void *bias, void *scratch, vt_error *error) {
-    if (rows <= tiles->unit) {
-        const vt_matmul *one = rows == tiles->unit ? tiles->low : tiles->lowest;
-        return vt_matmul_run(one, c, a, b, bias, scratch, error);
-    }
+    const vt_matmul *one = product_of(tiles, rows);
+    if (one != NULL) return vt_matmul_run(one, c, a, b, bias, scratch, error);
     const int64_t piece = tiles->piece;
     const vt_matmul *full = rows == tiles->tile ? tiles->usual : tiles->whole;
     for (int64_t first = 0; first < rows; first += piece) {

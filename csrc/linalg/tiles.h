@@ -56,4 +56,10 @@ const char *vt_tiles_implementation(const vt_tiles *tiles);
 vt_status vt_tiles_run(const vt_tiles *tiles, int64_t rows, void *c, const void *a, const void *b,
                        const void *bias, void *scratch, vt_error *error);
 
+/* As for a vt_matmul: 0, or the columns that may be computed for themselves. */
+int64_t vt_tiles_columns(const vt_tiles *tiles);
+vt_status vt_tiles_run_columns(const vt_tiles *tiles, int64_t rows, int64_t first, int64_t count,
+                               int64_t then, void *c, const void *a, const void *b,
+                               const void *bias, void *scratch, vt_error *error);
+
 #endif

@@ -24,8 +24,10 @@ static vt_status open(vt_products *products, const vt_signature *s, vt_arithmeti
 
 static vt_status forward(const vt_tile *t, vt_error *error) {
     (void)error;
-    const int64_t cols = vt_shape_cols(&t->signature->input[0]);
-    t->kernels->affine_forward(t->out, t->in[0], t->param[WEIGHT], t->param[BIAS], t->rows, cols);
+    const void *weight = t->param[WEIGHT], *bias = t->param[BIAS];
+    if (weight != NULL) weight = vt_const_at(weight, t->element, t->col);
+    if (bias != NULL) bias = vt_const_at(bias, t->element, t->col);
+    t->kernels->affine_forward(t->out, t->in[0], weight, bias, t->rows, t->cols);
     return VT_OK;
 }
 
@@ -55,6 +57,7 @@ const vt_op vt_op_affine = {
     .forward = forward,
     .backward = backward,
     .accumulate = accumulate,
+    .by_columns = true,
     .cheap = true,
     .in_place = true,
     .backward_reads_input = true,

@@ -4,10 +4,8 @@
 
 #include "ops/operations.h"
 
-/* Elements of this tile's strip. */
-static int64_t elements(const vt_tile *t) {
-    return t->rows * vt_shape_cols(&t->signature->node->shape);
-}
+/* Elements of this tile. */
+static int64_t elements(const vt_tile *t) { return t->rows * t->cols; }
 
 /* ---------------------------------------------------------------- activation */
 
@@ -78,6 +76,7 @@ const vt_op vt_op_activation = {
     .attributes = {{"function", VT_ATTR_NAME, false}},
     .infer = activation_infer,
     .forward = activation_forward,
+    .by_columns = true,
     .backward = activation_backward,
     .cheap = true,
     .in_place = true,
@@ -108,6 +107,7 @@ const vt_op vt_op_multiply = {
     .inputs = 2,
     .infer = vt_infer_same,
     .forward = multiply_forward,
+    .by_columns = true,
     .backward = multiply_backward,
     .cheap = true,
     .in_place = true,
@@ -138,6 +138,7 @@ const vt_op vt_op_add = {
     .inputs = 2,
     .infer = vt_infer_same,
     .forward = add_forward,
+    .by_columns = true,
     .backward = pass_backward,
     .passes_gradient = true,
     .in_place = true,
@@ -167,6 +168,7 @@ const vt_op vt_op_scale = {
     .attributes = {{"factor", VT_ATTR_FLOAT, false}},
     .infer = vt_infer_same,
     .forward = scale_forward,
+    .by_columns = true,
     .backward = scale_backward,
     .in_place = true,
 };

@@ -113,6 +113,10 @@ static const void *operand(const vt_tile *t, size_t *taken, const void *x, bool 
 static vt_status strip_product(const vt_tile *t, int slot, int pack, void *c, const void *a,
                                const void *bias, vt_error *error) {
     const void *b = t->products->pack_bytes[pack] != 0 ? t->packed[pack] : t->param[WEIGHT];
+    if (slot == FORWARD && t->cols < out_features(t->signature)) {
+        return vt_tiles_run_columns(&t->products->tiles[slot], t->rows, t->col, t->cols, t->then, c,
+                                    a, b, bias, t->scratch, error);
+    }
     return vt_tiles_run(&t->products->tiles[slot], t->rows, c, a, b, bias, t->scratch, error);
 }
 
@@ -186,6 +190,7 @@ const vt_op vt_op_linear = {
     .forward = forward,
     .backward = backward,
     .accumulate = accumulate,
+    .by_columns = true,
     .params_read_input = true,
     .takes_bf16 = true,
     .reads_bf16 = true,

@@ -38,7 +38,7 @@ static double flops(const vt_signature *s) {
 
 /* ---------------------------------------------------------------- products and scratch */
 
-/* In front of the product's scratch: a strip of x as uint8, its scales, its zero points. */
+/* The operand: a strip of x as uint8, its scales, its zero points. */
 typedef struct quantised {
     uint8_t *q;
     float *scale; /* NaN for a row that is not finite */
@@ -83,7 +83,7 @@ static vt_status open_product(vt_products *products, const vt_signature *s,
     VT_TRY(vt_products_open(products, FORWARD, VT_IN_FORWARD, shape, products->strips, error));
     quantised unused;
     char nowhere[1];
-    products->scratch_bytes += layout(&unused, nowhere, products, s);
+    products->operand_bytes = layout(&unused, nowhere, products, s);
     products->pack_bytes[VT_PACK_FORWARD] =
         vt_tiles_packed_bytes(&products->tiles[FORWARD]) + numbers_bytes(s, scaled ? 2 : 1);
     return VT_OK;
@@ -100,6 +100,25 @@ static const void *packed_weight(const vt_tile *t, size_t before) {
     return vt_tiles_packed_bytes(&t->products->tiles[FORWARD]) == 0
                ? t->param[WEIGHT]
                : (const char *)t->packed[VT_PACK_FORWARD] + before;
+}
+
+/* What `prepare` writes, and forward reads, of the rows of this tile. */
+static quantised operand_rows(const vt_tile *t) {
+    quantised x;
+    (void)layout(&x, t->operand, t->products, t->signature);
+    return (quantised){x.q + t->done * in_features(t->signature), x.scale + t->done,
+                       x.zero + t->done};
+}
+
+static vt_status multiply(const vt_tile *t, const uint8_t *q, size_t before, const void *numbers,
+                          vt_error *error) {
+    const vt_tiles *product = &t->products->tiles[FORWARD];
+    const void *weight = packed_weight(t, before);
+    if (t->cols == out_features(t->signature)) {
+        return vt_tiles_run(product, t->rows, t->out, q, weight, numbers, t->scratch, error);
+    }
+    return vt_tiles_run_columns(product, t->rows, t->col, t->cols, t->then, t->out, q, weight,
+                                numbers, t->scratch, error);
 }
 
 static int32_t weight_sum(const vt_tile *t, int64_t m) {
@@ -124,16 +143,32 @@ static vt_status pack(const vt_tile *t, void *packed, vt_error *error) {
     return pack_weight(t, packed, front(t->signature), error);
 }
 
+static vt_status prepare(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const quantised x = operand_rows(t);
+    t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(t->signature));
+    return VT_OK;
+}
+
+/* Real numbers from columns of the integer products, in place; row by row, or all at once. */
+static void dequantize(const vt_tile *t, const quantised *x) {
+    const int32_t *sums = (const int32_t *)t->packed[VT_PACK_FORWARD] + t->col;
+    const float *scale = (const float *)t->param[SCALE] + t->col;
+    const float *bias = t->param[BIAS];
+    if (bias != NULL) bias += t->col;
+    const int64_t width = out_features(t->signature);
+    const int64_t height = t->cols == width ? t->rows : 1;
+    for (int64_t r = 0; r < t->rows; r += height) {
+        void *y = vt_at(t->out, sizeof(float), r * width + t->col);
+        t->kernels->dequantize_rows(y, y, x->scale + r, x->zero + r, scale, sums, bias, height,
+                                    t->cols);
+    }
+}
+
 static vt_status forward(const vt_tile *t, vt_error *error) {
-    const vt_signature *s = t->signature;
-    const int32_t *sums = t->packed[VT_PACK_FORWARD];
-    quantised x;
-    const size_t own = layout(&x, t->scratch, t->products, s);
-    t->kernels->quantize_rows(x.q, x.scale, x.zero, t->in[0], t->rows, in_features(s));
-    VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
-                        packed_weight(t, front(s)), NULL, (char *)t->scratch + own, error));
-    t->kernels->dequantize_rows(t->out, t->out, x.scale, x.zero, t->param[SCALE], sums,
-                                t->param[BIAS], t->rows, out_features(s));
+    const quantised x = operand_rows(t);
+    VT_TRY(multiply(t, x.q, front(t->signature), NULL, error));
+    dequantize(t, &x);
     return VT_OK;
 }
 
@@ -167,23 +202,26 @@ static vt_status pack_static(const vt_tile *t, void *packed, vt_error *error) {
 
 /* A row of x that is not finite makes a row of NaN. */
 static void spoil_rows(const vt_tile *t, const quantised *x) {
-    const int64_t cols = out_features(t->signature);
+    const int64_t width = out_features(t->signature);
     for (int64_t r = 0; r < t->rows; r++) {
         if (x->scale[r] == x->scale[r]) continue;
-        for (int64_t c = 0; c < cols; c++) ((float *)t->out)[r * cols + c] = x->scale[r];
+        float *y = (float *)t->out + r * width + t->col;
+        for (int64_t c = 0; c < t->cols; c++) y[c] = x->scale[r];
     }
 }
 
-static vt_status forward_static(const vt_tile *t, vt_error *error) {
-    const vt_signature *s = t->signature;
-    quantised x;
-    const size_t own = layout(&x, t->scratch, t->products, s);
+static vt_status prepare_static(const vt_tile *t, vt_error *error) {
+    (void)error;
+    const quantised x = operand_rows(t);
     t->kernels->quantize_fixed(x.q, x.scale, t->in[0],
                                (double)*(const float *)t->param[INPUT_SCALE], zero_point(t),
-                               t->rows, in_features(s));
-    VT_TRY(vt_tiles_run(&t->products->tiles[FORWARD], t->rows, t->out, x.q,
-                        packed_weight(t, front_static(s)), t->packed[VT_PACK_FORWARD],
-                        (char *)t->scratch + own, error));
+                               t->rows, in_features(t->signature));
+    return VT_OK;
+}
+
+static vt_status forward_static(const vt_tile *t, vt_error *error) {
+    const quantised x = operand_rows(t);
+    VT_TRY(multiply(t, x.q, front_static(t->signature), t->packed[VT_PACK_FORWARD], error));
     spoil_rows(t, &x);
     return VT_OK;
 }
@@ -198,6 +236,8 @@ const vt_op vt_op_linear_int8 = {
     .pack_front = front,
     .flops = flops,
     .forward = forward,
+    .prepare = prepare,
+    .by_columns = true,
 };
 
 const vt_op vt_op_linear_int8_static = {
@@ -214,4 +254,6 @@ const vt_op vt_op_linear_int8_static = {
     .pack_front = front_static,
     .flops = flops,
     .forward = forward_static,
+    .prepare = prepare_static,
+    .by_columns = true,
 };

@@ -64,6 +64,7 @@ typedef struct vt_products {
     size_t pack_bytes[VT_MAX_PACKS];   /* of params[0] in a packed layout; 0 = not packed */
     int pack_slot[VT_MAX_PACKS];       /* the product that it is packed for */
     size_t scratch_bytes;              /* per tile, a multiple of 64 */
+    size_t operand_bytes;              /* of a strip, what `prepare` writes; a multiple of 64 */
     int64_t partial;                   /* elements that backward leaves per unit for `accumulate` */
     int64_t parts;                     /* tiles per image of an operation that is not row-wise */
     int64_t panels;                    /* tiles of `accumulate`, 0 = it has none */
@@ -82,6 +83,12 @@ typedef struct vt_tile {
     int64_t image;     /* which of them; `accumulate` loops over all */
     int64_t row, rows; /* the strip: rows of out (forward) or din (backward) */
     int64_t part;      /* the head, or the panel */
+    /* Of an operation `by_columns`: the columns of out that are asked for. Usually all of them,
+     * from 0 on. An operation with a product gets a range of them for all rows, and its pointers
+     * are those of the first column; `then` is where the same thread will go on, as
+     * vt_matmul_run_columns takes it. Any other one gets a range of a single row, and in and out
+     * point to its beginning. */
+    int64_t col, cols, then;
 
     /* A row-wise operation sees pointers to its strip. One that gathers, and one with parts, sees
      * its inputs (forward) or dout (backward) from the first row of the image; `accumulate` sees
@@ -99,6 +106,8 @@ typedef struct vt_tile {
     void *dparam[VT_MAX_PARAMS];    /* NULL where frozen or absent */
     bool accumulate[VT_MAX_PARAMS]; /* dparam += instead of = */
     const void *packed[VT_MAX_PACKS];
+    void *operand; /* of the whole strip: what `prepare` wrote */
+    int64_t done;  /* rows of the strip above `row` */
 
     /* A backward step that leaves sums works on one unit of summation at a time (plan/tiling.h),
      * so that its bits do not follow the height of the strips. */
@@ -139,6 +148,9 @@ struct vt_op {
     double (*flops)(const vt_signature *signature);
 
     vt_tile_function forward, backward, accumulate; /* backward NULL: not differentiable */
+    /* What forward does with rows of its input before the product, once for all columns: writes
+     * tile->operand from row tile->done on. NULL: nothing. */
+    vt_tile_function prepare;
     /* Let the node compute its first `rows` rows only, though it is not row-wise. NULL: it cannot.
      */
     void (*narrow)(vt_node *node, int64_t rows);
@@ -153,6 +165,7 @@ struct vt_op {
     void (*keep_all)(vt_node *node);
 
     vt_space space;
+    bool by_columns;      /* forward may compute some columns of its output for themselves */
     bool gathers;         /* a strip reads other rows than its own */
     bool training_only;   /* the identity when no gradient is recorded */
     bool passes_gradient; /* backward is din = dout for each input: no step at all */

@@ -61,6 +61,7 @@ typedef struct vt_buffer {
     bool narrow;        /* its elements are bfloat16 */
     size_t bytes;       /* of one image, one strip or the whole; a multiple of 64 */
     size_t offset;      /* in bytes; in the arena, times the capacity */
+    bool passing;       /* local, and all its uses are in one stretch by columns: a thread's own */
     int root;           /* itself, or the buffer whose memory it takes over in place */
     vt_pack *pack;      /* of the table, in place of an offset: packed weights of inference */
     int first_phase, last_phase;
@@ -89,6 +90,7 @@ struct vt_plan {
 
     size_t image_bytes, fixed_bytes, local_bytes;
     size_t scratch_bytes;                 /* of the hungriest step */
+    size_t operand_bytes;                 /* likewise: what a step prepares of a strip */
     size_t wide_bytes;                    /* a strip of a narrow buffer in the plan's dtype */
     double forward_flops, backward_flops; /* of one image */
 
@@ -105,9 +107,14 @@ static inline size_t vt_buffer_element(const vt_plan *plan, int buffer) {
     return plan->buffers[buffer].narrow ? sizeof(uint16_t) : vt_dtype_size(plan->dtype);
 }
 
-/* What a thread has for itself: local strips, scratch, and room for two widened strips. */
+/* What a strip has for itself while it is in work: its local buffers, and a product's operand. */
+static inline size_t vt_plan_strip_bytes(const vt_plan *plan) {
+    return plan->local_bytes + plan->operand_bytes;
+}
+
+/* What a thread has for itself: that of a strip, scratch, and room for two widened strips. */
 static inline size_t vt_plan_thread_bytes(const vt_plan *plan) {
-    return plan->local_bytes + plan->scratch_bytes + 2 * plan->wide_bytes;
+    return vt_plan_strip_bytes(plan) + plan->scratch_bytes + 2 * plan->wide_bytes;
 }
 
 /* True if the step reads rows of other tiles: inputs in forward, dout in backward. */

@@ -153,10 +153,15 @@ static void schedule_node(scheduler *s, int node, const int *inputs, int out) {
 
 static bool may_write_narrow(const vt_op *op) { return op->space == VT_STRIPS || op->writes_bf16; }
 
-/* With products of bfloat16, training keeps in bfloat16 what only products and activations read. */
+/* With products of bfloat16, training keeps in bfloat16 what only products and activations read;
+ * inference, which keeps nothing, what only products read: they would round it themselves. */
+static bool takes_narrow(const scheduler *s, const vt_op *op) {
+    return s->options.training ? op->takes_bf16 : op->reads_bf16;
+}
+
 static void find_narrow(scheduler *s) {
     const vt_program *program = s->program;
-    const bool any = s->options.bf16 && s->options.training;
+    const bool any = s->options.bf16;
     /* First all that could be written in bfloat16; then each objection strikes one out. */
     for (int n = 0; n < program->node_count; n++) {
         s->narrow[program->input_count + n] = any && may_write_narrow(program->nodes[n].op);
@@ -166,7 +171,7 @@ static void find_narrow(scheduler *s) {
     /* One reader that does not take bfloat16 is enough. */
     for (int n = 0; n < program->node_count; n++) {
         const vt_node *node = &program->nodes[n];
-        for (int i = 0; i < node->op->inputs && !node->op->takes_bf16; i++) {
+        for (int i = 0; i < node->op->inputs && !takes_narrow(s, node->op); i++) {
             s->narrow[node->inputs[i]] = false;
         }
     }

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "plan/offsets.h"
+#include "plan/stretches.h"
 
 /* How a buffer is used, over all steps. */
 typedef struct usage {
@@ -36,6 +37,16 @@ static void use(storage *s, int buffer, int phase, int lane, int step, bool expo
     if (phase > b->last_phase) b->last_phase = phase;
     if (step > u->last_step) u->last_step = step;
     if (exposed && phase > u->exposed_phase) u->exposed_phase = phase;
+}
+
+/* The tasks of a stretch by columns read all that its product reads until the last of them ends: it
+ * is used up to the step behind, and no step within takes its memory over. */
+static void use_through_stretch(storage *s, int index, int lane) {
+    const vt_plan *p = s->plan;
+    const int end = vt_plan_columns_end(p, &p->lanes[lane], index);
+    for (int i = 0; i < VT_MAX_INPUTS && end > index + 1; i++) {
+        use(s, p->steps[index].in[i], p->lanes[lane].phase, lane, end, false);
+    }
 }
 
 static void use_step(storage *s, int index, int lane) {
@@ -72,7 +83,10 @@ static void find_uses(storage *s) {
     use_by_caller(s, p->input_gradients, inputs, p->phase_count);
     for (int l = 0; l < p->lane_count; l++) {
         const vt_lane *lane = &p->lanes[l];
-        for (int i = 0; i < lane->step_count; i++) use_step(s, lane->first_step + i, l);
+        for (int i = 0; i < lane->step_count; i++) {
+            use_step(s, lane->first_step + i, l);
+            if (lane->kind == VT_LANE_STRIPS) use_through_stretch(s, lane->first_step + i, l);
+        }
     }
 }
 
@@ -155,6 +169,46 @@ static void find_in_place(storage *s) {
     }
 }
 
+/* What is written and read for the last time within a stretch by columns is nobody's but that of
+ * the thread whose columns it is. */
+static void find_passing(storage *s, int first, int end) {
+    vt_plan *p = s->plan;
+    for (int step = first; step < end; step++) {
+        vt_buffer *out = &p->buffers[p->steps[step].out];
+        const usage *u = &s->usage[out->root];
+        const bool within = u->first_step >= first && u->last_step < end;
+        out->passing = out->place == VT_LOCAL && within;
+    }
+}
+
+/* What is read within a stretch by columns lives up to its end: while one task reads its columns,
+ * another one is already at a later step. */
+static void stretch_lives(storage *s, int first, int end) {
+    const vt_plan *p = s->plan;
+    for (int step = first; step < end; step++) {
+        for (int i = 0; i < VT_MAX_INPUTS; i++) {
+            if (p->steps[step].in[i] == VT_NOTHING) continue;
+            usage *u = &s->usage[p->buffers[p->steps[step].in[i]].root];
+            if (end > u->last_step) u->last_step = end;
+        }
+    }
+}
+
+static void stretch_all_lives(storage *s) {
+    const vt_plan *p = s->plan;
+    for (int l = 0; l < p->lane_count; l++) {
+        const vt_lane *lane = &p->lanes[l];
+        for (int i = lane->first_step; i < lane->first_step + lane->step_count;) {
+            const int end = vt_plan_columns_end(p, lane, i);
+            if (end > i + 1 && lane->kind == VT_LANE_STRIPS) {
+                find_passing(s, i, end);
+                stretch_lives(s, i, end);
+            }
+            i = end;
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- offsets */
 
 /* The offsets of all roots of one kind; `total` is the end of the last. */
@@ -222,6 +276,8 @@ static vt_status find_all_offsets(storage *s, vt_error *error) {
     for (int n = 0; n < p->lowered->node_count; n++) {
         if (p->products[n].scratch_bytes > p->scratch_bytes)
             p->scratch_bytes = p->products[n].scratch_bytes;
+        if (p->products[n].operand_bytes > p->operand_bytes)
+            p->operand_bytes = p->products[n].operand_bytes;
     }
     return VT_OK;
 }
@@ -239,6 +295,7 @@ vt_status vt_plan_store(vt_plan *plan, vt_error *error) {
     find_uses(&s);
     find_places(&s);
     find_in_place(&s);
+    stretch_all_lives(&s);
     find_bytes(plan);
     const vt_status status = find_all_offsets(&s, error);
     vt_free(block);
