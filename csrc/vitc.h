@@ -288,9 +288,18 @@ typedef struct vt_step_report {
     int memory;        /* number of the memory that it writes; -1: parameters only */
     const char *place; /* where that is: "arena", "local", "fixed"; NULL: nowhere */
     char engine[256];  /* what multiplies, each once: "brg:avx512_core, plain"; "": nothing */
+
+    /* Its work, as far as it can be known before: multiplications of matrices, and what has to come
+     * from memory or go there, each byte once. What stays in a thread's own strip is left out. */
+    const char *precision; /* of the products: "float32", "bfloat16", ...; NULL: there are none */
+    double flops;          /* per image; a multiply-add is two */
+    size_t image_read, image_written; /* bytes of values, per image */
+    size_t fixed_read, fixed_written; /* bytes of weights and their gradients, per pass */
 } vt_step_report;
 
-/* Steps in the order in which they run; index from 0 to vt_plan_steps - 1. */
+/* Phases are numbered from 0 on. Steps in the order in which they run; index from 0 to
+ * vt_plan_steps - 1. */
+int vt_plan_phases(const vt_plan *plan);
 int vt_plan_steps(const vt_plan *plan);
 void vt_plan_step(const vt_plan *plan, int index, vt_step_report *report);
 
@@ -331,6 +340,35 @@ vt_status vt_run_backward(vt_run *run, const void *const *output_gradients, vt_e
 
 /* Copy the gradient of input `index` out, images x elements; false if the plan has none. */
 bool vt_run_input_gradient(const vt_run *run, int index, void *gradient);
+
+/* ---------------------------------------------------------------- profiles */
+
+/* Count from now on, from zero, what each step and phase of a run takes; with it come memory beyond
+ * vt_run_bytes and a reading of the clock per task and step. No bit of a result changes. */
+vt_status vt_run_profile(vt_run *run, vt_error *error);
+
+typedef struct vt_time {
+    int64_t times;  /* tasks of the step, or passes through the phase */
+    double seconds; /* of all of them together */
+} vt_time;
+
+/* What was counted, zeros if nothing was: the tasks of a step on all threads together, one thread's
+ * time being added to another's; and from the start of a phase to the end of the barrier behind it.
+ * So threads x a phase's time less that of its steps is what threads have waited. */
+vt_time vt_run_step_time(const vt_run *run, int step);
+vt_time vt_run_phase_time(const vt_run *run, int phase);
+
+/* What this processor can do, measured now with `threads` threads at once for about `seconds`: the
+ * most that plans can be compared with. */
+
+/* Operations per second, a multiply-add being two, of matrix products by the engines that plans
+ * use. Each thread multiplies in its own caches; of several sizes the fastest counts. */
+vt_status vt_peak_products(vt_precision precision, int threads, double seconds, double *rate,
+                           vt_error *error);
+
+/* Bytes per second that all threads together read from memory, in a buffer of twice the last cache
+ * that they sum up. */
+vt_status vt_peak_memory(int threads, double seconds, double *rate, vt_error *error);
 
 /* ---------------------------------------------------------------- losses */
 

@@ -72,6 +72,7 @@ OUTSIDE = {
     "optim": "sqrt",
     "program/file.c": "memchr strcmp strlen",
     "plan": "qsort snprintf strcmp",
+    "run/profile.c": "clock_gettime",
     "image": "ceil cos exp exp2 fabs floor fmax fmin fmod pow rint rintf sin sqrt sqrtf strcmp",
     "image/image.c": "strstr",
     "py": """PyArg_ParseTuple PyArg_ParseTupleAndKeywords PyBool_FromLong Py_BuildValue

@@ -120,6 +120,10 @@ class Run:
     def backward(self, gradients: Sequence[_Array | None], /) -> tuple[_Array | None, ...]: ...
     # Adds to (or starts) the gradients of the params; returns the gradients of the inputs, None
     # where the plan has none. One backward per forward, of a training plan.
+    def profile(self) -> None: ...  # counts from now on, from zero
+    # What was counted, (times, seconds) of each step on all threads together, and of each phase
+    # until all threads are through it.
+    def times(self) -> tuple[tuple[tuple[int, float], ...], tuple[tuple[int, float], ...]]: ...
 
 def cross_entropy(
     logits: _Array,  # (batch, classes)
@@ -275,6 +279,9 @@ def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels, ...
 def default_threads() -> int: ...
 def forked() -> bool: ...  # this process was forked after the core was loaded
+# Measured now, on so many threads at once, for about so many seconds:
+def peak_products(precision: str, threads: int, seconds: float, /) -> float: ...  # flop/s
+def peak_memory(threads: int, seconds: float, /) -> float: ...  # bytes/s that are read
 def memory() -> dict[str, int]: ...  # bytes, peak, blocks, allocations of the core's allocator
 def fail_allocation(n: int, /) -> None: ...  # tests: the n-th allocation from now fails, once
 def random_words(

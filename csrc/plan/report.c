@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "plan/plan.h"
+#include "plan/work.h"
 
 bool vt_plan_training(const vt_plan *plan) { return plan->training; }
 vt_dtype vt_plan_dtype(const vt_plan *plan) { return plan->dtype; }
@@ -75,6 +76,7 @@ static const vt_lane *lane_of(const vt_plan *plan, int step) {
     return &plan->lanes[first];
 }
 
+int vt_plan_phases(const vt_plan *plan) { return plan->phase_count; }
 int vt_plan_steps(const vt_plan *plan) { return plan->step_count; }
 
 void vt_plan_step(const vt_plan *plan, int index, vt_step_report *report) {
@@ -95,4 +97,5 @@ void vt_plan_step(const vt_plan *plan, int index, vt_step_report *report) {
                                .memory = VT_NOTHING};
     name_memory(plan, step, report);
     name_engines(&plan->products[step->node], step->pass, report);
+    vt_step_work(plan, step, report);
 }

@@ -224,6 +224,48 @@ static PyObject *fail_allocation(PyObject *module, PyObject *argument) {
     Py_RETURN_NONE;
 }
 
+/* ---------------------------------------------------------------- peaks */
+
+static vt_module_state *state_of(PyObject *module) { return PyModule_GetState(module); }
+
+static PyObject *rate_or_error(PyObject *module, vt_status status, double rate,
+                               const vt_error *error) {
+    return status == VT_OK ? PyFloat_FromDouble(rate) : vt_raise(state_of(module), status, error);
+}
+
+static PyObject *peak_products(PyObject *module, PyObject *args) {
+    const char *name;
+    int threads, precision = 0;
+    double seconds, rate = 0;
+    if (!PyArg_ParseTuple(args, "sid:peak_products", &name, &threads, &seconds)) return NULL;
+    while (precision < VT_PRECISION_COUNT &&
+           strcmp(name, vt_precision_name((vt_precision)precision)) != 0) {
+        precision++;
+    }
+    if (precision == VT_PRECISION_COUNT) {
+        PyErr_Format(PyExc_ValueError, "precision '%.100s' is unknown", name);
+        return NULL;
+    }
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_peak_products((vt_precision)precision, threads, seconds, &rate, &error);
+    Py_END_ALLOW_THREADS
+    return rate_or_error(module, status, rate, &error);
+}
+
+static PyObject *peak_memory(PyObject *module, PyObject *args) {
+    int threads;
+    double seconds, rate = 0;
+    if (!PyArg_ParseTuple(args, "id:peak_memory", &threads, &seconds)) return NULL;
+    vt_error error;
+    vt_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = vt_peak_memory(threads, seconds, &rate, &error);
+    Py_END_ALLOW_THREADS
+    return rate_or_error(module, status, rate, &error);
+}
+
 PyMethodDef vt_module_methods[] = {
     {"softmax", softmax, METH_O, "softmax($module, x, /)\n--\n\nOf each row of a matrix."},
     {"log_softmax", log_softmax, METH_O,
@@ -270,6 +312,12 @@ PyMethodDef vt_module_methods[] = {
      "default_threads($module, /)\n--\n\nProcessors that this process may use."},
     {"forked", forked, METH_NOARGS,
      "forked($module, /)\n--\n\nTrue in a child forked after the core was loaded."},
+    {"peak_products", peak_products, METH_VARARGS,
+     "peak_products($module, precision, threads, seconds, /)\n--\n\n"
+     "Operations per second of products in the caches, measured now."},
+    {"peak_memory", peak_memory, METH_VARARGS,
+     "peak_memory($module, threads, seconds, /)\n--\n\n"
+     "Bytes per second that are read from memory, measured now."},
     {"memory", memory, METH_NOARGS, "memory($module, /)\n--\n\nCounters of the core's allocator."},
     {"fail_allocation", fail_allocation, METH_O,
      "fail_allocation($module, n, /)\n--\n\nTests: let the n-th allocation from now fail, once."},

@@ -103,10 +103,13 @@ static PyObject *step_memory(const vt_step_report *step) {
 }
 
 static PyObject *step_dict(const vt_step_report *step) {
-    return Py_BuildValue("{s:i,s:s,s:L,s:s,s:i,s:s,s:N,s:z}", "phase", step->phase, "lane",
-                         step->lane, "tile_rows", (long long)step->tile_rows, "pass", step->pass,
-                         "operation", step->node, "kind", step->op, "writes", step_memory(step),
-                         "engine", step->engine[0] == '\0' ? NULL : step->engine);
+    return Py_BuildValue(
+        "{s:i,s:s,s:L,s:s,s:i,s:s,s:N,s:z,s:z,s:d,s:(nn),s:(nn)}", "phase", step->phase, "lane",
+        step->lane, "tile_rows", (long long)step->tile_rows, "pass", step->pass, "operation",
+        step->node, "kind", step->op, "writes", step_memory(step), "engine",
+        step->engine[0] == '\0' ? NULL : step->engine, "precision", step->precision, "flops",
+        step->flops, "image_bytes", (Py_ssize_t)step->image_read, (Py_ssize_t)step->image_written,
+        "fixed_bytes", (Py_ssize_t)step->fixed_read, (Py_ssize_t)step->fixed_written);
 }
 
 static PyObject *plan_steps(PyObject *self, void *unused) {

@@ -214,6 +214,48 @@ static PyObject *run_backward(PyObject *self, PyObject *sequence) {
     return result;
 }
 
+/* ---------------------------------------------------------------- profile */
+
+static PyObject *run_profile(PyObject *self, PyObject *unused) {
+    (void)unused;
+    if (claim(self) < 0) return NULL;
+    vt_error error;
+    const vt_status status = vt_run_profile(run_of(self), &error);
+    release(self);
+    if (status != VT_OK) return vt_raise(vt_state_of_type(Py_TYPE(self)), status, &error);
+    Py_RETURN_NONE;
+}
+
+/* What a step or a phase has taken. */
+typedef vt_time (*time_of)(const vt_run *run, int index);
+
+static PyObject *times_tuple(const vt_run *run, time_of read, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        const vt_time time = read(run, i);
+        PyObject *item = Py_BuildValue("(Ld)", (long long)time.times, time.seconds);
+        if (item == NULL) {
+            Py_CLEAR(tuple);
+            break;
+        }
+        PyTuple_SET_ITEM(tuple, i, item);
+    }
+    return tuple;
+}
+
+static PyObject *run_times(PyObject *self, PyObject *unused) {
+    (void)unused;
+    if (claim(self) < 0) return NULL;
+    const vt_plan *plan = plan_of(self);
+    PyObject *steps = times_tuple(run_of(self), vt_run_step_time, vt_plan_steps(plan));
+    PyObject *phases = times_tuple(run_of(self), vt_run_phase_time, vt_plan_phases(plan));
+    release(self);
+    if (steps != NULL && phases != NULL) return Py_BuildValue("(NN)", steps, phases);
+    Py_XDECREF(steps);
+    Py_XDECREF(phases);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- the type */
 
 static PyObject *run_capacity(PyObject *self, void *unused) {
@@ -241,6 +283,10 @@ static PyMethodDef run_methods[] = {
     {"backward", run_backward, METH_O,
      "backward($self, gradients, /)\n--\n\n"
      "Add to the gradients of the parameters; returns those of the inputs, or None."},
+    {"profile", run_profile, METH_NOARGS,
+     "profile($self, /)\n--\n\nCount from now on, from zero, what steps and phases take."},
+    {"times", run_times, METH_NOARGS,
+     "times($self, /)\n--\n\nWhat was counted, a pair (times, seconds) per step and per phase."},
     {NULL, NULL, 0, NULL},
 };
 

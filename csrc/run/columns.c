@@ -47,8 +47,11 @@ static int64_t units_of(const stretch_work *s, int64_t rows) {
 /* ---------------------------------------------------------------- by columns */
 
 static vt_status run_steps(const stretch_work *s, const vt_task *w, vt_error *error) {
+    vt_profile *profile = s->run->profile;
+    int64_t time = vt_profile_start(profile);
     for (int i = s->stretch.first; i < s->stretch.end; i++) {
         VT_TRY(vt_task_forward(w, &s->run->plan->steps[i], error));
+        time = vt_profile_step(profile, w->thread, i, time);
     }
     return VT_OK;
 }
@@ -120,11 +123,16 @@ static void run_by_columns(stretch_work *s) {
 
 static vt_status run_rows(const stretch_work *s, const vt_task *w, vt_error *error) {
     const vt_step *steps = s->run->plan->steps;
+    const int prepares = s->stretch.prepares;
+    int64_t time = vt_profile_start(s->run->profile);
     for (int i = s->stretch.first; i < s->stretch.end; i++) {
         VT_TRY(vt_task_step(w, &steps[i], error));
+        time = vt_profile_step(s->run->profile, w->thread, i, time);
     }
-    if (s->stretch.prepares == VT_NOTHING) return VT_OK;
-    return vt_task_prepare(w, &steps[s->stretch.prepares], error);
+    if (prepares == VT_NOTHING) return VT_OK;
+    VT_TRY(vt_task_prepare(w, &steps[prepares], error));
+    (void)vt_profile_step(s->run->profile, w->thread, prepares, time);
+    return VT_OK;
 }
 
 /* A unit of a strip. */

@@ -62,15 +62,16 @@ static void run_task(void *context, vt_worker worker) {
     /* One tile goes through all steps of the lane while it is in the cache. */
     vt_error error;
     vt_status status = VT_OK;
-    for (int i = 0; i < lane->step_count && status == VT_OK; i++) {
-        status = vt_task_step(&w, &plan->steps[lane->first_step + i], &error);
+    int64_t time = vt_profile_start(p->run->profile);
+    for (int i = lane->first_step; i < lane->first_step + lane->step_count; i++) {
+        if (status == VT_OK) status = vt_task_step(&w, &plan->steps[i], &error);
+        time = vt_profile_step(p->run->profile, worker.thread, i, time);
     }
     vt_note_failure(&p->failure, status, &error);
 }
 
 /* The end of the parallel loop is the barrier behind the phase. */
-static vt_status run_phase(vt_run *run, const vt_phase *phase, vt_error *error) {
-    if (vt_columns_pay(run, phase)) return vt_run_columns(run, phase, error);
+static vt_status run_tasks(vt_run *run, const vt_phase *phase, vt_error *error) {
     int64_t tasks = 0;
     for (int l = 0; l < phase->lane_count; l++) {
         tasks += lane_tasks(run, &run->plan->lanes[phase->first_lane + l]);
@@ -86,7 +87,10 @@ vt_status vt_run_phases(vt_run *run, int first, int end, vt_error *error) {
     vt_status status = VT_OK;
     vt_calm_begin(); /* around all loops: it takes as long as opening one */
     for (int i = first; i < end && status == VT_OK; i++) {
-        status = run_phase(run, &run->plan->phases[i], error);
+        const vt_phase *phase = &run->plan->phases[i];
+        const int64_t start = vt_profile_start(run->profile);
+        status = (vt_columns_pay(run, phase) ? vt_run_columns : run_tasks)(run, phase, error);
+        vt_profile_phase(run->profile, i, start);
     }
     vt_calm_end();
     return status;

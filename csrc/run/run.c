@@ -63,6 +63,7 @@ void vt_run_close(vt_run *run) {
     vt_free(run->arena);
     vt_free(run->fixed);
     vt_free(run->threads_memory);
+    vt_free(run->profile);
     vt_free(run);
 }
 

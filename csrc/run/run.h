@@ -3,6 +3,7 @@
 #define VT_RUN_RUN_H
 
 #include "plan/plan.h"
+#include "run/profile.h"
 
 struct vt_run {
     vt_plan *plan;
@@ -18,6 +19,8 @@ struct vt_run {
     bool recorded;    /* that pass waits for its backward */
     vt_rng_key key;
     uint64_t first_image;
+
+    vt_profile *profile; /* NULL: nothing is counted */
 };
 
 #endif

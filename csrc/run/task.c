@@ -14,6 +14,7 @@ char *vt_task_memory(const vt_run *run, int64_t thread) {
 
 vt_task vt_task_start(const vt_run *run, int64_t strip, int thread) {
     return (vt_task){.run = run,
+                     .thread = thread,
                      .strip = vt_task_memory(run, strip),
                      .own = vt_task_memory(run, thread) + vt_plan_strip_bytes(run->plan),
                      .common = {.kernels = run->plan->kernels,

@@ -14,6 +14,7 @@ typedef struct vt_task {
     int64_t then;      /* and where the same thread goes on */
     char *strip, *own; /* memory of the strip, and of the thread */
     int64_t unit;      /* rows of a unit of the lane */
+    int thread;
     bool strips;
 } vt_task;
 

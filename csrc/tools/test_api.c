@@ -264,6 +264,59 @@ static void test_training(void) {
     close_model(m);
 }
 
+/* A profile counts each task of each step, and takes part in nothing. */
+static void test_profile(void) {
+    enum { THREADS = 2 };
+    model m = open_model(VT_F64);
+    double x[INPUT], dlogits[2][LOGITS], losses[2];
+    fill_input(x);
+    pass p = open_pass(m, (vt_plan_options){.training = true, .fuse = true}, THREADS);
+    VT_CHECK(vt_run_step_time(p.run, 0).times == 0 && vt_run_phase_time(p.run, 0).times == 0);
+    losses[0] = loss_of(p, x, dlogits[0]);
+    const size_t bytes = vt_run_bytes(p.plan, BATCH, THREADS);
+    for (int again = 0; again < 2; again++) { /* the second call begins from zero */
+        VT_CHECK(vt_run_profile(p.run, NULL) == VT_OK);
+        VT_CHECK(vt_run_step_time(p.run, 0).times == 0);
+        losses[1] = loss_of(p, x, dlogits[1]);
+        const void *gradient = dlogits[1];
+        VT_CHECK(vt_run_backward(p.run, &gradient, NULL) == VT_OK);
+    }
+    VT_CHECK(losses[0] == losses[1] && memcmp(dlogits[0], dlogits[1], sizeof dlogits[0]) == 0);
+    VT_CHECK(vt_run_bytes(p.plan, BATCH, THREADS) == bytes);
+    double busy = 0, wall = 0, flops = 0;
+    for (int i = 0; i < vt_plan_steps(p.plan); i++) {
+        vt_step_report step;
+        vt_plan_step(p.plan, i, &step);
+        const vt_time time = vt_run_step_time(p.run, i);
+        VT_CHECK(time.times >= 1 && time.seconds >= 0);
+        busy += time.seconds;
+        flops += step.flops;
+        VT_CHECK((step.flops > 0) == (step.precision != NULL));
+    }
+    for (int i = 0; i < vt_plan_phases(p.plan); i++) {
+        VT_CHECK(vt_run_phase_time(p.run, i).times == 1);
+        wall += vt_run_phase_time(p.run, i).seconds;
+    }
+    VT_CHECK(busy > 0 && busy <= THREADS * wall);
+    const vt_costs costs = vt_plan_costs(p.plan);
+    VT_CHECK(flops == costs.forward_flops + costs.backward_flops);
+    close_pass(p);
+    close_model(m);
+}
+
+static void test_peaks(void) {
+    double rate = 0;
+    vt_error error;
+    for (int precision = 0; precision < VT_PRECISION_COUNT; precision++) {
+        VT_CHECK(vt_peak_products((vt_precision)precision, 2, 0.01, &rate, NULL) == VT_OK);
+        VT_CHECK(rate > 0);
+    }
+    VT_CHECK(vt_peak_memory(2, 0.01, &rate, NULL) == VT_OK && rate > 0);
+    VT_CHECK(vt_peak_memory(0, 0.01, &rate, &error) == VT_VALUE);
+    VT_CHECK(strstr(error.message, "got 0 and 0.01") != NULL);
+    VT_CHECK(vt_peak_products(VT_PRECISION_F32, 1, -1, &rate, NULL) == VT_VALUE);
+}
+
 static void test_refusals(void) {
     vt_error error;
     model m = open_model(VT_F32);
@@ -303,6 +356,8 @@ int main(void) {
     test_backward();
     test_training();
     test_refusals();
+    test_profile();
+    test_peaks();
     VT_CHECK(vt_memory_read().blocks < 64); /* products are kept, and nothing else */
     return vt_check_summary();
 }
