@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("engine", "functional"),
     ("models",),
     ("losses", "metrics", "nn", "optim", "data"),
-    ("scheduler", "utils"),
+    ("profiling", "scheduler", "utils"),
     ("training",),
     ("callbacks", "loggers"),
     ("distillation", "evaluation", "quantization"),

@@ -49,6 +49,7 @@ _PLACES = {
     "no_grad": ("vitc.tape", "no_grad"),
     "onnx": ("vitc.onnx", ""),
     "optim": ("vitc.optim", ""),
+    "profile": ("vitc.profiling", "profile"),
     "program": ("vitc.program", ""),
     "quantization": ("vitc.quantization", ""),
     "quantize": ("vitc.quantization", "quantize"),

@@ -279,6 +279,7 @@ def operation_table() -> tuple[dict[str, Any], ...]: ...  # name, inputs, params
 def config() -> dict[str, Any]: ...  # isa, isas, features, onednn, openmp, threads, kernels, ...
 def default_threads() -> int: ...
 def forked() -> bool: ...  # this process was forked after the core was loaded
+
 # Measured now, on so many threads at once, for about so many seconds:
 def peak_products(precision: str, threads: int, seconds: float, /) -> float: ...  # flop/s
 def peak_memory(threads: int, seconds: float, /) -> float: ...  # bytes/s that are read

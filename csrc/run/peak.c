@@ -175,13 +175,14 @@ vt_status vt_peak_products(vt_precision precision, int threads, double seconds, 
 
 /* ---------------------------------------------------------------- memory */
 
-enum { LANES = 8, CHUNK = 1 << 20, WORDS = CHUNK / 8 };
+/* A chunk is read in several streams side by side: one alone does not keep the memory busy. */
+enum { STREAMS = 8, CHUNK = 1 << 20, WORDS = CHUNK / 8, STREAM = WORDS / STREAMS };
 
 /* Each thread goes round in its own part of the buffer, chunk by chunk. */
 typedef struct reader {
     uint64_t *buffer;
     int64_t chunks;           /* of a thread */
-    int64_t *next;            /* of each thread, LANES apart: in a cache line of its own */
+    int64_t *next;            /* of each thread, STREAMS apart: in a cache line of its own */
     atomic_uint_fast64_t sum; /* so that no compiler leaves the reading out */
 } reader;
 
@@ -192,13 +193,13 @@ static uint64_t *chunk_of(const reader *r, int64_t task, int64_t chunk) {
 static vt_status add_up(void *context, int64_t task, vt_error *error) {
     (void)error;
     reader *r = context;
-    int64_t *next = &r->next[task * LANES];
+    int64_t *next = &r->next[task * STREAMS];
     const uint64_t *words = chunk_of(r, task, *next);
-    uint64_t sums[LANES] = {0};
-    for (int64_t i = 0; i < WORDS; i += LANES) {
-        for (int lane = 0; lane < LANES; lane++) sums[lane] += words[i + lane];
+    uint64_t sums[STREAMS] = {0};
+    for (int64_t i = 0; i < STREAM; i++) {
+        for (int s = 0; s < STREAMS; s++) sums[s] += words[s * STREAM + i];
     }
-    for (int lane = 0; lane < LANES; lane++) atomic_fetch_add(&r->sum, sums[lane]);
+    for (int s = 0; s < STREAMS; s++) atomic_fetch_add(&r->sum, sums[s]);
     *next = (*next + 1) % r->chunks;
     return VT_OK;
 }
@@ -217,7 +218,7 @@ vt_status vt_peak_memory(int threads, double seconds, double *rate, vt_error *er
     reader r = {.chunks = vt_ceil_div(bytes, (int64_t)threads * CHUNK)};
     const size_t parts = (size_t)threads * (size_t)r.chunks * CHUNK;
     void *block;
-    VT_TRY(vt_alloc(&block, parts + (size_t)threads * LANES * sizeof *r.next, error));
+    VT_TRY(vt_alloc(&block, parts + (size_t)threads * STREAMS * sizeof *r.next, error));
     r.buffer = block;
     r.next = (int64_t *)(r.buffer + parts / sizeof *r.buffer);
     vt_parallel_for(threads, threads, write_part, &r);

@@ -279,11 +279,12 @@ class Model:
         """The program that `forward` runs, in training or evaluation mode."""
         raise NotImplementedError
 
-    def program(self) -> Program:
-        """What `forward` runs in evaluation mode, whatever the mode is now: for who reads it."""
-        evaluating = copy(self)
-        evaluating.training = False
-        return evaluating._forward_program(False)
+    def program(self, *, training: bool = False) -> Program:
+        """What `forward` runs in evaluation mode, or in training mode, whatever the mode is now:
+        for who reads it."""
+        twin = copy(self)
+        twin.training = training
+        return twin._forward_program(training)
 
     def run_bytes(self, batch: int, *, training: bool, mode: bool) -> int:
         """Bytes that `forward` of a batch holds, exactly; training: until its backward.
