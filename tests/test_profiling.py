@@ -1,7 +1,8 @@
-"""vitc.profile: the clock of a run, what steps have to do, and the table that puts them together."""
+"""vitc.profile: the clock of a run, the work of each step, and the table of both."""
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import vitc
 from vitc import _vitc
+from vitc.cli import main
 from vitc.profiling import Peaks, Profile, Row
 from vitc.profiling.names import layer_names, pattern
 from vitc.tape import clock
@@ -92,7 +94,7 @@ def test_every_task_counts_once() -> None:
     for step, (count, seconds) in zip(plan.steps, steps, strict=True):
         assert count % 3 == 0 or step["pass"] == "pack"  # as many for each image
         assert count > 0 and seconds >= 0
-    assert {count for count, _ in phases} == {1}
+    assert {phases[step["phase"]][0] for step in plan.steps} == {1}
     wall, busy = (sum(seconds for _, seconds in times) for times in (phases, steps))
     assert 0 < busy <= 2 * wall
 
@@ -147,7 +149,7 @@ def steps_of(**options: Any) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def test_the_work_of_a_step() -> None:
-    tokens, width, hidden = 17, 64, 256  # of test_vit at 64 pixels
+    tokens, width, hidden = 17, 64, 192  # of test_vit at 64 pixels
     found = steps_of(training=True, fuse=True)
     product = 2 * tokens * width * hidden
     values, weight = 4 * tokens, 4 * width * hidden
@@ -317,7 +319,7 @@ def test_losses_in_words() -> None:
     ]
     add = found._replace(steps=[row for row in found.steps if row.kind == "add"])
     assert add.losses == [
-        "add blocks.1: 0.50 ms, 5.0 % of the pass: 1.0 MB take 1.00 ms of 1.0 GB/s"
+        "add blocks.1: 0.50 ms, 5.0 % of the pass: its 1.0 MB would take 1.00 ms at 1.0 GB/s"
     ]
     fine = found._replace(steps=[found.steps[0]._replace(lost=0.0)])
     assert fine.losses == [] and "most is lost" not in fine.table()
@@ -357,6 +359,56 @@ def test_refusals() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             vitc.profile(bad, train=True)
+
+
+# ------------------------------------------------------------------------------- the command
+
+
+def test_the_command(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "profile.json"
+    words = ["profile", "test_vit", "--img-size", "64", "--batch", "3", "--seconds", "0"]
+    before = vitc.get_num_threads()
+    try:
+        assert main([*words, "--threads", "1", "--json", str(file)]) == 0
+    finally:
+        vitc.set_num_threads(before)
+    out = capsys.readouterr().out
+    assert out.startswith("test_vit, float32: a prediction of 3 images on 1 thread takes ")
+    found = json.loads(file.read_text())
+    assert out.endswith(f"{file}: {len(found['rows'])} rows, {len(found['steps'])} steps\n")
+    assert (found["batch"], found["threads"], found["train"]) == (3, 1, False)
+    assert "blocks.*.mlp.fc1" in out and "blocks.0.mlp.fc1" not in out
+    assert main([*words, "--layers", "--train"]) == 0
+    out = capsys.readouterr().out
+    assert "a training step of 3 images" in out and "blocks.0.mlp.fc1" in out
+
+
+def test_the_command_and_precisions(tmp_path: Path, capsys: Any) -> None:
+    words = ["--img-size", "64", "--seconds", "0"]
+    file = tmp_path / "small.safetensors"
+    vitc.quantize(model()).save(file)
+    for source, precision, said in (
+        ("test_vit", ["--precision", "int8"], "int8 dynamic"),
+        (str(file), [], "int8 dynamic"),
+        (str(file), ["--precision", "int8"], "int8 dynamic"),
+        *([("test_vit", ["--precision", "bfloat16"], "bf16")] if BF16[0] else []),
+        *([(str(file), ["--precision", "bfloat16"], "int8 dynamic and bf16")] if BF16[0] else []),
+    ):
+        assert main(["profile", source, *words, *precision]) == 0
+        assert capsys.readouterr().out.startswith(f"test_vit, {said}: a prediction of 1 image ")
+
+
+def test_the_command_refuses_early(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("vitc.cli.common.stored_model", lambda options: pytest.fail("too late"))
+    for words, said in (
+        (["--batch-size", "0"], "--batch-size is 0, expected 1 or more"),
+        (["--seconds", "nan"], "--seconds is nan, expected a finite number"),
+        (["--json", str(tmp_path / "none/x.json")], "there is no directory"),
+        (["--train", "--precision", "int8"], "a quantised model is not trained"),
+        (["--threads", "0"], "the number of threads is 0"),
+    ):
+        assert main(["profile", "test_vit", *words]) == 1
+        assert said in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------- peaks

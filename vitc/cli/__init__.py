@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "Write a model for other runtimes: an ONNX file, a model repository for Triton, "
     "a file for C.",
     "tune": "Measure how high the tiles of a thread should be on this machine, by precision.",
+    "profile": "Show where the time of a model goes, beside what the processor can do.",
     "models": "Fetch a model with its weights, to carry it to machines without network.",
     "aug-preview": "Write a picture of what augmentation does to your images, to look at before "
     "training.",

@@ -63,7 +63,7 @@ def profile(model: Model, batch: int = 1, *, train: bool = False, seconds: float
     faster = found[: (len(found) + 1) // 2]
     return Profile(
         model=model.name,
-        precision=f"int8 {model.quantized}" if model.quantized else model.precision,
+        precision=_precision(model),
         batch=batch,
         threads=passing.threads,
         train=train,
@@ -72,6 +72,14 @@ def profile(model: Model, batch: int = 1, *, train: bool = False, seconds: float
         peaks=peaks,
         steps=passing.rows(np.mean(faster, axis=0), peaks),
     )
+
+
+def _precision(model: Model) -> str:
+    """ "float32", "bf16", "float64", "int8 dynamic", or "int8 static and bf16"."""
+    own = model.precision if model.params.dtype == "float32" else model.params.dtype
+    if not model.quantized:
+        return own
+    return f"int8 {model.quantized}" + (f" and {own}" if own != "float32" else "")
 
 
 def _measured_peaks(precisions: list[str], threads: int) -> Peaks:

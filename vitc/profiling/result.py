@@ -111,7 +111,8 @@ class Profile(NamedTuple):
             return f"at {_percent(row.multiplying / row.seconds)} of the peak of {peak}"
         if row.least:
             moved = (row.read + row.written) / 1e6
-            return f"{moved:.1f} MB take {_ms(row.least)} ms of {self.peaks.memory / 1e9:.1f} GB/s"
+            rate = f"{self.peaks.memory / 1e9:.1f} GB/s"
+            return f"its {moved:.1f} MB would take {_ms(row.least)} ms at {rate}"
         return "it multiplies no matrices, and nothing of it has to go to memory"
 
     def table(self, *, layers: bool = False) -> str:
