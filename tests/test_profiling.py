@@ -55,14 +55,12 @@ def test_a_profile_changes_no_bit(training: bool, bf16: bool, threads: int) -> N
     program = made.program(training=training)
     plan = _vitc.Plan(program.core, made.params, training=training, bf16=bf16)
     run, x = _vitc.Run(plan, 3, threads), images(made, 3)
-    held = run.nbytes
     before = passed(run, x, training, made.params)
     run.profile()
     during = passed(run, x, training, made.params)
     assert len(before) == len(during) > 0
     for a, b in zip(before, during, strict=True):
         assert a.tobytes() == b.tobytes()
-    assert run.nbytes == held
 
 
 def test_times_are_counted_from_zero_and_not_without_being_asked() -> None:
@@ -92,11 +90,12 @@ def test_every_task_counts_once() -> None:
     run.forward([images(made, 3)])
     steps, phases = run.times()
     for step, (count, seconds) in zip(plan.steps, steps, strict=True):
-        assert count % 3 == 0 or step["pass"] == "pack"  # as many for each image
-        assert count > 0 and seconds >= 0
-    assert {phases[step["phase"]][0] for step in plan.steps} == {1}
-    wall, busy = (sum(seconds for _, seconds in times) for times in (phases, steps))
-    assert 0 < busy <= 2 * wall
+        heads = made.blocks[0].attn.num_heads if step["lane"] == "parts" else 1
+        assert count == (1 if step["pass"] == "pack" else 3 * heads)  # 17 rows are one strip
+        assert seconds > 0
+    for number in {step["phase"] for step in plan.steps}:
+        busy = sum(t for s, (_, t) in zip(plan.steps, steps, strict=True) if s["phase"] == number)
+        assert phases[number][0] == 1 and 0 < busy <= 2 * phases[number][1]
 
 
 def test_a_run_in_use_is_not_profiled() -> None:
