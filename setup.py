@@ -46,7 +46,7 @@ CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
 # Flags by the name of the source; the first pattern that matches. The rest is STRICT.
 FLAGS = {
     r"kernels/isa_avx2\.c|linalg/int8_avx2\.c": [*ARITHMETIC, *AVX2],
-    r"kernels/isa_avx512\.c|linalg/panels_a(mx|vx512)\.c": [*ARITHMETIC, *AVX2, *AVX512],
+    r"kernels/isa_avx512\.c|linalg/panels_(amx|avx512|pack)\.c": [*ARITHMETIC, *AVX2, *AVX512],
     r"kernels/ref_|linalg/plain_": ARITHMETIC,
     r"image/isa_avx2\.c": [*EXACT, *AVX2],
     r"image/isa_avx512\.c": [*EXACT, *AVX2, *AVX512, "-mavx512vbmi", "-mavx512vnni"],

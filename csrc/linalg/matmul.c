@@ -182,7 +182,8 @@ vt_matmul *vt_matmul_share(vt_matmul *matmul) {
 }
 
 int64_t vt_matmul_columns(const vt_matmul *matmul) {
-    return matmul->engine->run_columns == NULL ? 0 : VT_PANEL_COLUMNS;
+    const bool packed = matmul->packed_bytes != 0;
+    return packed && matmul->engine->run_columns != NULL ? VT_PANEL_COLUMNS : 0;
 }
 
 vt_status vt_matmul_run_columns(const vt_matmul *matmul, int64_t first, int64_t count, int64_t then,

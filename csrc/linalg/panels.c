@@ -41,7 +41,9 @@ static int64_t panel_bytes(kind f, const vt_matmul_shape *s) {
     return ceil_div(s->k, step_elements(f)) * VT_PANEL_STEP_BYTES;
 }
 
-static int64_t panels(const vt_matmul_shape *s) { return ceil_div(s->n, VT_PANEL_COLUMNS); }
+static int64_t all_panels_bytes(const vt_matmul_shape *s) {
+    return ceil_div(s->n, VT_PANEL_COLUMNS) * panel_bytes(kind_of(s), s);
+}
 
 /* ---------------------------------------------------------------- packing */
 
@@ -54,14 +56,6 @@ static int64_t place(kind f, const vt_matmul_shape *s, int64_t p, int64_t j) {
     return bytes / f.element + within % group(f);
 }
 
-/* Round to nearest, ties to even; a NaN stays one. */
-static uint16_t narrow(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    if (x != x) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 static float widen(uint16_t x) {
     const uint32_t bits = (uint32_t)x << 16;
     float wide;
@@ -69,22 +63,29 @@ static float widen(uint16_t x) {
     return wide;
 }
 
+static vt_panel_kind source_kind(const vt_matmul_shape *s) {
+    if (s->operands == VT_OPERANDS_REAL) return VT_PANEL_F32;
+    if (s->operands != VT_OPERANDS_BF16) return VT_PANEL_INT8;
+    return s->pack_b ? VT_PANEL_F32_TO_BF16 : VT_PANEL_BF16;
+}
+
+static void pack(const vt_matmul_shape *s, void *packed, const void *b) {
+    const vt_panel_kind from = source_kind(s);
+    const int64_t element = from == VT_PANEL_INT8 ? 1 : from == VT_PANEL_BF16 ? 2 : 4;
+    const int64_t leading = s->ldb * element;
+    vt_panels_pack(packed, &(vt_panel_source){.kind = from,
+                                              .group = (int)group(kind_of(s)),
+                                              .b = b,
+                                              .k = s->k,
+                                              .n = s->n,
+                                              .down = s->b_transposed ? element : leading,
+                                              .right = s->b_transposed ? leading : element,
+                                              .transposed = s->b_transposed});
+}
+
 static vt_status pack_b(const vt_matmul *matmul, void *packed, const void *b, vt_error *error) {
-    const vt_matmul_shape *s = &matmul->shape;
-    const kind f = kind_of(s);
-    const int64_t down = s->b_transposed ? 1 : s->ldb, right = s->b_transposed ? s->ldb : 1;
     (void)error;
-    memset(packed, 0, matmul->packed_bytes);
-    for (int64_t j = 0; j < s->n; j++) {
-        for (int64_t p = 0; p < s->k; p++) {
-            const int64_t from = p * down + j * right, to = place(f, s, p, j);
-            switch (f.element) {
-                case 4: ((float *)packed)[to] = ((const float *)b)[from]; break;
-                case 2: ((uint16_t *)packed)[to] = narrow(((const float *)b)[from]); break;
-                default: ((int8_t *)packed)[to] = ((const int8_t *)b)[from];
-            }
-        }
-    }
+    pack(&matmul->shape, packed, b);
     return VT_OK;
 }
 
@@ -152,15 +153,22 @@ static vt_status run_columns(const vt_matmul *matmul, int64_t first, int64_t cou
     return VT_OK;
 }
 
+/* A b that comes plain is packed first, into the front of the scratch. */
 static vt_status run(const vt_matmul *matmul, void *c, const void *a, const void *b,
                      const void *bias, void *scratch, vt_error *error) {
     const int64_t n = matmul->shape.n;
+    if (!matmul->shape.pack_b) {
+        pack(&matmul->shape, scratch, b);
+        b = scratch;
+        scratch = (char *)scratch + all_panels_bytes(&matmul->shape);
+    }
     return run_columns(matmul, 0, n, n, c, a, b, bias, scratch, error);
 }
 
-/* Only weights are worth the layout. */
+/* Weights; and other matrices of bfloat16, as attention has them, which are soon packed. */
 static bool takes(const vt_matmul_shape *shape) {
-    return shape->pack_b && !shape->a_transposed && !shape->accumulate && shape->dtype == VT_F32 &&
+    const bool worth_it = shape->pack_b || shape->operands == VT_OPERANDS_BF16;
+    return worth_it && !shape->a_transposed && !shape->accumulate && shape->dtype == VT_F32 &&
            kind_of(shape).kernels->multiply != NULL;
 }
 
@@ -170,7 +178,11 @@ static vt_status open(vt_matmul *matmul, bool *opened, vt_error *error) {
     (void)error;
     matmul->implementation = f.kernels->name;
     matmul->scratch_bytes = vt_align((size_t)(s->m * (VT_PANEL_COLUMNS * 4 + VT_STEP_BYTES)));
-    matmul->packed_bytes = (size_t)(panels(s) * panel_bytes(f, s));
+    if (s->pack_b) {
+        matmul->packed_bytes = (size_t)all_panels_bytes(s);
+    } else {
+        matmul->scratch_bytes += (size_t)all_panels_bytes(s);
+    }
     *opened = true;
     return VT_OK;
 }

@@ -12,6 +12,7 @@
 #ifndef VT_LINALG_PANELS_H
 #define VT_LINALG_PANELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "linalg/matmul.h"
@@ -75,6 +76,26 @@ typedef struct vt_panel_kernels {
      * integers. */
     void (*write)(const vt_panel_result *result);
 } vt_panel_kernels;
+
+/* What a packed b is made from. */
+typedef enum vt_panel_kind {
+    VT_PANEL_F32,
+    VT_PANEL_F32_TO_BF16, /* rounds */
+    VT_PANEL_BF16,
+    VT_PANEL_INT8
+} vt_panel_kind;
+
+typedef struct vt_panel_source {
+    vt_panel_kind kind;
+    int group; /* elements of b that meet 4 bytes of a */
+    const void *b;
+    int64_t k, n;
+    int64_t down, right; /* bytes to the next row, and to the next column */
+    bool transposed;     /* a column is dense; else a row is */
+} vt_panel_source;
+
+/* The layout above, all of it. Only where there are kernels. */
+void vt_panels_pack(void *packed, const vt_panel_source *source);
 
 /* One each; `multiply` is NULL where the compiler does not know the instructions. */
 extern const vt_panel_kernels vt_panels_f32_avx512, vt_panels_bf16_amx, vt_panels_int8_amx;
