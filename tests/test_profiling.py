@@ -11,7 +11,7 @@ import pytest
 import vitc
 from vitc import _vitc
 from vitc.cli import main
-from vitc.profiling import Peaks, Profile, Row
+from vitc.profiling import Peaks, Profile, Row, _Passing
 from vitc.profiling.names import layer_names, pattern
 from vitc.tape import clock
 
@@ -231,8 +231,8 @@ def test_the_rows_of_a_prediction(precision: str) -> None:
     flops = model().run_flops(training=False, mode=False)[0]
     assert sum(row.flops for row in found.rows) == 2 * flops
     assert {row.precision for row in found.rows} - {""} == {*found.peaks.products}
-    if precision == "int8":
-        assert "int8" in found.peaks.products
+    computed = {"float32": {"float32"}, "bf16": {"bfloat16"}, "int8": {"int8", "float32"}}
+    assert {*found.peaks.products} == computed[precision]
     grouped = next(r for r in found.rows if r.layers == "blocks.*.mlp.fc1")
     assert grouped.steps == len(model().blocks) - 1  # of the last one only a row is computed
 
@@ -251,6 +251,34 @@ def test_the_rows_of_a_training_step() -> None:
     assert adamw.read == 4 * 4 * sum(p.numel() for p in model().parameters())
     assert 4 * adamw.written == 3 * adamw.read
     assert "a training step of 2 images" in found.table()
+
+
+def test_training_is_that_of_the_model() -> None:
+    made = model(drop_path_rate=0.2)
+    made.set_grad_checkpointing()
+    rows = vitc.profile(made, train=True, seconds=0).rows
+    assert ("drop_path", "forward") in {(row.kind, row.way) for row in rows}
+    assert ("linear", "again") in {(row.kind, row.way) for row in rows}
+    assert ("linear", "again") not in {(row.kind, row.way) for row in profiled(train=True).rows}
+    pair = vitc.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=1).eval()
+    pair.set_distilled_training()
+    assert len(pair.program(training=True).outputs) == 2 > len(pair.program().outputs)
+    rows = vitc.profile(pair, train=True, seconds=0).rows
+    assert {"head", "head_dist"} <= {row.layers for row in rows if row.way == "accumulate"}
+
+
+def test_busy_and_waiting_are_the_time_of_all_threads(monkeypatch: Any) -> None:
+    now = iter([100.0, 200.0])
+    passing = _Passing(model(), 2)
+    passing.once()
+    monkeypatch.setattr("vitc.profiling.perf_counter", lambda: next(now))
+    *steps, waiting, outside = passing.profiled()
+    counted, phases = passing.run.times()
+    inside = sum(seconds for _, seconds in phases)
+    busy = sum(seconds for _, seconds in counted)
+    assert passing.threads * waiting + busy == pytest.approx(passing.threads * inside)
+    assert sum(steps) == pytest.approx(busy / passing.threads) and waiting >= 0
+    assert outside == pytest.approx(100 - inside)
 
 
 def test_a_profile_leaves_nothing_behind() -> None:
@@ -280,8 +308,8 @@ def made_up() -> Profile:
         Row("activation", "forward", "blocks.1", "4x8", seconds=1e-3),
         Row("select", "forward", "norm", "4x8", seconds=1e-5),
         Row("pool", "forward", "norm", "4x8", seconds=1e-5),
-        Row("waiting", seconds=2.4e-3),
-        Row("outside", seconds=8e-5),
+        Row("waiting", seconds=2.45e-3),
+        Row("outside", seconds=3e-5),
     ]
     return Profile("made_up", "float32", 1, 2, False, 1, 10e-3, peaks, [*map(peaks.compared, rows)])
 
@@ -313,7 +341,7 @@ def test_losses_in_words() -> None:
     assert found.losses == [
         "linear blocks.*.fc: 3.00 ms, 30.0 % of the pass: at 40.0 % of the peak of 1 GFLOP/s in "
         "float32",
-        "waiting: 2.40 ms, 24.0 % of the pass: threads without a task before the end of a phase",
+        "waiting: 2.45 ms, 24.5 % of the pass: threads without a task before the end of a phase",
         "activation blocks.1: 1.00 ms, 10.0 % of the pass: it multiplies no matrices, and nothing "
         "of it has to go to memory",
     ]
@@ -321,6 +349,9 @@ def test_losses_in_words() -> None:
     assert add.losses == [
         "add blocks.1: 0.50 ms, 5.0 % of the pass: its 1.0 MB would take 1.00 ms at 1.0 GB/s"
     ]
+    slow = found.peaks.compared(found.steps[0]._replace(written=2e6))
+    (told,) = found._replace(steps=[slow]).losses
+    assert told.endswith("its 2.0 MB would take 2.00 ms at 1.0 GB/s")
     fine = found._replace(steps=[found.steps[0]._replace(lost=0.0)])
     assert fine.losses == [] and "most is lost" not in fine.table()
 
