@@ -78,8 +78,8 @@ def test_times_are_counted_from_zero_and_not_without_being_asked() -> None:
     run.forward([x])
     once = [count for count, _ in run.times()[0]]
     assert twice == [2 * count for count in once]
-    packing = {s["pass"]: n for s, n in zip(plan.steps, once, strict=True)}
-    assert packing["pack"] == 0 < packing["forward"]  # the first pass has packed
+    for step, count in zip(plan.steps, once, strict=True):
+        assert (count == 0) == (step["pass"] == "pack")  # the first pass has packed
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -156,7 +156,8 @@ def test_the_work_of_a_step() -> None:
     forward = found["linear", "forward", "blocks.0.mlp.fc1"]
     assert forward["flops"] == product and forward["precision"] == "float32"
     assert forward["image_bytes"][1] == values * hidden  # kept for backward
-    assert forward["fixed_bytes"] == (weight + 4 * hidden, 0)
+    read, written = forward["fixed_bytes"]  # a packed weight may be padded
+    assert weight + 4 * hidden <= read < 1.2 * weight and written == 0
     backward = found["linear", "backward", "blocks.0.mlp.fc1"]
     assert backward["flops"] == product and backward["fixed_bytes"][1] == 0
     sums = found["linear", "accumulate", "blocks.0.mlp.fc1"]
@@ -240,7 +241,7 @@ def test_the_rows_of_a_prediction(precision: str) -> None:
 def test_the_rows_of_a_training_step() -> None:
     found = profiled(train=True)
     ways = [row.way for row in found.steps]
-    assert {*ways} == {"pack", "forward", "again", "backward", "accumulate", ""}
+    assert {*ways} - {"pack"} == {"forward", "again", "backward", "accumulate", ""}
     assert ways[-4:] == [""] * 4
     kinds = [row.kind for row in found.steps[-4:]]
     assert kinds == ["cross_entropy", "adamw", "waiting", "outside"]
