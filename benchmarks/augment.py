@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from race import versions
+from race_machine import place, versions
 
 ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -380,11 +380,11 @@ def main() -> None:
             print(f"{name:32} {library:24} {figures['us']:8.0f} us", end="")
             print(f"  x {figures['ratio']:.2f} ({figures['low']:.2f} to {figures['high']:.2f})")
     if options.out:
-        report = {"versions": versions(*PACKAGES), "results": results}
+        report = {"versions": place() | versions(*PACKAGES), "results": results}
         options.out.write_text(json.dumps(report, indent=2) + "\n")
     if options.add:
         report = json.loads(options.add.read_text())
-        report["versions"] = versions(*PACKAGES) | report["versions"]
+        report["versions"] = place() | versions(*PACKAGES) | report["versions"]
         for name, libraries in results.items():
             report["results"][name] = libraries | report["results"][name]
         options.add.write_text(json.dumps(report, indent=2) + "\n")

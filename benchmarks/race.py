@@ -1,20 +1,33 @@
 """vitc against what people use now, side by side on one machine.
 
-    python benchmarks/race.py [--threads 2] [--rounds 15] [--only tiny] [--clock wall]
-                              [--out results/FILE.json]
+    python benchmarks/race.py [--threads 2] [--rounds 15] [--only tiny ...] [--engines torch ...]
+                              [--clock wall] [--out FILE.json]
 
-One process per engine, all loaded and warmed up. In each round the engines take turns in a random
-order, and those that wait are stopped (SIGSTOP), so that their spinning threads cost nothing.
-Shared machines drift; so the figure that counts is the ratio of the times of one round, and its
-median and quartiles over the rounds. The first engine of a workload is the one that the others are
-divided by: above 1, it is the faster. `--clock cpu` is for machines with other
-work: the time that a process computes or spins. All are first checked to give nearly the same
-logits.
+One process per engine, started one by one, warmed up, and checked to give nearly the same logits as
+vitc in float32. In each round the engines take turns in a random order, and those that wait are
+stopped (SIGSTOP), so that their spinning threads cost nothing. Shared machines drift; so the figure
+that counts is the ratio of the times of one round, and its median and quartiles over the rounds.
+The first engine of a workload is the one that the others are divided by: above 1, it is the faster.
+`--clock cpu` is for machines with other work: the time that a process computes or spins.
+
+Before each turn a canary runs: a fixed product in a process that has nothing to do with the
+engines. A round is disturbed if one of its canaries took 1.25 times the fastest of the race or
+longer. Disturbed rounds are counted, not left out.
+
+Beside each time is its share of the peak: the operations that vitc's plan has for the model,
+divided by the time and by what `peak.c` reaches in registers, on as many threads, with the widest
+instructions for the precision of the workload (measured before the rounds and after them, the
+better). With `--clock cpu` there is no such share.
+
+The rows go into results/race-KIND.json, KIND being the widest of amx, avx512 and avx2 that vitc
+uses (VITC_ISA narrows it; torch and OpenVINO are held to the same). Rows of other workloads and
+engines stay there. An engine that does not start, or gives other logits, is a row with its reason.
+`race_table.py` makes the README's table from these files.
 """
 
 import argparse
 import json
-import platform
+import os
 import random
 import signal
 import statistics
@@ -22,386 +35,279 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import race_files
+import race_machine
+from race_engines import STARTS, Task, canary, packages
+from race_workloads import CLASSES, README, WORKLOADS, Workload
 
-class Workload(NamedTuple):
-    """calls: per slice. tolerance: of the logits between engines, relative to the largest. side: of
-    the images."""
-
-    model: str
-    batch: int
-    training: bool
-    calls: int
-    engines: tuple[str, ...]
-    tolerance: float = 1e-4
-    side: int = 224
-
-
-FLOAT = ("vitc", "torch")
-INT8 = ("vitc int8 static", "vitc int8", "vitc int8 static bf16", "vitc", "onnxruntime int8",
-        "onnxruntime int8 static", "openvino int8", "openvino int8 bf16")  # fmt: skip
-SMALL = ("vitc int8", "vitc bf16", "vitc", "onnxruntime int8", "openvino bf16")
-WORKLOADS = {
-    "tiny inference 1": Workload("vit_tiny_patch16_224", 1, False, 30, FLOAT),
-    "tiny inference 8": Workload("vit_tiny_patch16_224", 8, False, 6, FLOAT),
-    "base inference 1": Workload("vit_base_patch16_224", 1, False, 6, FLOAT),
-    "base inference 8": Workload("vit_base_patch16_224", 8, False, 2, FLOAT),
-    "tiny training 16": Workload("vit_tiny_patch16_224", 16, True, 2, FLOAT),
-    "base training 4": Workload("vit_base_patch16_224", 4, True, 1, FLOAT),
-    "tiny deployment 1": Workload("vit_tiny_patch16_224", 1, False, 30, SMALL, 0.1),
-    "base deployment 1": Workload("vit_base_patch16_224", 1, False, 6, SMALL, 0.1),
-    "int8 tiny 1": Workload("vit_tiny_patch16_224", 1, False, 30, INT8, 0.2),
-    "int8 tiny 8": Workload("vit_tiny_patch16_224", 8, False, 6, INT8, 0.2),
-    "int8 small 1": Workload("vit_small_patch16_224", 1, False, 12, INT8, 0.2),
-    "int8 small 8": Workload("vit_small_patch16_224", 8, False, 3, INT8, 0.2),
-    "int8 base 1": Workload("vit_base_patch16_224", 1, False, 5, INT8, 0.2),
-    "int8 base 8": Workload("vit_base_patch16_224", 8, False, 1, INT8, 0.2),
-}
-FAMILIES = {  # with the side of their images; benchmarks/results/families.md
-    "vit_small_patch16_224": 224,
-    "vit_small_patch16_dinov3": 256,
-    "eva02_small_patch14_224": 224,
-    "beit_base_patch16_224": 224,
-    "vit_pe_core_small_patch16_384": 384,
-}
-WORKLOADS |= {
-    f"family {name} {'training' if training else 'inference'}": Workload(
-        name, batch, training, calls, FLOAT, side=side
-    )
-    for name, side in FAMILIES.items()
-    for batch, training, calls in ((1, False, 4), (4, True, 1))
-}
-CLASSES = 1000
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+CANARY, CANARY_CALLS, DISTURBED = "canary", 3, 1.25
+MARK = "@race "  # before what a worker says; libraries print other lines
 
 
 # ---------------------------------------------------------------- in the process of one engine
 
-Run = Callable[[], Any]  # one call; gives the logits, or the loss
+
+def say(value: Any) -> None:
+    print(MARK + json.dumps(value), flush=True)
 
 
-def inputs(work: Workload) -> tuple[Any, Any]:
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    shape = (work.batch, 3, work.side, work.side)
-    images = generator.standard_normal(shape).astype(np.float32)
-    return images, generator.integers(0, CLASSES, work.batch)
-
-
-def torch_worker(work: Workload, threads: int, weights: str) -> Run:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import torch
-    from safetensors.torch import load_file
-
-    from oracle import timm
-
-    torch.set_num_threads(threads)
-    model = timm.create_model(work.model, num_classes=CLASSES)
-    model.load_state_dict(load_file(weights))
-    x, y = map(torch.from_numpy, inputs(work))
-    if not work.training:
-        model.eval()
-
-        @torch.inference_mode()
-        def infer():
-            return model(x).numpy()
-
-        return infer
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-    def step():
-        loss = torch.nn.functional.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach().numpy()
-
-    return step
-
-
-def vitc_worker(work: Workload, threads: int, weights: str, kind: str = "float32") -> Run:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import numpy as np
-
-    import vitc
-    import vitc.functional as F
-
-    vitc.set_num_threads(threads)
-    model = vitc.create_model(work.model, checkpoint_path=weights, num_classes=CLASSES)
-    x, y = inputs(work)
-    if not work.training:
-        model.eval()
-        if kind.startswith("int8 static"):
-            from oracle.static import static
-
-            model = static(model)
-        elif kind == "int8":
-            model = vitc.quantize(model)
-        if kind.endswith("bf16"):
-            model.precision = "bf16"
-
-        def infer():
-            with vitc.no_grad():
-                return np.asarray(model(x))
-
-        return infer
-    optimizer = vitc.optim.AdamW(model.parameters(), lr=1e-4)
-
-    def step():
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return np.asarray(loss.item())
-
-    return step
-
-
-def exported(work: Workload, weights: str) -> Path:
-    """The model as an ONNX file beside its weights."""
-    import vitc
-
-    path = Path(weights).with_name(f"{work.model}-{time.monotonic_ns()}.onnx")
-    model = vitc.create_model(work.model, checkpoint_path=weights, num_classes=CLASSES).eval()
-    return Path(vitc.export.onnx(model, path))
-
-
-def onnxruntime_int8_worker(work: Workload, threads: int, weights: str) -> Run:
-    import onnxruntime
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    source = exported(work, weights)
-    path = source.with_suffix(".int8.onnx")
-    quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=True)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x, _ = inputs(work)
-    return lambda: session.run(None, {"input": x})[0]
-
-
-def qdq(work: Workload, weights: str) -> Path:
-    """The exported model with its linear layers in static int8, as runs fastest on CPUs: no
-    quantisation behind a product."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    class Images(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left = [{"input": x[None]} for x in inputs(work._replace(batch=8))[0]]
-
-        def get_next(self) -> Any:
-            return self.left.pop() if self.left else None
-
-    source = exported(work, weights)
-    path = source.with_suffix(".qdq.onnx")
-    options = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]}
-    quantize_static(source, path, Images(), op_types_to_quantize=["MatMul"], per_channel=True,
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                    extra_options=options)  # fmt: skip
-    return path
-
-
-def onnxruntime_static_worker(work: Workload, threads: int, weights: str) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    path = qdq(work, weights)
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x, _ = inputs(work)
-    return lambda: session.run(None, {"input": x})[0]
-
-
-def openvino_worker(work: Workload, threads: int, path: Path, precision: str) -> Run:
-    """precision: of all that the file leaves in floating point."""
-    import openvino
-
-    options = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    network = openvino.Core().read_model(path)
-    network.reshape([work.batch, 3, work.side, work.side])
-    request = openvino.Core().compile_model(network, "CPU", options).create_infer_request()
-    x, _ = inputs(work)
-    return lambda: request.infer([x])[0]
-
-
-ENGINES: dict[str, Callable[[Workload, int, str], Run]] = {
-    "vitc": vitc_worker,
-    "vitc bf16": lambda *arguments: vitc_worker(*arguments, "bf16"),
-    "vitc int8": lambda *arguments: vitc_worker(*arguments, "int8"),
-    "vitc int8 static": lambda *arguments: vitc_worker(*arguments, "int8 static"),
-    "vitc int8 static bf16": lambda *arguments: vitc_worker(*arguments, "int8 static bf16"),
-    "torch": torch_worker,
-    "onnxruntime int8": onnxruntime_int8_worker,
-    "onnxruntime int8 static": onnxruntime_static_worker,
-    "openvino bf16": lambda w, t, f: openvino_worker(w, t, exported(w, f), "bf16"),
-    "openvino int8": lambda w, t, f: openvino_worker(w, t, qdq(w, f), "f32"),
-    "openvino int8 bf16": lambda w, t, f: openvino_worker(w, t, qdq(w, f), "bf16"),
-}
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-def worker(engine: str, workload: str, threads: int, weights: str, clock: str) -> None:
-    """Say what the first call gave, then time slices on demand: one line in, one line out."""
-    work = WORKLOADS[workload]
-    run = ENGINES[engine](work, threads, weights)
-    print(json.dumps(run().astype(float).ravel()[:1000].tolist()), flush=True)
-    run()
+def worker(engine: str, task: Task, clock: str) -> None:
+    """Say what the first call gave, or why there is none; then time a slice for each line of
+    input."""
+    try:
+        run = canary(task.threads) if engine == CANARY else STARTS[engine](task)
+        first = run().astype(float).ravel()[:CLASSES].tolist()
+        run()
+    except Exception as error:
+        say(f"{type(error).__name__}: {error}"[:300])
+        return
+    say(first)
     for _ in sys.stdin:
         times = []
-        for _ in range(work.calls):
+        for _ in range(CANARY_CALLS if engine == CANARY else task.work.calls):
             start = CLOCKS[clock]()
             run()
             times.append(CLOCKS[clock]() - start)
-        print(json.dumps(statistics.median(times)), flush=True)
+        say(statistics.median(times))
 
 
 # ---------------------------------------------------------------- the race
 
 
+class Failed(Exception):
+    """An engine takes no part; says why."""
+
+
+class Settings(NamedTuple):
+    threads: int
+    rounds: int
+    clock: str
+    engines: Sequence[str]  # those whose name contains one of these
+
+
 class Engine:
-    def __init__(self, name: str, workload: str, *options: str) -> None:
+    """A process, stopped but in its turn."""
+
+    def __init__(self, name: str, workload: str, weights: str, settings: Settings) -> None:
         command = [sys.executable, __file__, "--worker", name, "--only", workload]
-        command += options
+        command += ["--threads", str(settings.threads), "--weights", weights]
+        command += ["--clock", settings.clock]
+        environment = {**os.environ, **({} if name.startswith("vitc") else race_machine.held())}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.first = self._answer()
+        if isinstance(self.first, str):
+            self.close()
+            raise Failed(self.first)
         self.process.send_signal(signal.SIGSTOP)
 
     def _answer(self) -> Any:
-        """The next line of JSON; libraries may print others."""
+        assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line[:1] in "[0123456789":
-                return json.loads(line)
-        raise SystemExit(f"{self.process.args} ended")
+            if line.startswith(MARK):
+                return json.loads(line.removeprefix(MARK))
+        raise Failed(f"its process ended with status {self.process.wait()}")
 
     def slice(self) -> float:
+        """Seconds of a call."""
         self.process.send_signal(signal.SIGCONT)
         print("go", file=self.process.stdin, flush=True)
         seconds = self._answer()
         self.process.send_signal(signal.SIGSTOP)
-        return seconds
+        return float(seconds)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def race(name: str, rounds: int, options: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per engine. options: for the worker of each."""
-    work = WORKLOADS[name]
-    engines = {engine: Engine(engine, name, *options) for engine in work.engines}
-    try:
-        differences = compare(engines, work)
-        times: dict[str, list[float]] = {engine: [] for engine in engines}
-        for _ in range(rounds):
-            for engine in random.sample(work.engines, len(work.engines)):
-                times[engine].append(engines[engine].slice())
-    finally:
-        for engine in engines.values():
+class Race:
+    """One workload: engines that run, and why others do not."""
+
+    def __init__(self, name: str, weights: str, settings: Settings) -> None:
+        self.work, self.settings = WORKLOADS[name], settings
+        self.engines: dict[str, Engine] = {}
+        self.failed: dict[str, str] = {}
+        self.differences: dict[str, float] = {}
+        try:
+            exact = Engine("vitc", name, weights, settings)
+            exact.close()
+            for engine in self._wanted():
+                try:
+                    self._enter(engine, name, weights, exact.first)
+                except Failed as failure:
+                    if engine == self.work.engines[0]:
+                        raise SystemExit(f"{name}: {engine}: {failure}") from None
+                    self.failed[engine] = str(failure)
+            self.canary = Engine(CANARY, name, weights, settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wanted(self) -> list[str]:
+        first, *others = self.work.engines
+        wanted = self.settings.engines
+        return [first, *(e for e in others if not wanted or any(w in e for w in wanted))]
+
+    def _enter(self, engine: str, name: str, weights: str, exact: list[float]) -> None:
+        process = Engine(engine, name, weights, self.settings)
+        largest = max(map(abs, exact))
+        found = max(abs(a - b) for a, b in zip(exact, process.first, strict=True)) / largest
+        if not found <= self.work.tolerance:
+            process.close()
+            raise Failed(f"it differs from vitc in float32 by {found:.1e} of the largest value")
+        self.engines[engine] = process
+        self.differences[engine] = float(f"{found:.1e}")
+
+    def run(self) -> tuple[dict[str, list[float]], list[list[float]]]:
+        """Seconds per round of each engine, and of the canaries of each round."""
+        times: dict[str, list[float]] = {engine: [] for engine in self.engines}
+        canaries = []
+        for _ in range(self.settings.rounds):
+            canaries.append([])
+            for engine in random.sample(list(self.engines), len(self.engines)):
+                canaries[-1].append(self.canary.slice())
+                times[engine].append(self.engines[engine].slice())
+        return times, canaries
+
+    def close(self) -> None:
+        for engine in self.engines.values():
             engine.close()
-    rows = []
-    for engine in work.engines:
-        ratios = [b / a for a, b in zip(times[work.engines[0]], times[engine], strict=True)]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        rows.append(
-            {
-                "workload": name,
-                "engine": engine,
-                "ms": round(1e3 * statistics.median(times[engine]), 3),
-                "ratio": round(median, 3),
-                "quartiles": [round(low, 3), round(high, 3)],
-                "difference": differences[engine],
-            }
-        )
-    return rows
+        if hasattr(self, "canary"):
+            self.canary.close()
 
 
-def compare(engines: dict[str, Engine], work: Workload) -> dict[str, float]:
-    """The largest difference of each engine's first answer from the plainest one's, as a share of
-    the largest value."""
-    plain = engines["vitc"].first
-    largest = max(map(abs, plain))
-    found = {}
-    for name, engine in engines.items():
-        difference = max(abs(a - b) for a, b in zip(plain, engine.first, strict=True)) / largest
-        found[name] = float(f"{difference:.1e}")
-        if difference > work.tolerance:
-            raise SystemExit(f"{name} differs from vitc by {difference:.1e} of the largest value")
-    return found
+def summary(values: Sequence[float], digits: int) -> tuple[float, list[float]]:
+    """The median, and the quartiles."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return round(median, digits), [round(low, digits), round(high, digits)]
 
 
-def save_weights(model_name: str, folder: str) -> str:
-    """Weights drawn anew, as in the tests: what timm draws would make every answer the same."""
+def disturbance(canaries: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """What is known of the machine: of all canaries, and how many rounds had a slow one."""
+    every = [1e3 * seconds for slices in canaries for seconds in slices]
+    median, quartiles = summary(every, 3)
+    slow = sum(1e3 * max(slices) >= DISTURBED * min(every) for slices in canaries)
+    return {
+        "ms": median,
+        "quartiles": quartiles,
+        "fastest": round(min(every), 3),
+        "disturbed": slow,
+    }
+
+
+def rows_of(race: Race, times: dict[str, list[float]], canaries: Sequence[Sequence[float]],
+            operations: float, peak: float) -> list[dict[str, Any]]:  # fmt: skip
+    """A row per engine. operations: of one call. peak: in GFLOP/s, 0 if unknown."""
+    rows, first = [], race.work.engines[0]
+    canary = disturbance(canaries)
+    for engine, seconds in times.items():
+        ms, spread = summary([1e3 * s for s in seconds], 3)
+        ratios = [b / a for a, b in zip(times[first], seconds, strict=True)]
+        ratio, quartiles = summary(ratios, 3)
+        known = peak > 0 and race.settings.clock == "wall"
+        row = {
+            "engine": engine,
+            "ms": ms,
+            "ms_quartiles": spread,
+            "share": round(operations / ms / 1e6 / peak, 3) if known else None,
+            "against": first,
+            "ratio": ratio,
+            "quartiles": quartiles,
+            "difference": race.differences[engine],
+            "peak_gflops": peak or None,
+            "canary": canary,
+        }
+        rows.append(row)
+    return rows + [{"engine": e, "left_out": reason} for e, reason in race.failed.items()]
+
+
+def save_weights(work: Workload, folder: str) -> tuple[str, float]:
+    """Weights drawn anew, as in the tests: what timm draws would make every answer the same. And
+    the operations of a call, a multiply-add being two."""
     import vitc
-
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from oracle import redrawn
 
-    model = vitc.create_model(model_name, num_classes=CLASSES)
+    model = vitc.create_model(work.model, num_classes=CLASSES)
     model.load_state_dict(redrawn(model.shapes, "float32"))
-    path = f"{folder}/{model_name}.safetensors"
+    path = f"{folder}/{work.model}.safetensors"
     model.save(path)
-    return path
+    model.train(work.training)
+    flops = sum(model.run_flops(training=work.training, mode=work.training))
+    return path, work.batch * float(flops)
 
 
-def versions(*names: str) -> dict[str, str]:
-    """Of the packages that are installed; and the processor."""
-    from importlib import metadata
+def measure(name: str, settings: Settings) -> list[dict[str, Any]]:
+    """The rows of one workload."""
+    work, kind = WORKLOADS[name], race_machine.kind()
+    with tempfile.TemporaryDirectory() as folder:
+        weights, operations = save_weights(work, folder)
+        peak = race_machine.Peak(folder, kind, work.precision, settings.threads)
+        race = Race(name, weights, settings)
+        try:
+            before = peak.measure()
+            times, canaries = race.run()
+        finally:
+            race.close()
+        best = max(before, peak.measure())
+    about = {
+        "rounds": settings.rounds,
+        "threads": settings.threads,
+        "clock": settings.clock,
+        "isa": kind,
+        **race_machine.place(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": race_machine.commit(),
+    }
+    return [
+        {"workload": name, **row, **about}
+        | {"versions": race_machine.versions("vitc", *packages(row["engine"]))}
+        for row in rows_of(race, times, canaries, operations, best)
+    ]
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
-    found = {name: metadata.version(name) for name in names if name in installed}
-    return {**found, "cpu": cpu, "python": platform.python_version()}
+
+def chosen(wanted: Sequence[str]) -> list[str]:
+    """The workloads of these names, or else those whose names contain one of them."""
+    exact = [name for name in WORKLOADS if name in wanted]
+    return exact or [name for name in WORKLOADS if any(w in name for w in wanted)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="workloads whose name contains this")
+    parser.add_argument("--rounds", type=int, default=15, help="at least 2 (default 15)")
+    parser.add_argument("--only", nargs="+", help="workloads whose name contains one of these; "
+                        "without it, those of the README")  # fmt: skip
+    parser.add_argument("--engines", nargs="+", default=[], help="engines whose name contains one "
+                        "of these, beside vitc's first")  # fmt: skip
     parser.add_argument("--clock", default="wall", choices=CLOCKS)
-    parser.add_argument("--out", help="write the figures as JSON")
+    parser.add_argument("--out", type=Path, help="file of the figures, instead of results/race-*")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--weights", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        worker(args.worker, args.only, args.threads, args.weights, args.clock)
+        task = Task(WORKLOADS[args.only[0]], args.threads, args.weights)
+        worker(args.worker, task, args.clock)
         return
-    results = []
-    for name in [name for name in WORKLOADS if args.only in name]:
-        with tempfile.TemporaryDirectory() as folder:
-            weights = save_weights(WORKLOADS[name].model, folder)
-            options = ["--threads", str(args.threads), "--weights", weights, "--clock", args.clock]
-            rows = race(name, args.rounds, options)
+    names = chosen(args.only) if args.only else README
+    if not names:
+        parser.error(f"no workload has such a name; there are: {', '.join(WORKLOADS)}")
+    if args.rounds < 2:
+        parser.error("--rounds: quartiles need two or more")
+    settings = Settings(args.threads, args.rounds, args.clock, args.engines)
+    out = args.out or race_files.RESULTS / f"race-{race_machine.kind()}.json"
+    for name in names:
+        rows = measure(name, settings)
         for row in rows:
-            print(
-                "{workload}: {engine:16} {ms:9.2f} ms, ratio {ratio:.2f} "
-                "[{quartiles[0]:.2f}, {quartiles[1]:.2f}], difference {difference:.0e}".format(
-                    **row
-                ),
-                flush=True,
-            )
-        results += rows
-    if args.out:
-        report = {
-            **versions("vitc", "torch", "timm", "onnxruntime", "openvino"),
-            "threads": args.threads,
-            "rounds": args.rounds,
-            "clock": args.clock,
-            "results": results,
-        }
-        Path(args.out).write_text(json.dumps(report, indent=1) + "\n")
+            print(race_files.line(row), flush=True)
+        race_files.merge(out, rows)
 
 
 if __name__ == "__main__":
