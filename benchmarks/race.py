@@ -301,6 +301,7 @@ def main() -> None:
         parser.error(f"no workload has such a name; there are: {', '.join(WORKLOADS)}")
     if args.rounds < 2:
         parser.error("--rounds: quartiles need two or more")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that engines that wait end too
     settings = Settings(args.threads, args.rounds, args.clock, args.engines)
     out = args.out or race_files.RESULTS / f"race-{race_machine.kind()}.json"
     for name in names:
