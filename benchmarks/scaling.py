@@ -1,22 +1,23 @@
 """How far inference would scale: a simulation of the plan on 1 to 64 threads.
 
-    python benchmarks/scaling.py [--precision float32] [--models tiny base] [--write]
+    python benchmarks/scaling.py [--precision float32 bf16] [--models tiny base] [--write]
 
 Phases, lanes and steps are those of the model's own plan. What each kind of task costs is measured
 here on one thread: a program that runs the step several times over, each time with other
-parameters, less the same with one such step; the fastest of many. Phases with several tasks end in
-a barrier; its cost is measured with two threads and assumed to grow with log2(threads).
+parameters, less the same with one such step; the fastest of many. A phase with several tasks ends
+in a barrier. Its cost is measured with two threads, and assumed to grow with log2(threads).
 
 Tasks go to threads as the executor hands them out: one by one, in order, to whoever is free. A lane
 of strips is run in the better of two ways, as the plan would choose:
 
-- strips: whole images or units of at most 64 rows go through all steps of the lane
-- columns: each step waits for the one before it; a linear layer is dealt out over panels of 32
-  columns and all rows of an image, other steps over units of rows
+- strips: whole images, or units of at most 64 rows, go through all steps of the lane
+- columns: stretch after stretch, with a barrier behind each. A linear layer and what treats every
+  element alike behind it is dealt out by groups of 32 columns and more, for the rows of all images;
+  with fewer groups than threads, by rows too. Other steps are dealt out by units of rows
 
-Two further ways are no part of the plan, and shown for what they would give: panels that are cut
-into units of rows as well, and attention whose heads are cut into as many blocks of queries as an
-image has units.
+Two further ways are no part of the plan, and shown for what they would give: rows are shared by as
+many tasks as are soonest done, whatever the number of groups ("better pieces"); and heads of
+attention are cut into as many blocks of queries as an image has units.
 
 The efficiency of p threads is the time of one thread, divided by p times their time. Threads are
 taken to have caches and memory for themselves, which is too friendly: "GB/s" is what must come from
@@ -42,8 +43,10 @@ from vitc import _vitc
 FILE = Path(__file__).resolve().parent / "results" / "scaling.md"
 SIZES = ("tiny", "small", "base", "large")
 THREADS, BATCHES = (1, 2, 4, 8, 16, 32, 64), (1, 8)
-PANEL, UNIT = 32, 64  # columns; rows at most
-REPEATS = 15
+PANEL, UNIT, HIGHEST = 32, 64, 256  # columns; rows of a unit and of a strip, at most
+ALIKE = {"activation", "add", "affine", "multiply", "scale"}  # treat every element alike
+GROUP_BYTES, TASKS_PER_THREAD = 256 << 10, 4  # of a group of columns, as in csrc/run/columns.c
+LEAST_CALLS, LEAST_SECONDS = 10, 0.25  # of a measurement
 GOALS = ((1, 16, 0.70), (1, 64, 0.45), (8, 16, 0.85))  # of vit_base: batch, threads, efficiency
 
 # ---------------------------------------------------------------- the plan
@@ -105,10 +108,11 @@ def lane_of(planned: list[dict[str, Any]], program: _vitc.Program) -> Lane:
 # ---------------------------------------------------------------- what a task costs
 
 
-def fastest(call: Callable[[], object], clock: Callable[[], float], repeats: int) -> float:
+def fastest(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Of the calls of a while, which other programs may disturb."""
     call()
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < LEAST_CALLS or sum(times) < LEAST_SECONDS:
         start = clock()
         call()
         times.append(clock() - start)
@@ -132,7 +136,7 @@ def seconds(step: Step, copies: int, bf16: bool) -> float:
     table = _vitc.Params([(str(i), shape) for i, shape in enumerate(params)])
     run = _vitc.Run(_vitc.Plan(program, table, bf16=bf16), 1, 1)
     images = [np.ones((1, *shape), np.float32) for shape in inputs]
-    return fastest(lambda: run.forward(images), time.process_time, REPEATS)
+    return fastest(lambda: run.forward(images), time.process_time)
 
 
 @cache
@@ -152,32 +156,38 @@ def adding(shape: tuple[int, ...], bf16: bool) -> float:
     return (seconds(step, 9, bf16) - seconds(step, 1, bf16)) / 16  # each is followed by another
 
 
-def on_rows(step: Step, rows: int, bf16: bool) -> float:
-    """Other steps than linear ones are measured on all rows."""
-    if step.is_linear:
-        return cost(step.cut(rows, step.shape[-1]), bf16)
-    return cost(step, bf16) * rows / math.prod(step.shape[:-1])
+def on_rows(step: Step, rows: int, columns: int, bf16: bool) -> float:
+    """Of a strip or panel, whose height is that of a whole image or of its units (the last one may
+    be lower). Other steps than linear ones are measured on all rows."""
+    all_rows = math.prod(step.shape[:-1])
+    if not step.is_linear:
+        return cost(step, bf16) * rows / all_rows
+    height = rows if rows == all_rows else units(all_rows)[0]
+    return cost(step.cut(height, columns), bf16) * rows / height
 
 
-@cache
-def barrier_of_two() -> float:
-    """Seconds from a phase to the next: a program of tiny phases with two tasks each, on two
-    threads, less the same on one."""
-    phases, rows = 200, (2, 12)
+def phases_of_heads(heads: int, threads: int, phases: int = 200) -> float:
+    """Seconds of a program of tiny phases with as many tasks as there are heads."""
+    rows = (2, 12)
     listed: list[tuple[str, Sequence[int], Sequence[int], dict[str, Any]]] = []
-    for phase in range(phases):
-        start = 3 * phase  # the value of this phase; behind it: attention, and twice concat
-        listed.append(("attention", (start,), (), {"heads": 2}))
+    for start in range(0, 3 * phases, 3):  # a value; behind it attention, and twice concat
+        listed.append(("attention", (start,), (), {"heads": heads}))
         listed.append(("concat", (start + 1, start + 1), (), {}))
         listed.append(("concat", (start + 2, start + 1), (), {}))
     program = _vitc.Program([rows], [(1,)], listed, [3 * phases])
     plan = _vitc.Plan(program, _vitc.Params([("unused", (1,))]))
     images = [np.ones((1, *rows), np.float32)]
-    took = [
-        fastest(partial(_vitc.Run(plan, 1, n).forward, images), time.perf_counter, 200)
-        for n in (1, 2)
-    ]
-    return max(took[1] - took[0], 0.0) / phases
+    forward = partial(_vitc.Run(plan, 1, threads).forward, images)
+    return fastest(forward, time.perf_counter) / phases
+
+
+@cache
+def barrier_of_two() -> float:
+    """Seconds that a phase of two tasks takes longer on two threads than the one task that each of
+    them has."""
+    both = phases_of_heads(2, 1)
+    one = (phases_of_heads(4, 1) - both) / 2
+    return max(phases_of_heads(2, 2) - (both - one), 0.0)
 
 
 def barrier(threads: int) -> float:
@@ -200,6 +210,9 @@ class Spent(NamedTuple):
         return Spent(*map(sum, zip(*parts, strict=True)))
 
 
+NOTHING = Spent(0.0, 0.0, 0.0)
+
+
 def phase(tasks: Sequence[float], threads: int) -> Spent:
     """One by one, in order, to the thread that is free first. One task needs no barrier."""
     used = min(threads, len(tasks))
@@ -210,73 +223,117 @@ def phase(tasks: Sequence[float], threads: int) -> Spent:
     return Spent(max(ends) + wait, sum(tasks), wait)
 
 
-def pieces(total: int, size: int) -> list[int]:
-    """Of this size, the last one with what is left."""
+def cut(total: int, size: int) -> list[int]:
+    """Pieces of this size, the last one with what is left."""
     return [min(size, total - start) for start in range(0, total, size)]
 
 
 def units(rows: int) -> list[int]:
     """As csrc/plan/tiling.c cuts them: equal ones of at most 64 rows."""
-    return pieces(rows, math.ceil(rows / math.ceil(rows / UNIT)))
+    return cut(rows, math.ceil(rows / math.ceil(rows / UNIT)))
 
 
 class Machine(NamedTuple):
-    """threads: that it has. bf16: precision of products. panels, blocks: whether panels are cut
-    into units of rows too, and heads into blocks of queries."""
+    """threads: that it has. bf16: precision of products. pieces, blocks: whether rows are shared in
+    the best way, and heads cut into blocks of queries."""
 
     threads: int
     bf16: bool
-    panels: bool = False
+    pieces: bool = False
     blocks: bool = False
 
 
-def in_strips(lane: Lane, heights: list[int], images: int, m: Machine) -> Spent:
-    tasks = [sum(on_rows(step, height, m.bf16) for step in lane.steps) for height in heights]
+def stretches(lane: Lane) -> list[list[Step]]:
+    """As csrc/plan/stretches.c cuts a lane."""
+    found: list[list[Step]] = []
+    for step in lane.steps:
+        alike = step.kind in ALIKE and found and found[-1][0].shape[-1] == step.shape[-1]
+        by_rows = not step.is_linear and found and not found[-1][0].is_linear
+        if alike or by_rows:
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
+
+
+def by_rows(steps: list[Step], heights: list[int], images: int, m: Machine) -> Spent:
+    """A task takes a strip of an image through all steps."""
+    tasks = [sum(on_rows(s, height, s.shape[-1], m.bf16) for s in steps) for height in heights]
     return phase(tasks * images, m.threads)
 
 
-def in_columns(lane: Lane, heights: list[int], images: int, m: Machine) -> Spent:
-    """heights: of the panels of linear layers."""
-
-    def tasks(step: Step) -> list[float]:
-        if not step.is_linear:
-            return [on_rows(step, height, m.bf16) for height in units(lane.rows)]
-        columns = pieces(step.shape[-1], PANEL)
-        panels = [cost(step.cut(height, PANEL), m.bf16) / PANEL for height in heights]
-        return [panel * n for n in columns for panel in panels]
-
-    return Spent.sum(phase(tasks(step) * images, m.threads) for step in lane.steps)
+def group_of(step: Step, m: Machine) -> int:
+    """Columns of a task."""
+    panels = math.ceil(step.shape[-1] / PANEL)
+    bytes_of_panel = step.shapes[0][-1] * PANEL * (2 if m.bf16 else 4)
+    fitting = max(1, GROUP_BYTES // bytes_of_panel)
+    return PANEL * min(fitting, max(1, panels // (TASKS_PER_THREAD * m.threads)))
 
 
-def best(lane: Lane, images: int, m: Machine) -> Spent:
+def by_columns(steps: list[Step], heights: list[int], images: int, pieces: int,
+               m: Machine) -> Spent:  # fmt: skip
+    """pieces: tasks that share the units of all images, for one group of columns."""
+    product, *others = steps
+    rows, all_units = sum(heights), heights * images
+    shares = np.array_split(all_units, pieces) if pieces > 1 else [[rows] * images]
+
+    def column(height: int) -> float:
+        panel = on_rows(product, height, PANEL, m.bf16) / PANEL
+        return panel + sum(on_rows(s, height, 0, m.bf16) / s.shape[-1] for s in others)
+
+    per_column = [sum(column(int(height)) for height in share) for share in shares]
+    widths = cut(product.shape[-1], group_of(product, m))
+    return phase([width * seconds for width in widths for seconds in per_column], m.threads)
+
+
+class Forecast(NamedTuple):
+    """attention; products: lanes in strips, and stretches by columns; rows: stretches by rows."""
+
+    attention: Spent = NOTHING
+    products: Spent = NOTHING
+    rows: Spent = NOTHING
+
+    @property
+    def time(self) -> float:
+        return sum(part.time for part in self)
+
+    @staticmethod
+    def sum(forecasts: Iterable["Forecast"]) -> "Forecast":
+        return Forecast(*map(Spent.sum, zip(*forecasts, strict=True)))
+
+
+def in_columns(lane: Lane, images: int, m: Machine) -> Forecast:
+    """One wave: where strips are more than threads, they are better run for themselves."""
+    heights = units(lane.rows)
+
+    def run(steps: list[Step]) -> Forecast:
+        if not steps[0].is_linear:
+            return Forecast(rows=by_rows(steps, heights, images, m))
+        most = len(heights) * images
+        groups = math.ceil(steps[0].shape[-1] / group_of(steps[0], m))
+        counts = [min(max(1, m.threads // groups), most)]
+        counts += range(1, most + 1) if m.pieces else []
+        ways = (by_columns(steps, heights, images, n, m) for n in counts)
+        return Forecast(products=min(ways, key=lambda spent: spent.time))
+
+    return Forecast.sum(map(run, stretches(lane)))
+
+
+def best(lane: Lane, images: int, m: Machine) -> Forecast:
     """In the way that the plan would choose."""
     if lane.tasks:
         (step,) = lane.steps
         tasks = lane.tasks * (len(units(step.shape[-2])) if m.blocks else 1)
-        return phase([cost(step, m.bf16) / tasks] * tasks * images, m.threads)
-    whole, low = [lane.rows], units(lane.rows)
-    ways = [in_strips(lane, h, images, m) for h in ([whole, low] if lane.rows <= 256 else [low])]
-    if m.threads > 1 and any(step.is_linear for step in lane.steps):
-        ways += [in_columns(lane, h, images, m) for h in ([whole, low] if m.panels else [whole])]
-    return min(ways, key=lambda spent: spent.time)
-
-
-class Forecast(NamedTuple):
-    """Of a batch on some threads: attention apart from all other lanes."""
-
-    attention: Spent
-    layers: Spent
-
-    @property
-    def time(self) -> float:
-        return self.attention.time + self.layers.time
+        return Forecast(phase([cost(step, m.bf16) / tasks] * tasks * images, m.threads))
+    cuts = [units(lane.rows)] + [[lane.rows]] * (lane.rows <= HIGHEST)
+    ways = [Forecast(products=by_rows(lane.steps, heights, images, m)) for heights in cuts]
+    if any(step.is_linear for step in lane.steps):
+        ways.append(in_columns(lane, images, m))
+    return min(ways, key=lambda way: way.time)
 
 
 def forecast(lanes: list[Lane], images: int, m: Machine) -> Forecast:
-    parts: tuple[list[Spent], list[Spent]] = ([], [])
-    for lane in lanes:
-        parts[0 if lane.tasks else 1].append(best(lane, images, m))
-    return Forecast(*map(Spent.sum, parts))
+    return Forecast.sum(best(lane, images, m) for lane in lanes)
 
 
 # ---------------------------------------------------------------- the tables
@@ -314,28 +371,27 @@ def efficiencies(models: dict[str, Found]) -> str:
 
 def losses(found: Found) -> str:
     """Shares of threads x time that are not work as one thread does it."""
-    head = ["batch", "threads", "ms", "efficiency", "attention: idle", "attention: barriers"]
-    rows = [[*head, "layers: idle", "layers: barriers", "layers: smaller tasks"]]
-    for batch, threads in found:
-        now, alone = found[batch, threads], found[batch, 1]
+    waits = [f"{part}: waiting" for part in Forecast._fields]
+    rows = [["batch", "threads", "ms", "efficiency", *waits, "barriers", "smaller tasks"]]
+    for (batch, threads), now in found.items():
         if threads < 4:
             continue
         total = threads * now.time
-        cells = [str(batch), str(threads), f"{1e3 * now.time:.2f}"]
-        cells.append(f"{efficiency(found, batch, threads):.0%}")
+        shares = [efficiency(found, batch, threads)]
         for part in now:
-            waits = threads * part.barriers
-            cells.append(f"{(threads * part.time - part.busy - waits) / total:.0%}")
-            cells.append(f"{waits / total:.0%}")
-        cells.append(f"{(now.layers.busy - alone.layers.busy) / total:.0%}")
-        rows.append(cells)
+            shares.append((threads * (part.time - part.barriers) - part.busy) / total)
+        shares.append(threads * sum(part.barriers for part in now) / total)
+        alone = sum(part.busy for part in found[batch, 1])
+        shares.append((sum(part.busy for part in now) - alone) / total)
+        cells = [str(batch), str(threads), f"{1e3 * now.time:.2f}"]
+        rows.append(cells + [f"{share:.0%}".replace("-0%", "0%") for share in shares])
     return table(rows)
 
 
-def goals(plan: Found, panels: Found, both: Found) -> str:
-    rows = [["batch", "threads", "goal", "plan", "panels cut by rows", "and heads by queries"]]
+def goals(plan: Found, pieces: Found, both: Found) -> str:
+    rows = [["batch", "threads", "goal", "plan", "better pieces", "and blocks of queries"]]
     for batch, threads, goal in GOALS:
-        shares = [f"{efficiency(found, batch, threads):.0%}" for found in (plan, panels, both)]
+        shares = [f"{efficiency(found, batch, threads):.0%}" for found in (plan, pieces, both)]
         rows.append([str(batch), str(threads), f"{goal:.0%}", *shares])
     return table(rows)
 
@@ -353,7 +409,7 @@ def measured(model: Any) -> float:
     images = np.ones((1, 3, 224, 224), np.float32)
     vitc.set_num_threads(1)
     with vitc.no_grad():
-        return fastest(lambda: model(images), time.process_time, REPEATS)
+        return fastest(lambda: model(images), time.process_time)
 
 
 def report(precision: str, sizes: Sequence[str]) -> str:
@@ -368,9 +424,9 @@ def report(precision: str, sizes: Sequence[str]) -> str:
         weights[name] = model.params.nbytes // (2 if bf16 else 1)
         checks.append(f"{name} {models[name][1, 1].time / measured(model):.2f}")
         if name == "vit_base":
-            panels = simulate(lanes, bf16, panels=True)
-            both = simulate(lanes, bf16, panels=True, blocks=True)
-            further += f"\nGoals, vit_base:\n\n{goals(models[name], panels, both)}"
+            pieces = simulate(lanes, bf16, pieces=True)
+            both = simulate(lanes, bf16, pieces=True, blocks=True)
+            further += f"\nGoals, vit_base:\n\n{goals(models[name], pieces, both)}"
             further += f"\nWhere threads x time goes, vit_base:\n\n{losses(models[name])}"
     return (
         f"## {precision}\n\nEfficiency of inference, by threads:\n\n{efficiencies(models)}\n"
