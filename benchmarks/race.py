@@ -54,7 +54,7 @@ MARK = "@race "  # before what a worker says; libraries print other lines
 
 
 def say(value: Any) -> None:
-    print(MARK + json.dumps(value), flush=True)
+    print("\n" + MARK + json.dumps(value), flush=True)
 
 
 def worker(engine: str, task: Task, clock: str) -> None:

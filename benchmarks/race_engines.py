@@ -3,7 +3,8 @@
 `torch compiled` is inductor with weights frozen in inference; bf16 is autocast. ONNX Runtime gets
 vitc's export with whole attention operators (opset 23), its fastest file of those that
 onnx_race.md compares; "fused" is that file after onnxruntime.transformers.optimizer, int8 after
-onnxruntime.quantization, of MatMul alone. OpenVINO is told its precision: it would choose bf16.
+onnxruntime.quantization, of MatMul alone. OpenVINO is told its precision: it would choose bf16. Its
+int8 is ONNX Runtime's static file, or by NNCF where that is installed, which is faster.
 """
 
 import os
@@ -197,6 +198,21 @@ def qdq(task: Task) -> Path:
     return path
 
 
+def nncf(task: Task) -> Path:
+    """OpenVINO's own quantisation, of attention's products too; in the form of its models."""
+    import openvino
+    from nncf import Dataset, ModelType, QuantizationPreset, quantize
+
+    network = openvino.Core().read_model(exported(task))
+    network.reshape([task.work.batch, 3, task.work.side, task.work.side])
+    images = [inputs(task.work)[0]]
+    made = quantize(network, Dataset(images), model_type=ModelType.TRANSFORMER,
+                    preset=QuantizationPreset.PERFORMANCE)  # fmt: skip
+    path = Path(task.weights).with_name(f"{task.work.model}-{time.monotonic_ns()}.xml")
+    openvino.save_model(made, path, compress_to_fp16=False)
+    return path
+
+
 def onnxruntime_engine(task: Task, file: Callable[[Task], Path]) -> Run:
     import onnxruntime
 
@@ -247,6 +263,8 @@ STARTS: dict[str, Callable[[Task], Run]] = {
     "openvino bf16": lambda t: openvino_engine(t, exported, "bf16"),
     "openvino int8": lambda t: openvino_engine(t, qdq, "f32"),
     "openvino int8 bf16": lambda t: openvino_engine(t, qdq, "bf16"),
+    "openvino int8 nncf": lambda t: openvino_engine(t, nncf, "f32"),
+    "openvino int8 nncf bf16": lambda t: openvino_engine(t, nncf, "bf16"),
 }
 PACKAGES = {  # by the first word of an engine's name
     "vitc": ("vitc",),
@@ -258,7 +276,8 @@ PACKAGES = {  # by the first word of an engine's name
 
 
 def packages(engine: str) -> tuple[str, ...]:
-    return PACKAGES[engine.split()[0]]
+    first, *others = engine.split()
+    return (*PACKAGES[first], *(word for word in others if word == "nncf"))
 
 
 def canary(threads: int) -> Run:

@@ -37,6 +37,7 @@ ENGINES = {
     ("int8", False): (
         *("vitc int8 static bf16", "vitc int8 static", "vitc int8", "onnxruntime int8"),
         *("onnxruntime int8 static", "openvino int8", "openvino int8 bf16"),
+        *("openvino int8 nncf", "openvino int8 nncf bf16"),
     ),
     ("float32", True): ("vitc", "torch", "torch compiled"),
     ("bf16", True): ("vitc bf16", "torch bf16", "torch compiled bf16"),
