@@ -29,10 +29,13 @@ from vitc import _vitc
 ROOT = Path(__file__).parents[1]
 CC = shlex.split(os.environ.get("CC", "gcc"))
 LEVELS = _vitc.config()["isas"]
-ITSELF = ("test_cpu", "test_extremes", "test_kernel_values", "test_kernels", "test_offsets")
+ITSELF = (
+    *("test_cost", "test_cpu", "test_extremes", "test_kernel_values", "test_kernels"),
+    "test_offsets",
+)
 TOLD = (
     *("test_api", "test_core", "test_file", "test_image", "test_matmul", "test_pairs"),
-    *("test_small", "test_threads", "test_tiles"),
+    *("test_panels", "test_small", "test_threads", "test_tiles"),
 )
 RACED = ("test_pairs", "test_threads")
 ONEDNN = "0" if _vitc.config()["onednn"] == "none" else "1"

@@ -52,7 +52,7 @@ FOREIGN_HEADERS = {
 # What a room, or one file of it, uses that csrc/ does not define. Nothing here ends the process or
 # prints; one file allocates, one speaks OpenMP, one oneDNN.
 OUTSIDE = {
-    "base/cpu.c": "__cpu_* strcat strcmp",
+    "base/cpu.c": "__cpu_* strcat strcmp syscall",
     "base/lock.c": """pthread_atfork pthread_cond_broadcast pthread_cond_destroy pthread_cond_wait
         pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock""",
     "base/machine.c": "fclose feof ferror fgets fopen fscanf snprintf strchr strcmp strlen",
@@ -71,7 +71,7 @@ OUTSIDE = {
     "params": "sqrt strcpy strlen",
     "optim": "sqrt",
     "program/file.c": "memchr strcmp strlen",
-    "plan": "qsort snprintf strcmp",
+    "plan": "log2 qsort snprintf strcmp",
     "run/profile.c": "clock_gettime",
     "image": "ceil cos exp exp2 fabs floor fmax fmin fmod pow rint rintf sin sqrt sqrtf strcmp",
     "image/image.c": "strstr",
@@ -106,6 +106,8 @@ BROUGHT = {
 BUILTINS = {
     "base/cpu.c": {"__builtin_cpu_init", "__builtin_cpu_supports"},
     "image/across_avx2.inc": {"__builtin_memcpy"},
+    "linalg/panels.h": {"__builtin_prefetch"},
+    "linalg/panels_amx.c": {"__asm__"},
 }
 
 

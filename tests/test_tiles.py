@@ -45,13 +45,16 @@ def digests(level: str, machine: str) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("level", CONFIG["isas"])
 def test_bits_do_not_follow_the_tiles(level: str, tmp_path: Path) -> None:
-    file = tmp_path / "machine"
-    lines = (f"{p}.{s} = {n}" for p in PRECISIONS for s, n in zip(SIZES, (128, 3, 2), strict=True))
-    file.write_text("\n".join(lines))
-    usual, other = digests(level, ""), digests(level, str(file))
+    """Also where all lanes that can go by columns do so, and where none does."""
+    lines = [f"{p}.{s} = {n}" for p in PRECISIONS for s, n in zip(SIZES, (128, 3, 2), strict=True)]
+    columns, strips = tmp_path / "columns", tmp_path / "strips"
+    columns.write_text("\n".join([*lines, "barrier = 1", "memory = 1"]))
+    strips.write_text("barrier = 1000000000")
+    usual, *others = (digests(level, file) for file in ("", str(columns), str(strips)))
     assert len(usual) > 200
     for name in usual:
-        assert {*usual[name].values(), *other[name].values()} == {usual[name]["machine"]}, name
+        found = {value for one in (usual, *others) for value in one[name].values()}
+        assert found == {usual[name]["machine"]}, name
 
 
 # ---------------------------------------------------------------------------------------- heights
@@ -193,7 +196,7 @@ def test_what_multiplies_is_told_by_precision(level: str) -> None:
     if level == "ref" or CONFIG["onednn"] == "none":
         assert found["float32"] == found["bfloat16"] == "plain"
     else:
-        assert found["float32"].startswith(("brg", "gemm"))
+        assert found["float32"].startswith(("brg", "gemm", "panels"))
         assert found["int8"] != "plain"
     text = python("-c", "import vitc; vitc.show_config()", VITC_ISA=level).stdout
     assert f"float32 by {found['float32']}" in text

@@ -181,8 +181,8 @@ static void find_passing(storage *s, int first, int end) {
     }
 }
 
-/* What is read within a stretch by columns lives up to its end: while one task reads its columns,
- * another one is already at a later step. */
+/* What is read within a stretch lives up to its end: while one task reads, another one is already
+ * at a later step, and what that writes may have rows of another length. */
 static void stretch_lives(storage *s, int first, int end) {
     const vt_plan *p = s->plan;
     for (int step = first; step < end; step++) {
@@ -194,17 +194,24 @@ static void stretch_lives(storage *s, int first, int end) {
     }
 }
 
+static bool has_columns(const vt_plan *plan, const vt_lane *lane) {
+    if (lane->kind != VT_LANE_STRIPS) return false;
+    for (int i = lane->first_step; i < lane->first_step + lane->step_count; i++) {
+        if (vt_plan_stretch(plan, lane, i, true).by_columns) return true;
+    }
+    return false;
+}
+
 static void stretch_all_lives(storage *s) {
     const vt_plan *p = s->plan;
     for (int l = 0; l < p->lane_count; l++) {
         const vt_lane *lane = &p->lanes[l];
+        if (!has_columns(p, lane)) continue;
         for (int i = lane->first_step; i < lane->first_step + lane->step_count;) {
-            const int end = vt_plan_columns_end(p, lane, i);
-            if (end > i + 1 && lane->kind == VT_LANE_STRIPS) {
-                find_passing(s, i, end);
-                stretch_lives(s, i, end);
-            }
-            i = end;
+            const vt_stretch stretch = vt_plan_stretch(p, lane, i, true);
+            if (stretch.by_columns) find_passing(s, i, stretch.end);
+            stretch_lives(s, i, stretch.end);
+            i = stretch.end;
         }
     }
 }
