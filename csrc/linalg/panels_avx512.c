@@ -61,10 +61,10 @@ typedef void (*block_function)(const vt_panel_work *w, int64_t row, vt_panel_ahe
 /* clang-format off */
 BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7)
 BLOCK(8) BLOCK(9) BLOCK(10) BLOCK(11) BLOCK(12) BLOCK(13) BLOCK(14)
-/* clang-format on */
 static const block_function blocks[MOST_ROWS + 1] = {
         NULL,    block_1, block_2,  block_3,  block_4,  block_5,  block_6, block_7,
         block_8, block_9, block_10, block_11, block_12, block_13, block_14};
+/* clang-format on */
 
 /* Blocks of nearly equal height: the registers are as full as they can be. */
 static void multiply(const vt_panel_work *w) {
