@@ -2,6 +2,8 @@
 #ifndef VT_LINALG_ENGINE_H
 #define VT_LINALG_ENGINE_H
 
+#include <string.h>
+
 #include "linalg/matmul.h"
 
 typedef struct vt_engine {
@@ -55,6 +57,14 @@ extern const vt_engine vt_engine_int8, vt_engine_bf16;
 /* Plain C, plain.inc. Scratch: a slice of k rows of 64 bytes. Each element of c is one sum over k
  * in rising order, whatever m is. */
 extern const vt_engine vt_engine_f32, vt_engine_f64;
+
+/* The number that bfloat16 bits stand for. */
+static inline float vt_widen(uint16_t x) {
+    const uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
 
 /* VT_VALUE for sizes < 1 and what else a shape may not have; shape.c. */
 vt_status vt_matmul_check(const vt_matmul_shape *shape, vt_error *error);

@@ -56,13 +56,6 @@ static int64_t place(kind f, const vt_matmul_shape *s, int64_t p, int64_t j) {
     return bytes / f.element + within % group(f);
 }
 
-static float widen(uint16_t x) {
-    const uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, sizeof wide);
-    return wide;
-}
-
 static vt_panel_kind source_kind(const vt_matmul_shape *s) {
     if (s->operands == VT_OPERANDS_REAL) return VT_PANEL_F32;
     if (s->operands != VT_OPERANDS_BF16) return VT_PANEL_INT8;
@@ -99,7 +92,7 @@ static vt_status unpack_b(const vt_matmul *matmul, void *b, const void *packed, 
             const int64_t to = p * down + j * right, from = place(f, s, p, j);
             switch (f.element) {
                 case 4: ((float *)b)[to] = ((const float *)packed)[from]; break;
-                case 2: ((float *)b)[to] = widen(((const uint16_t *)packed)[from]); break;
+                case 2: ((float *)b)[to] = vt_widen(((const uint16_t *)packed)[from]); break;
                 default: ((int8_t *)b)[to] = ((const int8_t *)packed)[from];
             }
         }

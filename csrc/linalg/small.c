@@ -51,13 +51,6 @@ const vt_engine vt_engine_int8 = {
 
 /* ---------------------------------------------------------------- bfloat16 */
 
-static inline float widen(uint16_t x) {
-    const uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, sizeof wide);
-    return wide;
-}
-
 /* Round to nearest, ties to even; a NaN stays one. */
 static inline uint16_t narrow(float x) {
     uint32_t bits;
@@ -86,7 +79,7 @@ static vt_status unpack_bf16(const vt_matmul *matmul, void *b, const void *packe
     (void)error;
     for (int64_t p = 0; p < s->k; p++) {
         for (int64_t j = 0; j < s->n; j++) {
-            ((float *)b)[index_of(p, j, s->ldb, s->b_transposed)] = widen(from[p * s->n + j]);
+            ((float *)b)[index_of(p, j, s->ldb, s->b_transposed)] = vt_widen(from[p * s->n + j]);
         }
     }
     return VT_OK;
@@ -104,7 +97,7 @@ static vt_status run_bf16(const vt_matmul *matmul, void *c_, const void *a_, con
             for (int64_t p = 0; p < s->k; p++) {
                 const int64_t at =
                     s->pack_b ? p * s->n + j : index_of(p, j, s->ldb, s->b_transposed);
-                sum += widen(a[index_of(i, p, s->lda, s->a_transposed)]) * widen(b[at]);
+                sum += vt_widen(a[index_of(i, p, s->lda, s->a_transposed)]) * vt_widen(b[at]);
             }
             if (s->bias) sum += ((const float *)bias)[j];
             c[i * s->ldc + j] = s->accumulate ? c[i * s->ldc + j] + sum : sum;

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "linalg/matmul.h"
+#include "run/phases.h"
 #include "run/profile.h"
 #include "run/run.h"
 
@@ -15,9 +16,7 @@ typedef struct race {
     void *context;
     int64_t deadline;
     atomic_int_fast64_t times;
-    atomic_flag failed; /* the first failure writes status and error */
-    vt_status status;
-    vt_error *error;
+    vt_failure failure;
 } race;
 
 static void repeat(void *context, vt_worker worker) {
@@ -30,9 +29,7 @@ static void repeat(void *context, vt_worker worker) {
         times++;
     } while (status == VT_OK && vt_clock() < r->deadline);
     atomic_fetch_add(&r->times, times);
-    if (status == VT_OK || atomic_flag_test_and_set(&r->failed)) return;
-    r->status = status;
-    if (r->error != NULL) *r->error = error;
+    vt_note_failure(&r->failure, status, &error);
 }
 
 /* How often per second all threads together do it: the best of several short times, so that
@@ -40,7 +37,7 @@ static void repeat(void *context, vt_worker worker) {
 static vt_status measure(race *r, int threads, double seconds, double *rate, vt_error *error) {
     enum { TIMES = 8 };
     const int64_t whole = (int64_t)(1e9 * seconds), end = vt_clock() + whole;
-    r->error = error;
+    r->failure = (vt_failure){ATOMIC_FLAG_INIT, VT_OK, error};
     *rate = 0;
     do {
         const int64_t start = vt_clock();
@@ -49,8 +46,8 @@ static vt_status measure(race *r, int threads, double seconds, double *rate, vt_
         vt_parallel_for(threads, threads, repeat, r);
         const double found = (double)atomic_load(&r->times) / (1e-9 * (double)(vt_clock() - start));
         if (found > *rate) *rate = found;
-    } while (r->status == VT_OK && vt_clock() < end);
-    return r->status;
+    } while (r->failure.status == VT_OK && vt_clock() < end);
+    return r->failure.status;
 }
 
 static vt_status check(int threads, double seconds, vt_error *error) {
@@ -146,7 +143,7 @@ static vt_status measure_product(product *p, vt_precision precision, int threads
     void *block;
     VT_TRY(vt_alloc(&block, 2 * OPERAND + packed + (size_t)threads * p->own_bytes, error));
     vt_status status = fill_block(p, block, precision, packed, threads, error);
-    race r = {.once = multiply, .context = p, .failed = ATOMIC_FLAG_INIT};
+    race r = {.once = multiply, .context = p};
     if (status == VT_OK) status = measure(&r, threads, seconds, rate, error);
     vt_free(block);
     return status;
@@ -222,7 +219,7 @@ vt_status vt_peak_memory(int threads, double seconds, double *rate, vt_error *er
     r.buffer = block;
     r.next = (int64_t *)(r.buffer + parts / sizeof *r.buffer);
     vt_parallel_for(threads, threads, write_part, &r);
-    race reading = {.once = add_up, .context = &r, .failed = ATOMIC_FLAG_INIT};
+    race reading = {.once = add_up, .context = &r};
     const vt_status status = measure(&reading, threads, seconds, rate, error);
     *rate *= CHUNK;
     vt_free(block);

@@ -8,15 +8,16 @@ char *vt_run_arena(const vt_run *run, int buffer) {
     return run->arena + run->plan->buffers[buffer].offset * (size_t)run->capacity;
 }
 
-char *vt_task_memory(const vt_run *run, int64_t thread) {
+/* Of thread `thread`. That of a strip is its beginning. */
+static char *memory_of(const vt_run *run, int64_t thread) {
     return run->threads_memory + (size_t)thread * vt_plan_thread_bytes(run->plan);
 }
 
 vt_task vt_task_start(const vt_run *run, int64_t strip, int thread) {
     return (vt_task){.run = run,
                      .thread = thread,
-                     .strip = vt_task_memory(run, strip),
-                     .own = vt_task_memory(run, thread) + vt_plan_strip_bytes(run->plan),
+                     .strip = memory_of(run, strip),
+                     .own = memory_of(run, thread) + vt_plan_strip_bytes(run->plan),
                      .common = {.kernels = run->plan->kernels,
                                 .element = vt_dtype_size(run->plan->dtype),
                                 .images = run->images,

@@ -18,9 +18,6 @@ typedef struct vt_task {
     bool strips;
 } vt_task;
 
-/* The memory of thread `thread`. That of a strip is its beginning. */
-char *vt_task_memory(const vt_run *run, int64_t thread);
-
 /* All fields but those of rows and columns. */
 vt_task vt_task_start(const vt_run *run, int64_t strip, int thread);
 
